@@ -1,0 +1,1 @@
+"""What a program is: indexed tensors, means and sums over indices, and steps."""

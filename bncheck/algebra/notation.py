@@ -1,0 +1,150 @@
+"""Axes, indexed tensors, sums and means: the words in which a layer is written down.
+
+An axis is a SymPy ``Idx`` that carries its size (``i = Idx("i", m)``), a tensor is an
+``Indexed`` (``x[i, j]``), and the indices *are* the shape: ``mu[j]`` has one entry per
+feature. A scalar is a plain ``Symbol``.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from sympy import Expr, Idx, Indexed, IndexedBase, Mul, S, Symbol, expand, sympify
+
+Tensor = Indexed | Symbol
+
+
+class Total(Expr):
+    """``Total(body, i, ...)``: the sum of ``body`` over the indices named."""
+
+    is_commutative = True
+    is_extended_real = True
+
+    def __new__(cls, body: Any, *over: Idx) -> "Total":
+        if not over:
+            raise ValueError(f"{cls.__name__} needs at least one index to run over")
+        return super().__new__(cls, sympify(body), *sorted(over, key=str))
+
+    @property
+    def body(self) -> Expr:
+        """What is summed."""
+        return self.args[0]
+
+    @property
+    def over(self) -> tuple[Idx, ...]:
+        """The indices that the sum runs over (bound inside, not free outside)."""
+        return self.args[1:]
+
+    @property
+    def free_symbols(self) -> set[Any]:
+        """The symbols of the body less the bound indices."""
+        return self.body.free_symbols - set(self.over) | {
+            s for i in self.over for s in size(i).free_symbols
+        }
+
+
+class Mean(Total):
+    """``Mean(body, i, ...)``: the sum divided by the number of terms."""
+
+
+def size(index: Idx) -> Expr:
+    """The number of values that an index takes, e.g. ``m`` for the batch."""
+    return index.upper - index.lower + 1
+
+
+def count(indices: Iterable[Idx]) -> Expr:
+    """The number of terms of a sum over all the indices: the product of their sizes."""
+    return Mul(*(size(i) for i in indices))
+
+
+@cache
+def axis(index: str, length: str) -> Idx:
+    """An axis: its index letter and the symbol for its size."""
+    return Idx(index, Symbol(length, integer=True, positive=True))
+
+
+@cache
+def tensor(name: str, *, positive: bool = False) -> IndexedBase:
+    """A real tensor; ``positive`` for what stands under a root or in a denominator."""
+    return IndexedBase(name, positive=True) if positive else IndexedBase(name, real=True)
+
+
+def name_of(operand: Tensor) -> str:
+    """The name of a tensor or scalar without its indices."""
+    return str(operand.base.label) if isinstance(operand, Indexed) else operand.name
+
+
+def indices_of(operand: Tensor) -> tuple[Idx, ...]:
+    """The indices of a tensor, none for a scalar."""
+    return operand.indices if isinstance(operand, Indexed) else ()
+
+
+def like(name: str, operand: Tensor) -> Tensor:
+    """A tensor of another name with the same indices (no assumption but real)."""
+    indices = indices_of(operand)
+    return tensor(name)[indices] if indices else Symbol(name, real=True)
+
+
+def gradient(operand: Tensor) -> Tensor:
+    """The gradient of the loss with respect to ``operand``: ``dx[i, j]`` for ``x[i, j]``."""
+    return like("d" + name_of(operand), operand)
+
+
+def operands(expr: Expr) -> tuple[Tensor, ...]:
+    """The tensors and scalars that ``expr`` reads, in order of appearance; no sizes, no indices."""
+    found: dict[Tensor, None] = {}
+
+    def visit(node: Any) -> None:
+        if isinstance(node, Indexed):
+            found[node] = None
+        elif isinstance(node, Symbol):
+            if not node.is_integer:
+                found[node] = None
+        elif isinstance(node, Total):
+            visit(node.body)
+        elif not isinstance(node, Idx):
+            for arg in node.args:
+                visit(arg)
+
+    visit(expr)
+    return tuple(found)
+
+
+def carried(expr: Expr) -> set[Idx]:
+    """The indices on which the value of ``expr`` depends (free ones)."""
+    if isinstance(expr, Idx):
+        return {expr}
+    if isinstance(expr, Indexed):
+        return {i for i in expr.indices if isinstance(i, Idx)}
+    if isinstance(expr, Total):
+        return carried(expr.body) - set(expr.over)
+    return set().union(*(carried(a) for a in expr.args))
+
+
+def total(body: Expr, over: Iterable[Idx]) -> Expr:
+    """The sum of ``body`` over the indices, with the factors that do not carry them outside.
+
+    ``sum_i gamma_j dy_ij = gamma_j sum_i dy_ij``, and ``sum_i a_j = m a_j``.
+    """
+    over = set(over)
+    inside, outside = [], []
+    for factor in Mul.make_args(body):
+        (inside if carried(factor) & over else outside).append(factor)
+    within = Mul(*inside)
+    running = over & carried(within)
+    outer = Mul(*outside, count(over - running))
+    if not running:
+        return outer * within
+    return outer * Total(within, *running)
+
+
+def distribute(expr: Expr) -> Expr:
+    """A sum of monomials: means written as sums, sums split term by term, constants outside."""
+    if isinstance(expr, Total):
+        body = distribute(expr.body)
+        parts = sum((total(term, expr.over) for term in body.as_ordered_terms()), S.Zero)
+        return expand(parts / count(expr.over)) if isinstance(expr, Mean) else parts
+    if not expr.has(Total):
+        return expand(expr)
+    return expand(expr.func(*(distribute(a) if a.has(Total) else a for a in expr.args)))
+

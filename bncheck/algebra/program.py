@@ -1,0 +1,145 @@
+"""A program: named steps over indexed tensors. The forward pass, the backward pass by the
+chain rule and its closed form are all programs; every pass takes one and gives one, and
+``check`` runs after each.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sympy import Expr, Idx, Indexed
+
+from bncheck.algebra.notation import (
+    Tensor,
+    Total,
+    carried,
+    indices_of,
+    name_of,
+    operands,
+)
+from bncheck.errors import CannotAsk
+
+
+@dataclass(frozen=True)
+class Step:
+    """One assignment ``target = expr`` for all values of the target's indices."""
+
+    target: Tensor
+    expr: Expr
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Program:
+    """Inputs, steps in order, outputs.
+
+    ``axes`` are the indices, each with its size. ``joined`` lists runs of indices that are one
+    axis of the arrays outside: ``(g, k)`` where ``C = G * K`` channels come in G groups.
+    ``wrt`` are the inputs whose gradients are asked for where nothing else is said.
+    """
+
+    name: str
+    axes: tuple[Idx, ...]
+    inputs: tuple[Tensor, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[Tensor, ...]
+    joined: tuple[tuple[Idx, ...], ...] = ()
+    wrt: tuple[Tensor, ...] = field(default=())
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        """Check at once, so that no later pass meets a program that means nothing."""
+        check(self)
+
+    @property
+    def targets(self) -> tuple[Tensor, ...]:
+        """What the steps define, in order."""
+        return tuple(step.target for step in self.steps)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every input and target by its name."""
+        return {name_of(t): t for t in (*self.inputs, *self.targets)}
+
+    def step(self, target: Tensor) -> Step:
+        """The step that defines ``target``."""
+        return next(s for s in self.steps if s.target == target)
+
+    def users(self, operand: Tensor) -> tuple[Step, ...]:
+        """The steps that read ``operand``."""
+        return tuple(s for s in self.steps if operand in operands(s.expr))
+
+    def specialised(self, sizes: dict[Any, int]) -> "Program":
+        """The same program with numbers for some sizes (``{m: 3}``)."""
+        put = {s: v for s, v in sizes.items()}
+
+        def at(things: Iterable[Any]) -> tuple[Any, ...]:
+            return tuple(t.xreplace(put) for t in things)
+
+        return replace(
+            self,
+            axes=at(self.axes),
+            inputs=at(self.inputs),
+            outputs=at(self.outputs),
+            wrt=at(self.wrt),
+            joined=tuple(at(run) for run in self.joined),
+            steps=tuple(
+                Step(s.target.xreplace(put), s.expr.xreplace(put), s.note) for s in self.steps
+            ),
+        )
+
+
+def check(program: Program) -> None:
+    """Raise ``CannotAsk`` unless every step reads what is known and binds its indices once."""
+    known = {}
+    for operand in program.inputs:
+        _define(program, known, operand)
+    for step in program.steps:
+        for operand in operands(step.expr):
+            name = name_of(operand)
+            if name not in known:
+                raise _wrong(program, step, f"reads {name}, which no input or earlier step gives")
+            if known[name] != operand:
+                raise _wrong(program, step, f"reads {operand}, but it was defined as {known[name]}")
+        _check_indices(program, step)
+        _define(program, known, step.target)
+    for operand in (*program.outputs, *program.wrt):
+        if known.get(name_of(operand)) != operand:
+            raise CannotAsk(f"program {program.name}: {operand} is asked for, but never defined")
+
+
+def _define(program: Program, known: dict[str, Tensor], target: Tensor) -> None:
+    name, indices = name_of(target), indices_of(target)
+    if name in known:
+        raise CannotAsk(f"program {program.name}: {name} is defined twice; give each its own name")
+    if len(set(indices)) < len(indices) or not set(indices) <= set(program.axes):
+        raise CannotAsk(
+            f"program {program.name}: {target} needs distinct indices out of "
+            f"{', '.join(map(str, program.axes))}"
+        )
+    known[name] = target
+
+
+def _check_indices(program: Program, step: Step) -> None:
+    free = carried(step.expr) - set(indices_of(step.target))
+    if free:
+        raise _wrong(program, step, f"leaves {_names(free)} free; sum over it or give it a place")
+    bound = {i for node in step.expr.atoms(Total) for i in node.over}
+    if not bound <= set(program.axes):
+        raise _wrong(program, step, f"sums over {_names(bound - set(program.axes))}: no such axis")
+    clash = bound & set(indices_of(step.target))
+    if clash:
+        raise _wrong(
+            program, step, f"sums over {_names(clash)} and carries it too; make the sum a step"
+        )
+    for node in step.expr.atoms(Indexed):
+        if not all(isinstance(i, Idx) for i in node.indices):
+            raise _wrong(program, step, f"indexes {node} by something that is not an axis")
+
+
+def _wrong(program: Program, step: Step, what: str) -> CannotAsk:
+    return CannotAsk(f"program {program.name}: the step for {name_of(step.target)} {what}")
+
+
+def _names(indices: Iterable[Idx]) -> str:
+    return ", ".join(sorted(map(str, indices)))
