@@ -1,0 +1,1 @@
+"""What follows from a program: its backward pass, closed form and exact witness."""
