@@ -1,6 +1,6 @@
 """Axes, indexed tensors, sums and means: the words in which a layer is written down.
 
-An axis is a SymPy ``Idx`` that carries its size (``i = Idx("i", m)``), a tensor is an
+An axis is a SymPy ``Idx`` that carries its size (``i = axis("i", "m")``), a tensor is an
 ``Indexed`` (``x[i, j]``), and the indices *are* the shape: ``mu[j]`` has one entry per
 feature. A scalar is a plain ``Symbol``.
 """
@@ -59,8 +59,8 @@ def count(indices: Iterable[Idx]) -> Expr:
 
 @cache
 def axis(index: str, length: str) -> Idx:
-    """An axis: its index letter and the symbol for its size."""
-    return Idx(index, Symbol(length, integer=True, positive=True))
+    """An axis: its index letter, running from 1 to the symbol for its size."""
+    return Idx(index, (1, Symbol(length, integer=True, positive=True)))
 
 
 @cache
@@ -138,13 +138,18 @@ def total(body: Expr, over: Iterable[Idx]) -> Expr:
     return outer * Total(within, *running)
 
 
+def expanded(expr: Expr) -> Expr:
+    """Products and whole powers multiplied out, and nothing else rewritten."""
+    return expand(expr, power_base=False, power_exp=False, log=False, basic=False)
+
+
 def distribute(expr: Expr) -> Expr:
     """A sum of monomials: means written as sums, sums split term by term, constants outside."""
     if isinstance(expr, Total):
         body = distribute(expr.body)
         parts = sum((total(term, expr.over) for term in body.as_ordered_terms()), S.Zero)
-        return expand(parts / count(expr.over)) if isinstance(expr, Mean) else parts
+        return expanded(parts / count(expr.over)) if isinstance(expr, Mean) else parts
     if not expr.has(Total):
-        return expand(expr)
-    return expand(expr.func(*(distribute(a) if a.has(Total) else a for a in expr.args)))
+        return expanded(expr)
+    return expanded(expr.func(*(distribute(a) if a.has(Total) else a for a in expr.args)))
 
