@@ -1,0 +1,122 @@
+"""The witness: scalars, plain ``sympy.diff`` and exact rationals.
+
+It shares nothing with the derivation but the forward program (it imports neither the chain
+rule nor the closed form): a program is evaluated entry by entry, in exact numbers, and the
+gradient is SymPy's derivative of the loss with respect to one scalar at a time.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from sympy import Dummy, Expr, Idx, Indexed, Rational, S, Symbol, diff, expand, sympify
+
+from bncheck.algebra.notation import Mean, Tensor, Total, count, indices_of, name_of, size
+from bncheck.algebra.program import Program
+
+Values = Mapping[Any, Any]
+"""Exact numbers by name: a number for a scalar, ``{(1, 1): 10, (2, 1): 4, ...}`` for a tensor."""
+
+
+def evaluate(program: Program, values: Values) -> dict[str, dict[tuple[int, ...], Expr]]:
+    """Every input and step of a program of known sizes, entry by entry, indices from 1.
+
+    The numbers can be of any exact kind that SymPy takes, symbols included.
+    """
+    known: dict[str, dict[tuple[int, ...], Expr]] = {}
+    for operand in program.inputs:
+        given = values[name_of(operand)]
+        entries = given if isinstance(given, Mapping) else {(): given}
+        known[name_of(operand)] = {at: sympify(number) for at, number in entries.items()}
+    for step in program.steps:
+        indices = indices_of(step.target)
+        known[name_of(step.target)] = {
+            at: _value(step.expr, known, dict(zip(indices, at, strict=True)))
+            for at in places(indices)
+        }
+    return known
+
+
+def gradients(
+    forward: Program, values: Values, wrt: tuple[Tensor, ...], most: int | None = None
+) -> dict[str, dict[tuple[int, ...], Expr]]:
+    """The gradients of ``sum(dy*y)`` by ``sympy.diff``, one scalar at a time, exactly.
+
+    ``values`` holds the inputs and, as ``dy``, the upstream gradient of each output ``y``.
+    ``most``: at how many places of each gradient, spread from first to last; all by default.
+    """
+    return {
+        "d" + name_of(operand): {
+            at: _partial(forward, values, operand, at)
+            for at in _spread(list(places(indices_of(operand))), most)
+        }
+        for operand in wrt
+    }
+
+
+def _spread(all_places: list[tuple[int, ...]], most: int | None) -> list[tuple[int, ...]]:
+    if most is None or len(all_places) <= most:
+        return all_places
+    last = len(all_places) - 1
+    return [all_places[last * order // (most - 1)] for order in range(most)]
+
+
+def places(indices: tuple[Idx, ...]) -> Iterator[tuple[int, ...]]:
+    """All values of the indices, each from 1 to its size."""
+    return product(*(range(1, int(size(i)) + 1) for i in indices))
+
+
+def sample(forward: Program) -> dict[str, Any]:
+    """Exact inputs and upstream gradients on which no mistake hides: see ``_scatter``."""
+    upstream = [(name_of(out), "d" + name_of(out), out) for out in forward.outputs]
+    wanted = [(name_of(a), name_of(a), a) for a in forward.inputs] + upstream
+    return {key: _scatter(name, key, a) for name, key, a in wanted}
+
+
+def exactly_equal(a: Expr, b: Expr) -> bool:
+    """Whether two exact numbers (rationals and square roots of them) are the same."""
+    return expand(a - b) == S.Zero
+
+
+def _scatter(name: str, key: str, operand: Tensor) -> Any:
+    """Rationals of both signs, unequal, not centred; a positive one where a root needs it."""
+    if not indices_of(operand):
+        return Rational(11, 7)
+    seed = sum(map(ord, key))
+    numbers = {}
+    for order, at in enumerate(places(indices_of(operand))):
+        spread = (seed + 7 * order + 3 * order**2) % 23 - 9
+        number = Rational(spread or 5, 2 + (seed + order) % 3)
+        numbers[at] = abs(number) if operand.is_positive else number
+    return numbers
+
+
+def _partial(forward: Program, values: Values, operand: Tensor, at: tuple[int, ...]) -> Expr:
+    given = values[name_of(operand)]
+    here = given[at] if at else given
+    moving = Dummy(positive=True) if operand.is_positive else Dummy(real=True)
+    moved = {**given, at: moving} if at else moving
+    known = evaluate(forward, {**values, name_of(operand): moved})
+    loss = sum(
+        (values["d" + name_of(out)][place] * y
+         for out in forward.outputs for place, y in known[name_of(out)].items()),
+        S.Zero,
+    )  # fmt: skip
+    return diff(loss, moving).xreplace({moving: sympify(here)})
+
+
+def _value(expr: Expr, known: Mapping[str, Any], at: dict[Idx, int]) -> Expr:
+    if isinstance(expr, Indexed):
+        return known[name_of(expr)][tuple(at[i] for i in expr.indices)]
+    if isinstance(expr, Symbol):
+        return known[name_of(expr)][()]
+    if isinstance(expr, Total):
+        terms = (
+            _value(expr.body, known, at | dict(zip(expr.over, place, strict=True)))
+            for place in places(expr.over)
+        )
+        total = sum(terms, S.Zero)
+        return total / count(expr.over) if isinstance(expr, Mean) else total
+    if not expr.args:
+        return expr
+    return expr.func(*(_value(a, known, at) for a in expr.args))
