@@ -38,7 +38,10 @@ eps = Symbol("eps", nonnegative=True)
 
 
 def batch_norm(
-    ddof: int = 0, affine: bool = True, variance: str = "centred", mode: str = "training"
+    ddof: int = 0,
+    affine: bool = True,
+    variance: str = "centred",
+    mode: str = "training",
 ) -> Program:
     """Batch norm of x: (m, D): every feature over the batch."""
     if mode == "evaluation":
@@ -50,7 +53,11 @@ def batch_norm(
         inputs=(x[i, j], *_affine(affine, j), eps),
         steps=(
             Step(mu[j], Mean(x[i, j], i), "batch mean"),
-            Step(var[j], _variance(x[i, j], mu[j], (i,), ddof, variance), _over("m", ddof)),
+            Step(
+                var[j],
+                _variance(x[i, j], mu[j], (i,), ddof, variance),
+                _over("m", ddof),
+            ),
             Step(sd[j], sqrt(var[j] + eps), "standard deviation"),
             Step(xhat[i, j], (x[i, j] - mu[j]) / sd[j], "normalised"),
             _scaled(affine, (i, j), j),
@@ -77,7 +84,9 @@ def _batch_norm_evaluation(affine: bool) -> Program:
     )
 
 
-def layer_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
+def layer_norm(
+    ddof: int = 0, affine: bool = True, variance: str = "centred"
+) -> Program:
     """Layer norm of x: (m, D): every sample over its features."""
     return Program(
         name="layer-norm",
@@ -86,7 +95,11 @@ def layer_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") ->
         inputs=(x[i, j], *_affine(affine, j), eps),
         steps=(
             Step(mu[i], Mean(x[i, j], j), "mean of the sample"),
-            Step(var[i], _variance(x[i, j], mu[i], (j,), ddof, variance), _over("D", ddof)),
+            Step(
+                var[i],
+                _variance(x[i, j], mu[i], (j,), ddof, variance),
+                _over("D", ddof),
+            ),
             Step(sd[i], sqrt(var[i] + eps), "standard deviation"),
             Step(xhat[i, j], (x[i, j] - mu[i]) / sd[i], "normalised"),
             _scaled(affine, (i, j), j),
@@ -115,7 +128,9 @@ def rms_norm(affine: bool = True) -> Program:
     )
 
 
-def group_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
+def group_norm(
+    ddof: int = 0, affine: bool = True, variance: str = "centred"
+) -> Program:
     """Group norm of x: (N, C, L), C = G K: every sample over each group of K channels."""
     return Program(
         name="group-norm",
@@ -139,7 +154,9 @@ def group_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") ->
     )
 
 
-def instance_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
+def instance_norm(
+    ddof: int = 0, affine: bool = True, variance: str = "centred"
+) -> Program:
     """Instance norm of x: (N, C, L): every channel of every sample over its positions."""
     return Program(
         name="instance-norm",
@@ -148,7 +165,11 @@ def instance_norm(ddof: int = 0, affine: bool = True, variance: str = "centred")
         inputs=(x[n, c, l], *_affine(affine, c), eps),
         steps=(
             Step(mu[n, c], Mean(x[n, c, l], l), "mean of the channel"),
-            Step(var[n, c], _variance(x[n, c, l], mu[n, c], (l,), ddof, variance), _over("L", ddof)),
+            Step(
+                var[n, c],
+                _variance(x[n, c, l], mu[n, c], (l,), ddof, variance),
+                _over("L", ddof),
+            ),
             Step(sd[n, c], sqrt(var[n, c] + eps), "standard deviation"),
             Step(xhat[n, c, l], (x[n, c, l] - mu[n, c]) / sd[n, c], "normalised"),
             _scaled(affine, (n, c, l), c),
@@ -186,7 +207,9 @@ def _scaled(affine: bool, at: tuple[Idx, ...], *channel: Idx) -> Step:
     return Step(y[at], gamma[channel] * xhat[at] + beta[channel], "scaled and shifted")
 
 
-def _variance(a: Expr, mean: Expr, over: tuple[Idx, ...], ddof: int, variance: str) -> Expr:
+def _variance(
+    a: Expr, mean: Expr, over: tuple[Idx, ...], ddof: int, variance: str
+) -> Expr:
     if variance == "raw" and not ddof:
         return Mean(a**2, *over) - mean**2
     if variance == "raw":
@@ -197,7 +220,11 @@ def _variance(a: Expr, mean: Expr, over: tuple[Idx, ...], ddof: int, variance: s
 
 
 def _over(size: str, ddof: int) -> str:
-    return f"variance, over {size} - 1" if ddof else f"variance, over {size} not {size} - 1"
+    return (
+        f"variance, over {size} - 1"
+        if ddof
+        else f"variance, over {size} not {size} - 1"
+    )
 
 
 _CENTRED = {"ddof": (0, 1), "affine": (True, False), "variance": ("centred", "raw")}
@@ -210,7 +237,9 @@ _FAMILY: dict[str, tuple[Any, dict[str, tuple[Any, ...]]]] = {
     "weight-norm": (weight_norm, {}),
 }
 
-LAYERS: Mapping[str, Program] = MappingProxyType({name: f() for name, (f, _) in _FAMILY.items()})
+LAYERS: Mapping[str, Program] = MappingProxyType(
+    {name: f() for name, (f, _) in _FAMILY.items()}
+)
 """The layers by name, each in its usual form (ddof 0, affine, centred variance, training)."""
 
 
@@ -227,7 +256,9 @@ def layer(name: str, **variant: Any) -> Program:
     for option, value in variant.items():
         if option not in choices:
             there = ", ".join(choices) or "none"
-            raise CannotAsk(f"{name} has no variant {option!r}; its variants are: {there}")
+            raise CannotAsk(
+                f"{name} has no variant {option!r}; its variants are: {there}"
+            )
         if value not in choices[option]:
             allowed = ", ".join(map(repr, choices[option]))
             raise CannotAsk(f"{name}: {option} is {value!r}; it can be {allowed}")

@@ -7,7 +7,7 @@ feature. A scalar is a plain ``Symbol``.
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from sympy import Expr, Idx, Indexed, IndexedBase, Mul, S, Symbol, expand, sympify
 
@@ -20,7 +20,7 @@ class Total(Expr):
     is_commutative = True
     is_extended_real = True
 
-    def __new__(cls, body: Any, *over: Idx) -> "Total":
+    def __new__(cls, body: Any, *over: Idx) -> Self:
         if not over:
             raise ValueError(f"{cls.__name__} needs at least one index to run over")
         return super().__new__(cls, sympify(body), *sorted(over, key=str))
@@ -66,7 +66,9 @@ def axis(index: str, length: str) -> Idx:
 @cache
 def tensor(name: str, *, positive: bool = False) -> IndexedBase:
     """A real tensor; ``positive`` for what stands under a root or in a denominator."""
-    return IndexedBase(name, positive=True) if positive else IndexedBase(name, real=True)
+    return (
+        IndexedBase(name, positive=True) if positive else IndexedBase(name, real=True)
+    )
 
 
 def name_of(operand: Tensor) -> str:
@@ -147,9 +149,12 @@ def distribute(expr: Expr) -> Expr:
     """A sum of monomials: means written as sums, sums split term by term, constants outside."""
     if isinstance(expr, Total):
         body = distribute(expr.body)
-        parts = sum((total(term, expr.over) for term in body.as_ordered_terms()), S.Zero)
+        parts = sum(
+            (total(term, expr.over) for term in body.as_ordered_terms()), S.Zero
+        )
         return expanded(parts / count(expr.over)) if isinstance(expr, Mean) else parts
     if not expr.has(Total):
         return expanded(expr)
-    return expanded(expr.func(*(distribute(a) if a.has(Total) else a for a in expr.args)))
-
+    return expanded(
+        expr.func(*(distribute(a) if a.has(Total) else a for a in expr.args))
+    )

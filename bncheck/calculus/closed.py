@@ -51,12 +51,14 @@ def close(forward: Program, chain: Program) -> Closing:
     """The closed form of ``chain``, the backward program of ``forward``."""
     log: list[Rewriting] = []
     opaque = _opaque_counts(forward)
-    closed = {t: e for t, e in _substituted(forward, chain, opaque, log) if t in chain.outputs}
+    closed = {
+        t: e for t, e in _substituted(forward, chain, opaque, log) if t in chain.outputs
+    }
     closed, kept = _without_products(chain, closed, log)
     sums = _named_sums(forward, closed)
     names = sums | {e: out for out, e in closed.items() if isinstance(e, Total)}
     closed = {
-        out: e if isinstance(e, Total) else _factored(e.xreplace(names))
+        out: e if isinstance(e, Total) else factored(e.xreplace(names))
         for out, e in closed.items()
     }
     back = {dummy: number for number, dummy in opaque.items()}
@@ -68,7 +70,9 @@ def close(forward: Program, chain: Program) -> Closing:
         ]
     )
     for step in steps:
-        _record(log, step.target, step.expr, "pull out what all terms share, name the sums")
+        _record(
+            log, step.target, step.expr, "pull out what all terms share, name the sums"
+        )
     program = replace(
         chain,
         name=f"{forward.name} closed",
@@ -84,6 +88,24 @@ def terms(step: Step) -> tuple[Expr, ...]:
     return tuple(Add.make_args(expanded(step.expr)))
 
 
+def factored(expr: Expr) -> Expr:
+    """``gamma/sd * (dy - ...)``: the product that all terms share, outside; exact, no search."""
+    parts = Add.make_args(expr)
+    if len(parts) < 2:
+        return expr
+    powers = [
+        {
+            base: e
+            for base, e in part.as_powers_dict().items()
+            if carried(base) or operands(base)
+        }
+        for part in parts
+    ]
+    shared = Mul(*(Pow(base, e) for base, e in reduce(_least, powers).items()))
+    rest = Add(*(part / shared for part in parts))
+    return Mul(shared, rest, evaluate=False) if shared != 1 else rest
+
+
 def _substituted(
     forward: Program, chain: Program, opaque: dict[Expr, Expr], log: list[Rewriting]
 ) -> Iterable[tuple[Tensor, Expr]]:
@@ -94,14 +116,18 @@ def _substituted(
         expr = step.expr.xreplace(opaque)
         if backwards.keys() & set(operands(expr)):
             expr = distribute(expr.xreplace(backwards))
-            solved = ", ".join(f"{name_of(a)} by its normalised value" for a in backwards)
+            solved = ", ".join(
+                f"{name_of(a)} by its normalised value" for a in backwards
+            )
             _record(log, step.target, expr, f"write {solved}")
         if any(expr.has(zero) for zero in facts):
             expr = expanded(expr.xreplace(facts))
             _record(log, step.target, expr, "the normalised values sum to zero")
         if known.keys() & set(operands(expr)):
             expr = distribute(expr.xreplace(known))
-            _record(log, step.target, expr, "substitute the gradients of the statistics")
+            _record(
+                log, step.target, expr, "substitute the gradients of the statistics"
+            )
         if not _is_product(chain, step):
             known[step.target] = expr
         yield step.target, distribute(expr)
@@ -115,7 +141,9 @@ def _record(log: list[Rewriting], target: Tensor, expr: Expr, reason: str) -> No
 
 def _opaque_counts(forward: Program) -> dict[Expr, Expr]:
     """``m - 1`` as one symbol while sums are multiplied out, so that it stays whole."""
-    found = {node for s in forward.steps for node in s.expr.atoms(Add) if not operands(node)}
+    found = {
+        node for s in forward.steps for node in s.expr.atoms(Add) if not operands(node)
+    }
     return {node: Dummy(str(node), positive=True, integer=True) for node in found}
 
 
@@ -135,8 +163,12 @@ def _read_backwards(forward: Program) -> tuple[dict[Tensor, Expr], dict[Expr, Ex
                 continue
             backwards[operand] = solved
             for mean in _means_of(forward, operand):
-                rest = distribute(Total(solved, *mean.expr.over) / count(mean.expr.over))
-                if (rest - mean.target).subs(Total(step.target, *mean.expr.over), 0) == 0:
+                rest = distribute(
+                    Total(solved, *mean.expr.over) / count(mean.expr.over)
+                )
+                if (rest - mean.target).subs(
+                    Total(step.target, *mean.expr.over), 0
+                ) == 0:
                     facts[Total(step.target, *mean.expr.over)] = Add()
     return backwards, facts
 
@@ -157,7 +189,9 @@ def _solved_for(forward: Program, step: Step, operand: Tensor) -> Expr | None:
 
 
 def _means_of(forward: Program, operand: Tensor) -> list[Step]:
-    return [s for s in forward.steps if isinstance(s.expr, Mean) and s.expr.body == operand]
+    return [
+        s for s in forward.steps if isinstance(s.expr, Mean) and s.expr.body == operand
+    ]
 
 
 def _is_product(chain: Program, step: Step) -> bool:
@@ -188,7 +222,11 @@ def _without_products(
         put = {step.target: step.expr}
         bound = {i for e in closed.values() for t in e.atoms(Total) if t.has(step.target)
                  for i in t.over}  # fmt: skip
-        held = [f for f in Mul.make_args(step.expr) if not f.has(_upstream(chain, step.expr))]
+        held = [
+            f
+            for f in Mul.make_args(step.expr)
+            if not f.has(_upstream(chain, step.expr))
+        ]
         if any(carried(f) & bound for f in held):
             kept.append(Step(step.target, step.expr, step.note))
             continue
@@ -212,19 +250,6 @@ def _sum_name(forward: Program, node: Total) -> Tensor:
     return tensor(name)[indices] if indices else Symbol(name, real=True)
 
 
-def _factored(expr: Expr) -> Expr:
-    """``gamma/sd * (dy - ...)``: the product that all terms share, outside; exact, no search."""
-    parts = Add.make_args(expr)
-    if len(parts) < 2:
-        return expr
-    powers = [
-        {base: e for base, e in part.as_powers_dict().items() if operands(base)} for part in parts
-    ]
-    shared = Mul(*(Pow(base, e) for base, e in reduce(_least, powers).items()))
-    rest = Add(*(part / shared for part in parts))
-    return Mul(shared, rest, evaluate=False) if shared != 1 else rest
-
-
 def _least(a: dict[Expr, Expr], b: dict[Expr, Expr]) -> dict[Expr, Expr]:
     both = {x for x in a.keys() & b.keys() if a[x] * b[x] > 0}
     return {x: min(a[x], b[x], key=abs) for x in both}
@@ -236,5 +261,9 @@ def _in_order(steps: list[Step]) -> tuple[Step, ...]:
     done: list[Step] = []
     while len(done) < len(steps):
         missing = targets - {s.target for s in done}
-        done += [s for s in steps if s.target in missing and not missing & set(operands(s.expr))]
+        done += [
+            s
+            for s in steps
+            if s.target in missing and not missing & set(operands(s.expr))
+        ]
     return tuple(done)

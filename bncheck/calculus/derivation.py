@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from sympy import Idx
+from sympy import Idx, nan, zoo
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of, operands, size
 from bncheck.algebra.program import Program
@@ -44,7 +44,9 @@ class Derivation:
     @cached_property
     def wrt(self) -> tuple[Tensor, ...]:
         """The inputs whose gradients the derivation gives, in order."""
-        return tuple(self.forward.tensors[name_of(out)[1:]] for out in self.chain.outputs)
+        return tuple(
+            self.forward.tensors[name_of(out)[1:]] for out in self.chain.outputs
+        )
 
 
 def derivation(
@@ -57,15 +59,30 @@ def derivation(
     layer norm); by default all sizes stay symbols, and the result holds for each of them.
     Raises ``CannotAsk`` for unknown names and sizes, ``Disagreement`` where a pass is wrong.
     """
-    operands_wanted = tuple(_input(forward, name) for name in wrt)
-    if batch_size is not None:
-        sizes = {size(i): _positive(batch_size) for i in normalised(forward)}
-        forward = forward.specialised(sizes)
-        operands_wanted = tuple(a.xreplace(sizes) for a in operands_wanted)
-    chain = backward(forward, operands_wanted)
+    chain = backward(forward, tuple(_input(forward, name) for name in wrt))
     found = Derivation(forward, chain, close(forward, chain))
     witness(found, most=3)
-    return found
+    return found if batch_size is None else specialised(found, batch_size)
+
+
+def specialised(found: Derivation, batch_size: int) -> Derivation:
+    """The same derivation with a number for the size of every normalised axis."""
+    if batch_size < 1:
+        raise CannotAsk(f"the batch size is {batch_size}; it has to be 1 or more")
+    sizes = {size(i): batch_size for i in normalised(found.forward)}
+    programs = [
+        p.specialised(sizes) for p in (found.forward, found.chain, found.closed)
+    ]
+    if any(s.expr.has(zoo, nan) for p in programs for s in p.steps):
+        raise CannotAsk(
+            f"{found.forward.name} with batch size {batch_size} divides by zero: "
+            "the variance over m - 1 needs at least two values"
+        )
+    lines = tuple(
+        Rewriting(r.target.xreplace(sizes), r.expr.xreplace(sizes), r.reason)
+        for r in found.rewritings
+    )
+    return Derivation(programs[0], programs[1], Closing(programs[2], lines))
 
 
 def normalised(forward: Program) -> tuple[Idx, ...]:
@@ -73,7 +90,9 @@ def normalised(forward: Program) -> tuple[Idx, ...]:
     first = forward.wrt[0] if forward.wrt else forward.inputs[0]
     kept = set(indices_of(first))
     for step in forward.steps:
-        if operands(step.expr) and set(indices_of(step.target)) < set(indices_of(first)):
+        if operands(step.expr) and set(indices_of(step.target)) < set(
+            indices_of(first)
+        ):
             kept &= set(indices_of(step.target))
     return tuple(i for i in indices_of(first) if i not in kept)
 
@@ -121,9 +140,3 @@ def _input(forward: Program, name: str) -> Tensor:
             f"its inputs are {', '.join(there)}"
         )
     return there[name]
-
-
-def _positive(batch_size: int) -> int:
-    if batch_size < 1:
-        raise CannotAsk(f"the batch size is {batch_size}; it has to be 1 or more")
-    return batch_size
