@@ -22,7 +22,7 @@ from bncheck.errors import CannotAsk
 i, j = axis("i", "m"), axis("j", "D")  # batch, feature
 n, c, l = axis("n", "N"), axis("c", "C"), axis("l", "L")  # sample, channel, place  # noqa: E741
 g, k = axis("g", "G"), axis("k", "K")  # group, channel inside it
-o, p = axis("o", "O"), axis("p", "P")  # output unit, weight
+o, p = axis("o", "U"), axis("p", "P")  # output unit, weight
 
 AXES = {
     i: "batch", j: "feature", n: "sample", c: "channel", l: "position",
@@ -180,7 +180,7 @@ def instance_norm(
 
 
 def weight_norm() -> Program:
-    """Weight norm of v: (O, P): the direction of each row of weights, and its length gamma."""
+    """Weight norm of v: (U, P): the direction of each row of weights, and its length gamma."""
     return Program(
         name="weight-norm",
         title="Weight norm",

@@ -1,6 +1,9 @@
 """How a name is spelled: one table for LaTeX and for Unicode, and one reading order for sums."""
 
+from typing import Any
+
 from sympy import Add, Expr
+from sympy.printing.str import StrPrinter
 
 from bncheck.algebra.notation import carried
 
@@ -48,6 +51,19 @@ def without_content(expr: Expr) -> tuple[Expr, Expr]:
     return content, rest
 
 
+def plain(expr: Expr) -> str:
+    """``expr`` as a line of Python-like text, its sums in reading order."""
+    return _PlainPrinter().doprint(expr)
+
+
+class _PlainPrinter(StrPrinter):  # type: ignore[misc]
+    def _print_Add(self, expr: Add, order: Any = None) -> str:
+        text = self._print(in_reading_order(expr)[0])
+        for term in map(self._print, in_reading_order(expr)[1:]):
+            text += f" - {term[1:]}" if term.startswith("-") else f" + {term}"
+        return text
+
+
 def _rank(term: Expr) -> tuple[bool, int, str]:
     coefficient, _ = term.as_coeff_Mul()
-    return (coefficient < 0, -len(carried(term)), str(term))
+    return (bool(coefficient < 0), -len(carried(term)), str(term))

@@ -1,0 +1,230 @@
+"""Steps as NumPy statements: indices become axes, sums become contractions.
+
+A step is rewritten in three nodes that ``NumPyPrinter`` can print and SymPy leaves alone:
+``Text`` (a finished piece of code), ``Scaled`` (an array times what has fewer axes, so that the
+small factors are combined first) and SymPy's own arithmetic in between.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Pow, Symbol
+from sympy.printing import precedence as precedence_module
+from sympy.printing.numpy import NumPyPrinter
+
+from bncheck.algebra.notation import (
+    Mean,
+    Total,
+    carried,
+    count,
+    indices_of,
+    name_of,
+    size,
+)
+from bncheck.algebra.program import Step
+from bncheck.algebra.spelling import in_reading_order
+
+
+VERBS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
+
+
+class Text(Symbol):
+    """A piece of code that is already written."""
+
+    def __new__(cls, code: str) -> Self:
+        return Symbol.__xnew__(cls, code, real=True)
+
+
+class Scaled(Expr):
+    """``Scaled(full, small)``: an array times the product of what has fewer axes."""
+
+    is_commutative = True
+
+
+class Ordered(Expr):
+    """A sum whose terms are printed in the order in which they stand."""
+
+    is_commutative = True
+
+
+precedence_module.PRECEDENCE_VALUES |= {
+    "Ordered": precedence_module.PRECEDENCE["Add"],
+    "Scaled": precedence_module.PRECEDENCE["Mul"],
+}
+
+
+class Printer(NumPyPrinter):  # type: ignore[misc]
+    """SymPy's NumPy printer, with sums in reading order and ``np`` for the module's name."""
+
+    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        defaults = {"fully_qualified_modules": True, "allow_unknown_functions": True}
+        super().__init__({**defaults, **(settings or {})})
+
+    def _print_Text(self, expr: Text) -> str:
+        return expr.name
+
+    def _print_Scaled(self, expr: Scaled) -> str:
+        full, small = expr.args
+        above, below = small.as_numer_denom()
+        if above == 1:
+            return f"{self.parenthesize(full, 50)}/{self.parenthesize(below, 51)}"
+        return f"{self.parenthesize(full, 50)}*{self.parenthesize(small, 51)}"
+
+    def _print_Pow(self, expr: Pow, rational: bool = False) -> str:
+        if expr.exp == -1:
+            return f"1/{self.parenthesize(expr.base, 51)}"
+        return super()._print_Pow(expr, rational)
+
+    def _print_Ordered(self, expr: Ordered) -> str:
+        code = self._print(expr.args[0])
+        for term in map(self._print, expr.args[1:]):
+            code += f" - {term[1:]}" if term.startswith("-") else f" + {term}"
+        return code
+
+    def _module_format(self, fqn: str, register: bool = True) -> str:
+        return super()._module_format(fqn, register).replace("numpy.", "np.", 1)
+
+
+def statements(step: Step, axes: tuple[Idx, ...]) -> list[tuple[Symbol, Expr]]:
+    """The assignments that carry out one step; a full-size result is updated in place."""
+    target = Symbol(name_of(step.target))
+    frame = indices_of(step.target)
+    if set(frame) == set(axes):
+        return _in_place(target, step.expr, frame)
+    return [(target, array(step.expr, frame))]
+
+
+def array(expr: Expr, frame: tuple[Idx, ...]) -> Expr:
+    """``expr`` with every tensor as an array that broadcasts against the axes of ``frame``."""
+    if isinstance(expr, KroneckerDelta):
+        return _delta(expr, frame)
+    if isinstance(expr, Indexed):
+        return Text(_viewed(name_of(expr), expr.indices, frame))
+    if isinstance(expr, Total):
+        return _reduced(expr, frame)
+    if isinstance(expr, Mul):
+        return _product(expr, frame)
+    if isinstance(expr, Add):
+        return _sum(expr, frame)
+    if not expr.args or isinstance(expr, Idx):
+        return expr
+    return expr.func(*(array(a, frame) for a in expr.args))
+
+
+def _sum(expr: Add, frame: tuple[Idx, ...]) -> Expr:
+    return Ordered(*(array(term, frame) for term in in_reading_order(expr)))
+
+
+def _in_place(
+    target: Symbol, expr: Expr, frame: tuple[Idx, ...]
+) -> list[tuple[Symbol, Expr]]:
+    """``dx = xhat*(-dgamma/m); dx += dy; dx -= dbeta/m; dx *= gamma/sd``: one buffer, no copies."""
+    full = set(frame)
+    if isinstance(expr, Mul):
+        brackets = [f for f in expr.args if isinstance(f, Add) and carried(f) == full]
+        if len(brackets) == 1:
+            rest = Mul(*(f for f in expr.args if f is not brackets[0]))
+            return [
+                *_in_place(target, brackets[0], frame),
+                _update(target, "*", rest, frame),
+            ]
+    if isinstance(expr, Add):
+        first = next(
+            (t for t in expr.args if isinstance(t, Mul) and carried(t) == full), None
+        )
+        if first is not None:
+            rest_terms = [t for t in in_reading_order(expr) if t is not first]
+            updates = [_update(target, "+", term, frame) for term in rest_terms]
+            return [(target, array(first, frame)), *updates]
+    return [(target, array(expr, frame))]
+
+
+def _update(
+    target: Symbol, sign: str, by: Expr, frame: tuple[Idx, ...]
+) -> tuple[Symbol, Expr]:
+    """``target += by`` as lambdify can print it; ``numpy_source`` writes the short form."""
+    if sign == "+" and by.could_extract_minus_sign():
+        sign, by = "-", -by
+    if sign == "*" and by.as_numer_denom()[0] == 1:
+        sign, by = "/", 1 / by
+    verb = VERBS[sign]
+    code = Printer().doprint(array(by, frame))
+    return target, Text(f"np.{verb}({target}, {code}, out={target})")
+
+
+def _product(expr: Expr, frame: tuple[Idx, ...]) -> Expr:
+    """Small factors first: an array is multiplied once, whatever it is multiplied by."""
+    full = [f for f in expr.args if carried(f) == set(frame)]
+    small = [f for f in expr.args if f not in full]
+    above = Mul(*(array(f, frame) for f in full))
+    below = Mul(*(array(f, frame) for f in small))
+    return (
+        Scaled(above, below)
+        if full and small and carried(Mul(*small))
+        else above * below
+    )
+
+
+def _reduced(expr: Total, frame: tuple[Idx, ...]) -> Expr:
+    left = tuple(i for i in frame if i in carried(expr))
+    inner = tuple(
+        i for i in (*frame, *expr.over) if i in carried(expr.body) | set(expr.over)
+    )
+    inner = tuple(sorted(inner, key=_axis_order(expr.body, inner).index))
+    code = _contraction(expr.body, expr.over, inner)
+    mean = isinstance(expr, Mean)
+    if code is None:
+        body = Printer().doprint(array(expr.body, inner))
+        where = _axes(inner.index(i) for i in expr.over)
+        return Text(
+            _viewed(
+                f"np.{'mean' if mean else 'sum'}({body}, axis={where})", left, frame
+            )
+        )
+    text = Text(_viewed(code, left, frame))
+    return text / count(expr.over) if mean else text
+
+
+def _axis_order(body: Expr, inner: tuple[Idx, ...]) -> list[Idx]:
+    """The order in which the widest tensor of the body has its axes."""
+    widest = max(body.atoms(Indexed), key=lambda t: len(t.indices))
+    return [*widest.indices, *(i for i in inner if i not in widest.indices)]
+
+
+def _contraction(
+    body: Expr, over: tuple[Idx, ...], inner: tuple[Idx, ...]
+) -> str | None:
+    """``einsum`` for a sum over a product of tensors, without a temporary; else None."""
+    factors: list[Indexed] = []
+    for factor in Mul.make_args(body):
+        base, power = factor.as_base_exp() if isinstance(factor, Pow) else (factor, 1)
+        if not isinstance(base, Indexed) or power not in (1, 2):
+            return None
+        factors += [base] * int(power)
+    if len(factors) == 1:
+        return None
+    letters = {i: str(i.label) for i in inner}
+    terms = ",".join("".join(letters[i] for i in f.indices) for f in factors)
+    result = "".join(letters[i] for i in inner if i not in over)
+    return f'np.einsum("{terms}->{result}", {", ".join(name_of(f) for f in factors)})'
+
+
+def _delta(expr: KroneckerDelta, frame: tuple[Idx, ...]) -> Expr:
+    a, b = sorted(expr.args, key=frame.index)
+    return Text(_viewed(f"np.eye({size(a)})", (a, b), frame))
+
+
+def _viewed(code: str, has: tuple[Idx, ...], frame: tuple[Idx, ...]) -> str:
+    """Code for an array with the axes ``has``, ready to broadcast against ``frame``."""
+    order = sorted(range(len(has)), key=lambda at: frame.index(has[at]))
+    if order != list(range(len(has))):
+        code += f".transpose({', '.join(map(str, order))})"
+    slots = [":" if i in has else "None" for i in frame]
+    while slots and slots[0] == "None":
+        slots.pop(0)
+    return code if "None" not in slots else f"{code}[{', '.join(slots)}]"
+
+
+def _axes(numbers: Iterable[int]) -> str:
+    found = sorted(numbers)
+    return str(found[0]) if len(found) == 1 else str(tuple(found))
