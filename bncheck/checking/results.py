@@ -1,0 +1,90 @@
+"""What a verification finds: plain data, for the terminal, for JSON and for tests."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Verdict = Literal["right", "inaccurate", "wrong", "cannot tell", "cannot call"]
+
+WORST_FIRST: tuple[Verdict, ...] = ("cannot call", "wrong", "inaccurate", "cannot tell", "right")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two witnesses of one gradient, at the place where they differ most.
+
+    ``ulps``: the difference in units in the last place of the user's dtype, taken at the
+    largest value of the gradient's own feature; ``of_bound``: the difference divided by what
+    rounding allows there (1 is the limit); ``at``: the index, from 0 as in NumPy; ``first`` and
+    ``second``: both values; ``trial``: the inputs on which it was seen.
+    """
+
+    first_witness: str
+    second_witness: str
+    ulps: float
+    of_bound: float
+    at: tuple[int, ...]
+    first: float
+    second: float
+    trial: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class GradientResult:
+    """One gradient (``dx``, ``dgamma``, ``dbeta``): its comparisons and what follows."""
+
+    name: str
+    comparisons: tuple[Comparison, ...]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something worth knowing that does not make a gradient wrong; ``code`` is stable."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the closed form: the factor found in the user's gradient, and its reading."""
+
+    formula: str
+    found: float
+    expected: float
+    reading: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why a gradient is wrong: a sentence, the terms with their factors, and where it shows."""
+
+    code: str
+    gradient: str
+    text: str
+    terms: tuple[Term, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict on one backward pass, and everything that led to it."""
+
+    target: str
+    verdict: Verdict
+    line: int | None = None
+    layer: str | None = None
+    layout: str | None = None
+    eps: float | None = None
+    ddof: int | None = None
+    assumed: str = ""
+    gradients: tuple[GradientResult, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    diagnosis: tuple[Diagnosis, ...] = ()
+    trials: tuple[str, ...] = field(default=())
+
+    @property
+    def exit_code(self) -> int:
+        """0 right, 1 wrong or inaccurate, 2 where the question could not be asked."""
+        codes = {"right": 0, "wrong": 1, "inaccurate": 1, "cannot tell": 2, "cannot call": 2}
+        return codes[self.verdict]
