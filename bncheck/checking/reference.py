@@ -1,0 +1,92 @@
+"""The right answer, and how much rounding it may differ by.
+
+No tolerance to tune: the bound is carried beside each value through forward pass and chain
+rule, for one unit roundoff of the user's dtype per operation. The values themselves come from
+the closed form in a longer type, and are believed only while the chain rule agrees.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bncheck.algebra.notation import name_of
+from bncheck.calculus.derivation import Derivation
+from bncheck.checking.arithmetic import Array, Bounded, evaluate
+from bncheck.errors import Disagreement
+
+SAFETY = 4.0
+"""How many times the rounding bound is allowed: other orders of operations than ours."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """``known``: every value of the forward pass and of the backward pass, by name.
+
+    ``gradients``: the right ones; ``allowed``: what rounding may move each entry by;
+    ``output``, ``output_allowed``: the same of the forward pass.
+    """
+
+    known: dict[str, Array]
+    gradients: dict[str, Array]
+    allowed: dict[str, Array]
+    output: Array
+    output_allowed: Array
+
+
+def reference(
+    found: Derivation, values: Mapping[str, Any], dtype: np.dtype[Any] | None = None
+) -> Reference:
+    """The reference for inputs and upstream gradient by name; arrays by program axes.
+
+    ``dtype``: the precision that is judged, float64 by default. Raises ``Disagreement`` where
+    closed form and chain rule differ by more than their own rounding.
+    """
+    kind = np.dtype(np.float64) if dtype is None else dtype
+    roundoff = float(np.finfo(kind).eps) / 2
+    lifted = {name: lift(value) for name, value in values.items()}
+    forward = evaluate(found.forward, lifted, roundoff)
+    upstream = {name_of(u): lifted[name_of(u)] for u in found.upstream}
+    chain = evaluate(found.chain, {**forward, **upstream}, roundoff)
+    closed = evaluate(found.closed, {**_values(forward), **upstream})
+    _agree(found, chain, closed, roundoff)
+    outputs = [name_of(out) for out in found.chain.outputs]
+    out = forward[name_of(found.forward.outputs[0])]
+    floor = float(np.finfo(kind).smallest_subnormal) * 16
+    return Reference(
+        known={**_values(forward), **_values(chain), **_values(closed)},
+        gradients={name: closed[name].value for name in outputs},
+        allowed={name: SAFETY * chain[name].error + floor for name in outputs},
+        output=out.value,
+        output_allowed=SAFETY * out.error + floor,
+    )
+
+
+def lift(value: Any) -> Array:
+    """A number or array in a type that is longer than float64: longdouble, else mpmath's."""
+    if np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant:
+        return np.asarray(value, np.longdouble)
+    from mpmath import mpf
+
+    exact: NDArray[Any] = np.vectorize(lambda v: mpf(float(v)), otypes=[object])(value)
+    return exact
+
+
+def _values(known: Mapping[str, Bounded]) -> dict[str, Array]:
+    return {name: bounded.value for name, bounded in known.items()}
+
+
+def _agree(
+    found: Derivation, chain: Mapping[str, Bounded], closed: Mapping[str, Bounded], u: float
+) -> None:
+    for out in found.chain.outputs:
+        one, other = chain[name_of(out)], closed[name_of(out)]
+        # both were computed with far smaller a roundoff than u: a quarter of the bound is ample
+        apart = abs(one.value - other.value) > one.error / 4 + np.finfo(float).tiny
+        if np.any(apart & np.isfinite(one.error.astype(float))):
+            raise Disagreement(
+                f"{found.forward.name}: chain rule and closed form of {name_of(out)} differ by "
+                f"more than rounding (u = {u:.1e}). This is a defect of bncheck; please report it."
+            )
