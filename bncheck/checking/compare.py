@@ -1,0 +1,61 @@
+"""Two witnesses of one gradient: where they differ most, by how much, and whether they may."""
+
+from typing import Any
+
+import numpy as np
+
+from bncheck.checking.arithmetic import Array
+from bncheck.checking.results import Comparison, Verdict
+
+
+def compare(
+    witnesses: tuple[str, str], first: Array, second: Array, allowed: Array, trial: str
+) -> Comparison:
+    """Compare entry by entry against what is allowed; both arrays have one shape.
+
+    The verdict is ``right`` within the bound, ``cannot tell`` where nothing can be said (the
+    bound is not finite, both are not a number), else ``wrong``; whether it is rather
+    ``inaccurate`` is for the caller to find out.
+    """
+    first, second = np.asarray(first), np.asarray(second)
+    with np.errstate(all="ignore"):
+        apart = np.asarray(abs(first - second), np.float64)
+        ratio = apart / np.asarray(allowed, np.float64)
+    ratio = np.where(apart == 0, 0.0, ratio)
+    ratio = np.where(_lost(first) & ~_lost(second), np.inf, ratio)
+    known = np.isfinite(np.asarray(allowed, np.float64)) & ~_lost(second)
+    judged = np.where(known, np.nan_to_num(ratio, nan=np.inf, posinf=np.inf), -1.0)
+    at = np.unravel_index(int(np.argmax(judged)), judged.shape) if judged.size else ()
+    worst = float(judged[at]) if judged.size else 0.0
+    return Comparison(
+        first_witness=witnesses[0],
+        second_witness=witnesses[1],
+        ulps=_ulps(apart, second),
+        of_bound=max(worst, 0.0),
+        at=tuple(int(i) for i in at),
+        first=float(np.real(first[at])) if judged.size else 0.0,
+        second=float(second[at]) if judged.size else 0.0,
+        trial=trial,
+        verdict=_verdict(worst, known),
+    )
+
+
+def _lost(values: Array) -> Array:
+    return ~np.isfinite(np.asarray(values, np.complex128 if np.iscomplexobj(values) else float))
+
+
+def _verdict(worst: float, known: Array) -> Verdict:
+    if worst > 1.0:
+        return "wrong"
+    return "right" if np.any(known) or not known.size else "cannot tell"
+
+
+def _ulps(apart: Array, truth: Any) -> float:
+    """The largest difference in ULPs of the largest value: entries near 0 have tiny ULPs."""
+    finite = np.asarray(truth, np.float64)
+    finite = finite[np.isfinite(finite)]
+    if not finite.size or not apart.size:
+        return 0.0
+    scale = float(abs(finite).max()) or 1.0
+    worst = float(np.nan_to_num(apart, nan=np.inf).max())
+    return worst / float(np.spacing(scale))
