@@ -1,0 +1,225 @@
+"""Load the user's code: imports, definitions and constants; nothing else of the file is run.
+
+A file is read, never imported: what it computes, plots or downloads at top level stays undone.
+A missing import becomes a stand-in that fails only when it is used, naming itself.
+"""
+
+import ast
+import importlib
+import io
+import os
+import sys
+import tokenize
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bncheck.errors import CannotAsk
+
+LARGEST = 5_000_000
+"""Bytes of source that are read; hand-written code is far below."""
+
+REMOVED = {
+    "float": float, "int": int, "bool": bool, "object": object, "complex": complex, "str": str,
+    "float_": "float64", "complex_": "complex128", "NaN": "nan", "NAN": "nan", "Inf": "inf",
+    "infty": "inf", "product": "prod", "cumproduct": "cumprod", "alltrue": "all",
+    "sometrue": "any", "in1d": "isin", "row_stack": "vstack", "trapz": "trapezoid",
+}  # fmt: skip
+"""Names that NumPy 2 removed, and what they meant."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the user's code is: a file or a module, and the name asked for in it, if any."""
+
+    place: str
+    name: str | None
+    is_file: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was loaded: the namespace, and what is worth saying about how it was loaded."""
+
+    namespace: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+class Missing:
+    """Stands in for what could not be imported; it fails when it is used, not before."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self._name, self._why = name, why
+
+    def __getattr__(self, attribute: str) -> "Missing":
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return Missing(f"{self._name}.{attribute}", self._why)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # a decorator leaves what it decorates as it is
+        if len(args) == 1 and not kwargs and isinstance(args[0], (types.FunctionType, type)):
+            return args[0]
+        raise ImportError(f"{self._name} is needed here, but it could not be imported: {self._why}")
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        return ()
+
+
+def parse_target(text: str) -> Target:
+    """``FILE.py``, ``FILE.py:name`` or ``package.module:name``."""
+    place, _, name = text.rpartition(":") if ":" in text else (text, "", "")
+    if not place:
+        raise CannotAsk(f"{text!r}: expected FILE.py, FILE.py:name or package.module:name")
+    if place.endswith(".py") or os.sep in place or Path(place).exists():
+        return Target(place, name or None, is_file=True)
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise CannotAsk(
+            f"{text!r} is neither a file nor a module: expected FILE.py, FILE.py:name "
+            "or package.module:name"
+        )
+    return Target(place, name or None, is_file=False)
+
+
+def load(target: Target) -> Source:
+    """The definitions of a file or module; raises ``CannotAsk`` where it cannot be loaded."""
+    if not target.is_file:
+        sys.path.insert(0, os.getcwd())
+        return Source(vars(_module(target.place)), ())
+    path = Path(target.place)
+    text = _text(path)
+    tree = _parsed(text, path)
+    notes = _supply_removed_names(text)
+    sys.path.insert(0, str(path.resolve().parent))
+    module = types.ModuleType(f"_checked_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    for node in tree.body:
+        notes += _run(node, module, path)
+    return Source(vars(module), (*notes, *_defined_twice(tree)))
+
+
+def _module(name: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 - anything can go wrong in a user's module
+        raise CannotAsk(f"module {name} cannot be imported: {_said(error)}") from None
+
+
+def _text(path: Path) -> str:
+    if path.is_dir():
+        raise CannotAsk(f"{path} is a directory; name a Python file in it")
+    if not path.exists():
+        raise CannotAsk(f"{path} does not exist; expected a Python file")
+    try:
+        if path.stat().st_size > LARGEST:
+            size = path.stat().st_size / 1e6
+            raise CannotAsk(f"{path} has {size:.0f} MB; expected source code of at most 5 MB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CannotAsk(f"{path} cannot be read: {error.strerror}") from None
+    if b"\0" in data:
+        raise CannotAsk(f"{path} is a binary file; expected Python source code")
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
+        raise CannotAsk(f"{path} is not valid text: {error}; save it as UTF-8") from None
+    if not text.strip():
+        raise CannotAsk(f"{path} is empty; expected a backward pass to verify")
+    return text
+
+
+def _parsed(text: str, path: Path) -> ast.Module:
+    try:
+        return ast.parse(text, str(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        if "print" in reason:
+            reason += " (is it Python 2?)"
+        raise CannotAsk(f"{path}{where} does not parse: {reason}") from None
+
+
+def _run(node: ast.stmt, module: types.ModuleType, path: Path) -> tuple[str, ...]:
+    """Run one top-level statement if it only imports, defines or names a constant."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return _import(node, module, path)
+    if isinstance(node, ast.Try):
+        return tuple(note for inner in node.body for note in _run(inner, module, path))
+    if isinstance(node, ast.FunctionDef | ast.ClassDef) or _is_constant(node):
+        try:
+            code = compile(ast.Module([node], []), str(path), "exec", dont_inherit=True)
+            exec(code, vars(module))
+        except Exception as error:  # noqa: BLE001 - the rest of the file may still do
+            name = getattr(node, "name", "a constant")
+            return (f"line {node.lineno}: {name} could not be defined: {_said(error)}",)
+    return ()
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+        return not any(
+            isinstance(part, ast.Call | ast.Await | ast.Yield | ast.NamedExpr)
+            for part in ast.walk(node.value)
+        ) or isinstance(node.value, ast.Lambda)
+    return False
+
+
+def _import(node: ast.Import | ast.ImportFrom, module: types.ModuleType, path: Path) -> tuple[str, ...]:
+    notes: list[str] = []
+    for alias in node.names:
+        single = _single(node, alias)
+        try:
+            exec(compile(ast.Module([single], []), str(path), "exec"), vars(module))
+        except BaseException as error:  # noqa: BLE001 - even SystemExit, from what is imported
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            name = (alias.asname or alias.name).split(".")[0]
+            if name != "*":
+                vars(module)[name] = Missing(_full_name(node, alias), _said(error))
+            notes.append(f"line {node.lineno}: {_full_name(node, alias)} is not there")
+    return tuple(notes)
+
+
+def _single(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
+    """One import on its own; a relative one is looked for beside the file."""
+    if isinstance(node, ast.Import):
+        return ast.copy_location(ast.Import([alias]), node)
+    if node.level and not node.module:
+        return ast.copy_location(ast.Import([alias]), node)
+    return ast.copy_location(ast.ImportFrom(node.module, [alias], 0), node)
+
+
+def _full_name(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+    return f"{node.module or '.'}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+
+
+def _supply_removed_names(text: str) -> tuple[str, ...]:
+    import numpy as np
+
+    notes = []
+    for name, meaning in REMOVED.items():
+        if name not in vars(np) and f".{name}" in text:
+            setattr(np, name, getattr(np, meaning) if isinstance(meaning, str) else meaning)
+            notes.append(f"np.{name} was removed from NumPy; bncheck supplied it")
+    return tuple(notes)
+
+
+def _defined_twice(tree: ast.Module) -> tuple[str, ...]:
+    seen: dict[str, int] = {}
+    notes = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if node.name in seen:
+                notes.append(
+                    f"{node.name} is defined on lines {seen[node.name]} and {node.lineno}; "
+                    "the last one counts"
+                )
+            seen[node.name] = node.lineno
+    return tuple(notes)
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,161 @@
+"""The code under test as the rest of bncheck sees it: arrays by role in, outcomes back.
+
+Two kinds with the same methods: code in a file, run in a child process with a time limit, and
+callables given from Python, run here.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bncheck.checking import calling, wire
+from bncheck.checking.calling import Inputs, Outcome
+from bncheck.checking.convention import Candidate, from_callables
+from bncheck.checking.results import Remark
+from bncheck.errors import CannotAsk
+
+
+class FileSubject:
+    """A file or module in a child process, started at once and asked later."""
+
+    def __init__(self, target: str, timeout: float = 30.0) -> None:
+        """Start the child; ``timeout``: seconds that one request may take."""
+        self._target, self._timeout = target, timeout
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        requests, self._ask = os.pipe()
+        self._hear, replies = os.pipe()
+        package = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "bncheck.checking.worker", target, str(requests), str(replies)],
+            pass_fds=(requests, replies),
+            stdin=subprocess.DEVNULL,
+            stdout=self._printed,
+            stderr=self._printed,
+            env={**os.environ, "PYTHONPATH": path, "MPLBACKEND": "Agg"},
+            start_new_session=True,
+        )
+        os.close(requests)
+        os.close(replies)
+        self._questions = os.fdopen(self._ask, "wb")
+        self._answers = os.fdopen(self._hear, "rb")
+        self.notes: tuple[str, ...] = ()
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What was found in the file; raises ``CannotAsk`` where it cannot be loaded."""
+        answer = self._request({"do": "list"})
+        self.notes = tuple(answer["notes"])
+        return tuple(Candidate(**{**c, "takes": tuple(c["takes"])}) for c in answer["candidates"])
+
+    def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
+        """The outputs of the forward pass for several inputs."""
+        return list(self._request({"do": "forward", "name": name, "inputs": list(inputs)}))
+
+    def call(self, name: str, inputs: Inputs) -> Outcome:
+        """One forward and backward pass."""
+        answer = self._request({"do": "call", "name": name, "inputs": dict(inputs)})
+        remarks = tuple(Remark(**r) for r in answer["remarks"])
+        return Outcome(answer["y"], answer["gradients"], remarks)
+
+    def close(self) -> None:
+        """End the child and whatever it started."""
+        for stream in (self._questions, self._answers, self._printed):
+            try:
+                stream.close()
+            except OSError:
+                pass
+        self._kill()
+        self._child.wait()
+
+    def _request(self, question: dict[str, Any]) -> Any:
+        late: list[bool] = []
+        timer = Timer(self._timeout, lambda: (late.append(True), self._kill()))
+        timer.start()
+        try:
+            wire.send(self._questions, question)
+            answer = wire.receive(self._answers)
+        except (OSError, EOFError, ValueError):
+            raise CannotAsk(self._gone(bool(late))) from None
+        finally:
+            timer.cancel()
+        if "error" in answer:
+            asked = question.get("name", "")
+            said = f"{asked} {answer['error']}" if answer.get("raised") else answer["error"]
+            raise CannotAsk(f"{self._target}: {said}" if answer.get("raised") else said)
+        return answer["ok"]
+
+    def _gone(self, late: bool) -> str:
+        """Why the child does not answer: out of time, a signal, an exit."""
+        if late:
+            return (
+                f"{self._target} took more than {self._timeout:g} s and was stopped; "
+                "give it more time with --timeout, or a smaller problem"
+            )
+        self._kill()
+        code = self._child.wait()
+        if code == -signal.SIGKILL:
+            return f"{self._target} closed its connection to bncheck, or was killed (out of memory?)"
+        if code < 0:
+            return f"{self._target} crashed the interpreter ({signal.Signals(-code).name})"
+        return f"{self._target} ended the interpreter (exit code {code}) instead of returning"
+
+    def _kill(self) -> None:
+        try:
+            if self._child.poll() is None:
+                self._child.wait(0.05)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(self._child.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
+class CallableSubject:
+    """Callables given from Python, run in this process."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(
+        self, backward: Callable[..., Any], forward: Callable[..., Any] | None = None
+    ) -> None:
+        """Raises ``CannotAsk`` where bncheck does not know how to call them."""
+        self._found = from_callables(backward, forward)
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The one candidate."""
+        return (self._found.candidate,)
+
+    def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
+        """The outputs of the forward pass for several inputs."""
+        return [self._guarded(calling.forward, one) for one in inputs]
+
+    def call(self, name: str, inputs: Inputs) -> Outcome:
+        """One forward and backward pass."""
+        outcome: Outcome = self._guarded(calling.call, inputs)
+        return outcome
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _guarded(self, way: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
+        try:
+            with np.errstate(all="ignore"):
+                return way(self._found, inputs)
+        except CannotAsk:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+            name = self._found.candidate.name
+            raise CannotAsk(f"{name} raised {type(error).__name__}: {error}") from error
+
+
+Subject = FileSubject | CallableSubject

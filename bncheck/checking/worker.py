@@ -1,0 +1,93 @@
+"""The child process in which the user's code runs: load, list, call, reply.
+
+Started as ``python -m bncheck.checking.worker TARGET REQUESTS REPLIES``, the last two being
+file descriptors of its own, so that whatever the code prints goes elsewhere.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from bncheck.checking import calling, wire
+from bncheck.checking.convention import Found, find
+from bncheck.checking.source import load, parse_target
+from bncheck.errors import CannotAsk
+
+
+def main(target: str, requests: int, replies: int) -> None:
+    """Serve requests until there are no more."""
+    parent = os.getpid()
+    with os.fdopen(requests, "rb") as questions, os.fdopen(replies, "wb") as answers:
+        served = _loaded(target)
+        while True:
+            try:
+                question = wire.receive(questions)
+            except EOFError:
+                return
+            answer = _answer(served, question)
+            if os.getpid() != parent:
+                os._exit(0)  # the user's code forked: only one of us may speak
+            wire.send(answers, answer)
+
+
+def _loaded(text: str) -> Callable[[], tuple[list[Found], tuple[str, ...]]]:
+    """Load once; an error is kept and said when asked."""
+    try:
+        target = parse_target(text)
+        source = load(target)
+        found = find(source.namespace, target.name, target.place)
+    except BaseException as error:  # noqa: BLE001 - sys.exit at import, too
+        kept = error
+        return lambda: _raise(kept)
+    return lambda: (found, source.notes)
+
+
+def _raise(error: BaseException) -> tuple[list[Found], tuple[str, ...]]:
+    raise error
+
+
+def _answer(
+    served: Callable[[], tuple[list[Found], tuple[str, ...]]], question: dict[str, Any]
+) -> dict[str, Any]:
+    try:
+        with np.errstate(all="ignore"):
+            return {"ok": _carried_out(*served(), question)}
+    except CannotAsk as error:
+        return {"error": str(error)}
+    except BaseException as error:  # noqa: BLE001 - whatever the user's code raises
+        return {"error": _said(error), "raised": True}
+
+
+def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str, Any]) -> Any:
+    if question["do"] == "list":
+        return {"candidates": [asdict(f.candidate) for f in found], "notes": list(notes)}
+    chosen = next(f for f in found if f.candidate.name == question["name"])
+    if question["do"] == "forward":
+        return [calling.forward(chosen, inputs) for inputs in question["inputs"]]
+    outcome = calling.call(chosen, question["inputs"])
+    return {
+        "y": outcome.y,
+        "gradients": outcome.gradients,
+        "remarks": [asdict(r) for r in outcome.remarks],
+    }
+
+
+def _said(error: BaseException) -> str:
+    """The exception, and the innermost line of the user's own code."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if not f.filename.startswith(here) and f.filename[:1] != "<"]
+    where = f" (line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""
+    if isinstance(error, SystemExit):
+        return f"called sys.exit({error.code!r}){where}"
+    return f"raised {type(error).__name__}: {error}{where}"
+
+
+if __name__ == "__main__":
+    sys.setrecursionlimit(3000)
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
