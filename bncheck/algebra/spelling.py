@@ -5,7 +5,7 @@ from typing import Any
 from sympy import Add, Expr
 from sympy.printing.str import StrPrinter
 
-from bncheck.algebra.notation import carried
+from bncheck.algebra.notation import carried, operands
 
 SPELLINGS: dict[str, tuple[str, str]] = {
     # name in the code: (LaTeX, Unicode)
@@ -32,23 +32,21 @@ SPELLINGS: dict[str, tuple[str, str]] = {
 
 
 def in_reading_order(expr: Expr) -> tuple[Expr, ...]:
-    """The terms of a sum as one reads them: positive ones first, in the order they were written.
-
-    ``x - mu``, never ``-mu + x``. Among terms of one sign those with more indices come first.
-    """
+    """The terms of a sum as one reads them: ``x - mu``, never ``-mu + x``."""
     return tuple(sorted(Add.make_args(expr), key=_rank))
 
 
 def without_content(expr: Expr) -> tuple[Expr, Expr]:
-    """A number that all terms of a sum share, and the sum without it: ``2, x - mu``.
+    """A number that all terms of a sum share, and the sum without it: ``-2, x - mu``.
 
-    SymPy multiplies numbers into sums (``2*x - 2*mu``); a reader wants them outside. The sign
-    goes with the number where every term, or the first in reading order, is negative.
+    SymPy multiplies numbers into sums (``2*mu - 2*x``); a reader wants them outside, and the
+    term that varies most to be the positive one.
     """
     content, rest = expr.primitive()
-    if isinstance(rest, Add) and all(t.could_extract_minus_sign() for t in rest.args):
-        content, rest = -content, -rest
-    return content, rest
+    if content == 1 and not all(map(_is_negative, Add.make_args(rest))):
+        return content, rest
+    widest = max(Add.make_args(rest), key=lambda t: (len(carried(t)), not _is_negative(t)))
+    return (-content, -rest) if _is_negative(widest) else (content, rest)
 
 
 def plain(expr: Expr) -> str:
@@ -64,6 +62,14 @@ class _PlainPrinter(StrPrinter):  # type: ignore[misc]
         return text
 
 
-def _rank(term: Expr) -> tuple[bool, int, str]:
+def _rank(term: Expr) -> tuple[bool, int, int, str]:
+    """Positive first; of those the widest first; of the negative ones the simplest first."""
+    width, factors = -len(carried(term)), len(operands(term))
+    if _is_negative(term):
+        return (True, factors, width, str(term))
+    return (False, width, factors, str(term))
+
+
+def _is_negative(term: Expr) -> bool:
     coefficient, _ = term.as_coeff_Mul()
-    return (bool(coefficient < 0), -len(carried(term)), str(term))
+    return bool(coefficient < 0)

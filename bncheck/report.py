@@ -1,0 +1,159 @@
+"""What the terminal shows; the only module that knows Rich.
+
+To a pipe everything is plain text of 100 columns without colour.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from bncheck.checking.results import Comparison, Diagnosis, GradientResult, Report
+
+STYLES = {
+    "right": "green",
+    "inaccurate": "yellow",
+    "wrong": "bold red",
+    "cannot tell": "yellow",
+    "cannot call": "yellow",
+}
+PIPE_WIDTH = 100
+
+
+def console(stderr: bool = False) -> Console:
+    """A console for standard output; plain and of a fixed width where that is a pipe."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, emoji=False)
+
+
+def _table(*columns: str, title: str = "") -> Table:
+    """A table whose cells do not wrap and whose rules survive a pipe."""
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="fold")
+    return table
+
+
+def layers(rows: Iterable[tuple[str, str, str]], out: Console) -> None:
+    """What there is: name, shapes and variants."""
+    table = _table("layer", "shapes", "variants")
+    table.columns[2].no_wrap = False
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def derivation(sections: Any, out: Console) -> None:
+    """A derivation as ``writers.text`` lays it out: titled sections of rows or lines."""
+    out.print(Text(sections.title, style="bold"))
+    out.print(Text(sections.subtitle, style="dim"))
+    for section in sections.parts:
+        out.print()
+        out.print(Text(section.title, style="bold cyan"))
+        if section.framed:
+            out.print(Panel.fit("\n".join(row[0] for row in section.rows), box=box.ROUNDED))
+            continue
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+        for order in range(max(len(row) for row in section.rows)):
+            table.add_column(no_wrap=order == 0, style="" if order == 0 else "dim")
+        for row in section.rows:
+            table.add_row(*row)
+        out.print(table)
+
+
+def report(one: Report, out: Console) -> None:
+    """One verification: verdict, table of witnesses, remarks, diagnosis; at most 25 lines."""
+    out.print(_headline(one))
+    if one.assumed:
+        out.print(Text(f"  {one.assumed}", style="dim"), soft_wrap=not out.is_terminal)
+    if one.gradients:
+        out.print(_witnesses(one.gradients))
+    for remark in one.remarks[:4]:
+        out.print(Text.assemble(("  remark  ", "cyan"), remark.text))
+    for cause in one.diagnosis:
+        out.print(_diagnosis(cause, one))
+
+
+def summary(reports: Sequence[Report], out: Console) -> None:
+    """A row for each of several backward passes."""
+    table = _table("backward pass", "line", "layer", "verdict", "why")
+    table.columns[4].no_wrap = False
+    for one in reports:
+        why = "; ".join(f"{d.gradient}: {d.text}" for d in one.diagnosis[:2])
+        table.add_row(
+            one.target.rpartition(":")[2], str(one.line or ""), one.layer or "?",
+            Text(one.verdict, style=STYLES[one.verdict]), why or "",
+        )  # fmt: skip
+    out.print(table)
+
+
+def message(text: str, out: Console) -> None:
+    """An error or a note, on one line where it fits."""
+    out.print(Text.assemble(("bncheck: ", "bold"), text), soft_wrap=True)
+
+
+def _headline(one: Report) -> Text:
+    verdict = {"right": "right", "cannot call": "cannot be called"}.get(one.verdict, one.verdict)
+    return Text.assemble(
+        (f"{verdict}  ", STYLES[one.verdict]), (one.target, "bold"), f"  line {one.line or '?'}"
+    )
+
+
+def _witnesses(gradients: Sequence[GradientResult]) -> Table:
+    table = _table("", "witnesses", "ULPs", "of bound", "at", "first", "second", "verdict")
+    for column in (2, 3, 5, 6):
+        table.columns[column].justify = "right"
+    for gradient in gradients:
+        for order, made in enumerate(gradient.comparisons):
+            table.add_row(gradient.name if order == 0 else "", *_cells(made))
+    return table
+
+
+def _cells(made: Comparison) -> tuple[Any, ...]:
+    short = {
+        "complex step": "complex step",
+        "central differences": "central diff.",
+        "complex step of the reference": "complex step*",
+        "central differences of the reference": "central diff.*",
+    }
+    names = (short.get(w, w) for w in (made.first_witness, made.second_witness))
+    return (
+        " / ".join(names),
+        _short(made.ulps),
+        _short(made.of_bound),
+        "[" + ", ".join(map(str, made.at)) + "]",
+        f"{made.first:.6g}",
+        f"{made.second:.6g}",
+        Text(made.verdict, style=STYLES[made.verdict]),
+    )
+
+
+def _short(number: float) -> str:
+    if number != number or number in (float("inf"), float("-inf")):
+        return "∞"
+    return f"{number:.2g}" if number < 1e4 else f"{number:.0e}".replace("e+0", "e").replace("e+", "e")
+
+
+def _diagnosis(cause: Diagnosis, one: Report) -> Group:
+    title = Text.assemble((f"  {cause.gradient} ", "bold red"), _wording(cause), f": {cause.text}")
+    wrong = [t for t in cause.terms if t.reading != "ok"]
+    if not wrong or len(one.diagnosis) > 2:
+        return Group(title)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 4))
+    for term in cause.terms:
+        style = "" if term.reading == "ok" else "red"
+        table.add_row(
+            term.formula, f"{term.found:.4g} × found", f"{term.expected:.4g} × expected",
+            Text(term.reading, style=style),
+        )  # fmt: skip
+    return Group(title, table)
+
+
+def _wording(cause: Diagnosis) -> str:
+    return "is inaccurate" if cause.code == "inaccurate" else "is wrong"

@@ -1,0 +1,151 @@
+"""Formulas as lines of Unicode, for the terminal: ``γⱼ/sⱼ·(dyᵢⱼ − dβⱼ/m − dγⱼ·x̂ᵢⱼ/m)``."""
+
+from typing import Any
+
+from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Pow, S, Symbol
+from sympy.printing.precedence import PRECEDENCE
+from sympy.printing.str import StrPrinter
+
+from bncheck.algebra.notation import Mean, Tensor, Total, indices_of
+from bncheck.algebra.program import Step
+from bncheck.algebra.spelling import SPELLINGS, in_reading_order, without_content
+from bncheck.writers.reading import PRIME, unclashed
+
+_LOWERED = str.maketrans("aehijklmnoprstuvx0123456789", "ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₀₁₂₃₄₅₆₇₈₉")
+_RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+MINUS = "\N{MINUS SIGN}"
+
+
+def line(expr: Expr, free: tuple[Idx, ...] = ()) -> str:
+    """One expression; ``free``: the indices of what it defines."""
+    return _Printer().doprint(unclashed(expr, free))
+
+
+def equation(step: Step) -> str:
+    """``target = expr``."""
+    return f"{line(step.target)} = {line(step.expr, indices_of(step.target))}"
+
+
+def spelled(name: str) -> str:
+    """A tensor's name, also a gradient's: ``dxhat`` is ``dx̂``."""
+    if name in SPELLINGS:
+        return SPELLINGS[name][1]
+    if name.startswith("d") and name[1:] in SPELLINGS:
+        return "d" + SPELLINGS[name[1:]][1]
+    return name
+
+
+def shape(operand: Tensor, sizes: list[Any]) -> str:
+    """``x: (m, D)``."""
+    inside = ", ".join(map(str, sizes)) + ("," if len(sizes) == 1 else "")
+    return f"{spelled(_name(operand))}: ({inside})" if sizes else f"{spelled(_name(operand))}"
+
+
+def _name(operand: Tensor) -> str:
+    return str(operand.base.label) if isinstance(operand, Indexed) else operand.name
+
+
+class _Printer(StrPrinter):  # type: ignore[misc]
+    printmethod = "_unicode"  # SymPy's Indexed would print itself otherwise
+
+    def _print_Indexed(self, expr: Indexed) -> str:
+        return spelled(_name(expr)) + _subscript(expr.indices)
+
+    def _print_Symbol(self, expr: Symbol) -> str:
+        return spelled(expr.name)
+
+    def _print_Idx(self, expr: Idx) -> str:
+        return str(expr.label).replace(PRIME, "′")
+
+    def _print_KroneckerDelta(self, expr: KroneckerDelta) -> str:
+        return "δ" + _subscript(sorted(expr.args, key=lambda i: len(str(i))))
+
+    def _print_Total(self, expr: Total) -> str:
+        body = self._print(expr.body)
+        return f"Σ{_subscript(expr.over)} " + (f"({body})" if expr.body.is_Add else body)
+
+    def _print_Mean(self, expr: Mean) -> str:
+        return f"mean{_subscript(expr.over)}({self._print(expr.body)})"
+
+    def _print_Add(self, expr: Add, order: Any = None) -> str:
+        content, rest = without_content(expr)
+        if abs(content) != 1 and isinstance(rest, Add):
+            return self._print(Mul(content, rest, evaluate=False))
+        terms = [self._print(term) for term in in_reading_order(expr)]
+        text = terms[0]
+        for term in terms[1:]:
+            text += f" {MINUS} {term[1:]}" if term.startswith(MINUS) else f" + {term}"
+        return text
+
+    def _print_Mul(self, expr: Mul) -> str:
+        sign, factors = _parts(expr)
+        above = [f for f in factors if not _is_below(f) and not _is_long(f)]
+        below = [1 / f for f in factors if _is_below(f)]
+        last = [self._factor(f) for f in factors if _is_long(f)]
+        if last and isinstance(factors[-1], Total):
+            last[-1] = self._print(factors[-1])
+        if below:
+            bottom = "·".join(map(self._factor, below))
+            bottom = f"({bottom})" if len(below) > 1 else bottom
+            if not above and len(last) == 1 and isinstance(factors[-1], Add):
+                return f"{sign}{last[0]}/{bottom}"
+            top = "·".join(map(self._factor, above)) or "1"
+            return sign + "·".join([f"{top}/{bottom}", *last])
+        return sign + "·".join([*map(self._factor, above), *last])
+
+    def _factor(self, factor: Expr) -> str:
+        text = self.parenthesize(factor, PRECEDENCE["Mul"])
+        return f"({text})" if isinstance(factor, Total) and not isinstance(factor, Mean) else text
+
+    def _print_Pow(self, expr: Pow, rational: bool = False) -> str:
+        if expr.exp == S.Half:
+            return f"√{self.parenthesize(expr.base, PRECEDENCE['Atom'])}"
+        if expr.exp.is_Integer and expr.exp < 0:
+            return f"1/{self.parenthesize(1 / expr, PRECEDENCE['Pow'])}"
+        if expr.exp.is_Integer:
+            base = self.parenthesize(expr.base, PRECEDENCE["Pow"])
+            return base + str(expr.exp).translate(_RAISED)
+        return f"{self.parenthesize(expr.base, PRECEDENCE['Pow'])}^({self._print(expr.exp)})"
+
+    def _print_Integer(self, expr: Expr) -> str:
+        return str(expr.p).replace("-", MINUS)
+
+    def _print_Rational(self, expr: Expr) -> str:
+        return f"{expr.p}/{expr.q}".replace("-", MINUS)
+
+
+def _subscript(indices: Any) -> str:
+    letters = "".join(str(getattr(i, "label", i)).replace(PRIME, "′") if isinstance(i, Idx)
+                      else str(i) for i in indices)  # fmt: skip
+    if any(isinstance(i, Idx) is False and not str(i).isdigit() for i in indices):
+        return f"_{letters}"
+    lowered = letters.translate(_LOWERED)
+    return lowered if not set(lowered) & set("bcdfgqwyz") else f"_{letters}"
+
+
+def _parts(expr: Mul) -> tuple[str, list[Expr]]:
+    """The sign, and the factors in reading order: numbers, what has few indices, brackets."""
+    flat: list[Expr] = []
+    for factor in expr.args:
+        flat += factor.args if isinstance(factor, Mul) else [factor]
+    contents = [without_content(f) if isinstance(f, Add) else (S.One, f) for f in flat]
+    flat = [part for pair in contents for part in pair]
+    number = Mul(*(f for f in flat if f.is_Rational))
+    rest = [f for f in flat if not f.is_Rational]
+    sign = MINUS if number < 0 else ""
+    number = abs(number)
+    numbers = [f for f in (S(number.p), Pow(S(number.q), -1, evaluate=False)) if f not in (1,)]
+    numbers = [f for f in numbers if not (isinstance(f, Pow) and f.base == 1)]
+    return sign, [*numbers, *sorted(rest, key=_rank)]
+
+
+def _rank(factor: Expr) -> tuple[bool, bool, int]:
+    return (isinstance(factor, Total), isinstance(factor, Add), len(factor.atoms(Idx)))
+
+
+def _is_long(factor: Expr) -> bool:
+    return isinstance(factor, Add) or (isinstance(factor, Total) and not isinstance(factor, Mean))
+
+
+def _is_below(factor: Expr) -> bool:
+    return isinstance(factor, Pow) and bool(factor.exp.is_number and factor.exp < 0)
