@@ -3,11 +3,13 @@
 To a pipe everything is plain text of 100 columns without colour.
 """
 
+import io
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
@@ -32,9 +34,9 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, emoji=False)
 
 
-def _table(*columns: str, title: str = "") -> Table:
+def _table(*columns: str) -> Table:
     """A table whose cells do not wrap and whose rules survive a pipe."""
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(column, no_wrap=True, overflow="fold")
     return table
@@ -59,12 +61,29 @@ def derivation(sections: Any, out: Console) -> None:
         if section.framed:
             out.print(Panel.fit("\n".join(row[0] for row in section.rows), box=box.ROUNDED))
             continue
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
-        for order in range(max(len(row) for row in section.rows)):
-            table.add_column(no_wrap=order == 0, style="" if order == 0 else "dim")
-        for row in section.rows:
-            table.add_row(*row)
-        out.print(table)
+        _rows(section.rows, out)
+
+
+def _rows(rows: Sequence[tuple[str, ...]], out: Console) -> None:
+    """Formulas with their notes beside them, or above them where the line is too short."""
+    first = max(cell_len(row[0]) for row in rows)
+    beside = max((cell_len(row[1]) for row in rows if len(row) > 1), default=0)
+    for row in rows:
+        if len(row) == 1:
+            out.print(Text(f"  {row[0]}", no_wrap=True, overflow="ignore"), crop=False)
+        elif first + beside + 5 <= out.width:
+            gap = " " * (first - cell_len(row[0]) + 3)
+            out.print(Text.assemble(f"  {row[0]}{gap}", (row[1], "dim")))
+        else:
+            out.print(Text.assemble(("  " + row[1], "dim"), f"\n    {row[0]}"), crop=False,
+                      soft_wrap=True)  # fmt: skip
+
+
+def plain_derivation(page: Any) -> str:
+    """The same as plain text of 100 columns, for a file."""
+    out = Console(file=io.StringIO(), width=PIPE_WIDTH, highlight=False, no_color=True)
+    derivation(page, out)
+    return str(out.file.getvalue())  # type: ignore[attr-defined]
 
 
 def report(one: Report, out: Console) -> None:
@@ -74,7 +93,9 @@ def report(one: Report, out: Console) -> None:
         out.print(Text(f"  {one.assumed}", style="dim"), soft_wrap=not out.is_terminal)
     if one.gradients:
         out.print(_witnesses(one.gradients))
-    for remark in one.remarks[:4]:
+        if any("reference" in c.second_witness for g in one.gradients for c in g.comparisons):
+            out.print(Text("  * of the reference forward pass: none was given", style="dim"))
+    for remark in one.remarks[: 2 if one.diagnosis else 4]:
         out.print(Text.assemble(("  remark  ", "cyan"), remark.text))
     for cause in one.diagnosis:
         out.print(_diagnosis(cause, one))
@@ -116,22 +137,21 @@ def _witnesses(gradients: Sequence[GradientResult]) -> Table:
 
 
 def _cells(made: Comparison) -> tuple[Any, ...]:
-    short = {
-        "complex step": "complex step",
-        "central differences": "central diff.",
-        "complex step of the reference": "complex step*",
-        "central differences of the reference": "central diff.*",
-    }
-    names = (short.get(w, w) for w in (made.first_witness, made.second_witness))
     return (
-        " / ".join(names),
+        f"{_name(made.first_witness)} / {_name(made.second_witness)}",
         _short(made.ulps),
         _short(made.of_bound),
         "[" + ", ".join(map(str, made.at)) + "]",
-        f"{made.first:.6g}",
-        f"{made.second:.6g}",
+        f"{made.first:.5g}",
+        f"{made.second:.5g}",
         Text(made.verdict, style=STYLES[made.verdict]),
     )
+
+
+def _name(witness: str) -> str:
+    """``complex step of the reference`` as ``complex*``: the note below says what that is."""
+    star = "*" if witness.endswith("reference") else ""
+    return witness.split()[0] + star
 
 
 def _short(number: float) -> str:
@@ -143,7 +163,7 @@ def _short(number: float) -> str:
 def _diagnosis(cause: Diagnosis, one: Report) -> Group:
     title = Text.assemble((f"  {cause.gradient} ", "bold red"), _wording(cause), f": {cause.text}")
     wrong = [t for t in cause.terms if t.reading != "ok"]
-    if not wrong or len(one.diagnosis) > 2:
+    if not wrong or cause is not one.diagnosis[0]:
         return Group(title)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 4))
     for term in cause.terms:

@@ -22,6 +22,7 @@ from bncheck.algebra.notation import (
     total,
 )
 from bncheck.algebra.program import Program, Step
+from bncheck.algebra.spelling import without_content
 from bncheck.errors import CannotAsk
 
 
@@ -119,7 +120,8 @@ def _along(node: Total, inner: Expr, operand: Tensor) -> Expr:
         return share * inner
     if not carried(inner) & set(rest):
         return share * inner * (1 if isinstance(node, Mean) else count(rest))
-    return share * node.func(inner, *rest)
+    number, inner = without_content(inner)
+    return number * share * node.func(inner, *rest)
 
 
 def _diff(expr: Expr, operand: Tensor) -> Expr:

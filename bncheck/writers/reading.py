@@ -1,11 +1,12 @@
 """A program as one reads it: sums where they stand, and no index that means two things."""
 
-from sympy import Expr, Idx
+from sympy import Expr, Idx, Mul, expand
 
-from bncheck.algebra.notation import Tensor, Total, indices_of
+from bncheck.algebra.notation import Tensor, Total, count, indices_of, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.closed import Rewriting
-from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.calculus.jacobian import explicit
 
 PRIME = "1"
 """The suffix of an index that is printed with a prime: ``i1`` is i prime."""
@@ -59,3 +60,26 @@ def _unevaluated(expr: Expr) -> dict[str, bool]:
     return {"evaluate": False} if expr.is_Mul or expr.is_Add else {}
 
 
+LARGEST = 6
+"""Rows of the largest Jacobian that is written out."""
+
+
+def has_sizes(found: Derivation) -> bool:
+    """Whether the normalised axes have numbers for sizes, so that a matrix can be written."""
+    return all(size(i).is_number for i in normalised(found.forward))
+
+
+def group_size(found: Derivation) -> int:
+    """The number of values that are normalised together, where sizes are numbers."""
+    return int(count(normalised(found.forward)))
+
+
+def matrix(found: Derivation, name: str) -> tuple[Expr, list[list[Expr]]]:
+    """The explicit Jacobian of one group as a shared factor and what is left of the entries."""
+    entries = explicit(found, name)
+    factors = [set(Mul.make_args(e)) for e in entries]
+    shared = Mul(*(f for f in set.intersection(*factors) if not f.is_Add))
+    numbers = [abs(Mul(*(f.primitive()[0] for f in Mul.make_args(e)))) for e in entries]
+    shared /= max((number.q for number in numbers), default=1)
+    rows = [[expand(e / shared) for e in entries.row(r)] for r in range(entries.rows)]
+    return shared, rows

@@ -1,18 +1,14 @@
 """A derivation laid out for the terminal: titled sections of lines; the colours come later."""
 
+import re
 from dataclasses import dataclass
-
-from sympy import Expr, Mul
 
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.calculus.jacobian import explicit, jacobian
-from bncheck.writers.reading import lines, shown
+from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.jacobian import jacobian
+from bncheck.writers.reading import LARGEST, group_size, has_sizes, lines, matrix, shown
 from bncheck.writers.unicode import equation, line, spelled
-
-LARGEST = 6
-"""Rows of the largest Jacobian that is written out."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ def page(found: Derivation) -> Page:
     forward = found.forward
     cached = ", ".join(line(a) for a in found.cached)
     parts = (
-        Section("Forward pass", tuple((equation(s), s.note) for s in forward.steps)),
+        Section("Forward pass", tuple((equation(s), _worded(s.note)) for s in forward.steps)),
         Section(
             "Backward pass, by the chain rule (da stands for ∂ℓ/∂a)",
             tuple((equation(s), _worded(s.note)) for s in found.chain.steps),
@@ -70,8 +66,8 @@ def shapes(forward: Program) -> str:
 
 
 def _worded(note: str) -> str:
-    words = (w.removesuffix(",") for w in note.split())
-    return " ".join(spelled(w) for w in words)
+    """A note with the names of values as they are spelled in the formulas."""
+    return re.sub(r"\w+", lambda word: spelled(word[0]), note)
 
 
 def _jacobians(found: Derivation) -> list[Section]:
@@ -80,22 +76,20 @@ def _jacobians(found: Derivation) -> list[Section]:
         at = jacobian(found, name_of(operand))
         rows.append((f"∂{line(at.row)}/∂{line(at.column)} = {line(at.entry)}",))
     sections = [Section("Jacobian", tuple(rows))]
-    along = normalised(found.forward)
-    if all(size(i).is_number for i in along):
+    if has_sizes(found):
         sections.append(_matrix(found))
     return sections
 
 
 def _matrix(found: Derivation) -> Section:
-    count = Mul(*(size(i) for i in normalised(found.forward)))
+    count = group_size(found)
     first = name_of(found.wrt[0])
     title = f"Jacobian d{name_of(found.forward.outputs[0])}/d{first} of one group, {count} × {count}"
     if count > LARGEST:
         return Section(title, ((f"left out beyond {LARGEST} rows; its entries are the line above",),))
-    matrix = explicit(found, first)
-    shared = _shared([e for e in matrix])
-    cells = [[line(_over(e, shared)) for e in matrix.row(r)] for r in range(matrix.rows)]
-    widths = [max(_width(row[c]) for row in cells) for c in range(matrix.cols)]
+    shared, entries = matrix(found, first)
+    cells = [[line(e) for e in row] for row in entries]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     rows = [
         "   ".join(cell + " " * (w - _width(cell)) for cell, w in zip(row, widths, strict=True))
         for row in cells
@@ -110,21 +104,6 @@ def _matrix(found: Derivation) -> Section:
             for k, (row, (left, right)) in enumerate(zip(rows, ends, strict=True))
         ),
     )
-
-
-def _shared(entries: list[Expr]) -> Expr:
-    """The product that all entries have as a factor."""
-    factors = [set(Mul.make_args(e)) for e in entries]
-    numbers = {f for f in set.intersection(*factors) if not f.is_Add}
-    contents = [abs(Mul(*(f.primitive()[0] for f in Mul.make_args(e)))) for e in entries]
-    denominator = max((c.q for c in contents), default=1)
-    return Mul(*numbers) / denominator
-
-
-def _over(entry: Expr, shared: Expr) -> Expr:
-    from sympy import expand
-
-    return expand(entry / shared)
 
 
 def _brackets(rows: int) -> list[tuple[str, str]]:

@@ -69,7 +69,7 @@ class _Printer(StrPrinter):  # type: ignore[misc]
 
     def _print_Add(self, expr: Add, order: Any = None) -> str:
         content, rest = without_content(expr)
-        if abs(content) != 1 and isinstance(rest, Add):
+        if content.is_Integer and abs(content) != 1 and isinstance(rest, Add):
             return self._print(Mul(content, rest, evaluate=False))
         terms = [self._print(term) for term in in_reading_order(expr)]
         text = terms[0]
@@ -78,20 +78,19 @@ class _Printer(StrPrinter):  # type: ignore[misc]
         return text
 
     def _print_Mul(self, expr: Mul) -> str:
-        sign, factors = _parts(expr)
-        above = [f for f in factors if not _is_below(f) and not _is_long(f)]
-        below = [1 / f for f in factors if _is_below(f)]
-        last = [self._factor(f) for f in factors if _is_long(f)]
-        if last and isinstance(factors[-1], Total):
-            last[-1] = self._print(factors[-1])
+        sign, above, below, last = product_parts(expr)
+        behind = [self._factor(f) for f in last[:-1]]
+        if last:
+            final = isinstance(last[-1], Total)
+            behind.append(self._print(last[-1]) if final else self._factor(last[-1]))
         if below:
             bottom = "·".join(map(self._factor, below))
             bottom = f"({bottom})" if len(below) > 1 else bottom
-            if not above and len(last) == 1 and isinstance(factors[-1], Add):
-                return f"{sign}{last[0]}/{bottom}"
+            if not above and len(last) == 1 and isinstance(last[0], Add):
+                return f"{sign}{behind[0]}/{bottom}"
             top = "·".join(map(self._factor, above)) or "1"
-            return sign + "·".join([f"{top}/{bottom}", *last])
-        return sign + "·".join([*map(self._factor, above), *last])
+            return sign + "·".join([f"{top}/{bottom}", *behind])
+        return sign + "·".join([*map(self._factor, above), *behind])
 
     def _factor(self, factor: Expr) -> str:
         text = self.parenthesize(factor, PRECEDENCE["Mul"])
@@ -123,12 +122,20 @@ def _subscript(indices: Any) -> str:
     return lowered if not set(lowered) & set("bcdfgqwyz") else f"_{letters}"
 
 
+def product_parts(expr: Mul) -> tuple[str, list[Expr], list[Expr], list[Expr]]:
+    """A product as one reads it: sign, numerator, denominator, then brackets and sums."""
+    sign, factors = _parts(expr)
+    above = [f for f in factors if not _is_below(f) and not _is_long(f)]
+    below = [1 / f for f in factors if _is_below(f)]
+    return sign, above, below, [f for f in factors if _is_long(f)]
+
+
 def _parts(expr: Mul) -> tuple[str, list[Expr]]:
     """The sign, and the factors in reading order: numbers, what has few indices, brackets."""
     flat: list[Expr] = []
     for factor in expr.args:
         flat += factor.args if isinstance(factor, Mul) else [factor]
-    contents = [without_content(f) if isinstance(f, Add) else (S.One, f) for f in flat]
+    contents = [_whole_content(f) if isinstance(f, Add) else (S.One, f) for f in flat]
     flat = [part for pair in contents for part in pair]
     number = Mul(*(f for f in flat if f.is_Rational))
     rest = [f for f in flat if not f.is_Rational]
@@ -139,8 +146,14 @@ def _parts(expr: Mul) -> tuple[str, list[Expr]]:
     return sign, [*numbers, *sorted(rest, key=_rank)]
 
 
-def _rank(factor: Expr) -> tuple[bool, bool, int]:
-    return (isinstance(factor, Total), isinstance(factor, Add), len(factor.atoms(Idx)))
+def _rank(factor: Expr) -> tuple[bool, bool, int, str]:
+    wide = isinstance(factor, Total), isinstance(factor, Add)
+    return (*wide, len(factor.atoms(Idx)), str(factor))
+
+
+def _whole_content(expr: Expr) -> tuple[Expr, Expr]:
+    content, rest = without_content(expr)
+    return (content, rest) if content.is_Integer else (S.One, expr)
 
 
 def _is_long(factor: Expr) -> bool:

@@ -1,0 +1,147 @@
+"""The public functions: the same from Python as from the command line."""
+
+from typing import Any, Literal
+
+from sympy import ImmutableDenseMatrix
+
+from bncheck.algebra.program import Program
+from bncheck.calculus.derivation import Derivation, derivation
+from bncheck.calculus.jacobian import Jacobian, explicit
+from bncheck.calculus.jacobian import jacobian as symbolic_jacobian
+from bncheck.checking.results import Report
+from bncheck.checking.verification import verify
+from bncheck.errors import CannotAsk
+from bncheck.layers import LAYERS, layer
+from bncheck.writers import graph, latex, numpy_source
+from bncheck.writers.latex_printer import latex_of
+
+__all__ = [
+    "LAYERS",
+    "Program",
+    "derive",
+    "jacobian",
+    "to_graph",
+    "to_latex",
+    "to_numpy",
+    "verify",
+]
+
+Layer = str | Program | Derivation
+
+
+def derive(
+    layer: Layer = "batch-norm",
+    *,
+    batch_size: int | None = None,
+    wrt: tuple[str, ...] | list[str] | str = (),
+    **variant: Any,
+) -> Derivation:
+    """Derive the gradients of a layer, a name out of ``LAYERS`` or a ``Program`` of your own.
+
+    ``batch_size``: the number of values that are normalised together (m for batch norm, D for
+    layer norm); without it the result holds for every size. ``wrt``: the inputs whose gradients
+    are wanted. ``variant``: ``ddof``, ``affine``, ``variance``, ``mode`` of a built-in layer.
+    Raises ``CannotAsk`` for what does not exist, ``Disagreement`` where the exact witness
+    disagrees.
+    """
+    if isinstance(layer, Derivation):
+        layer = layer.forward
+    if isinstance(layer, Program) and variant:
+        raise CannotAsk(f"a Program has no variants; {', '.join(variant)} is for built-in layers")
+    program = layer if isinstance(layer, Program) else _built_in(layer, variant)
+    names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    return derivation(program, names, batch_size)
+
+
+def jacobian(
+    layer: Layer = "batch-norm", wrt: str | None = None, *, batch_size: int | None = None,
+    **variant: Any,
+) -> Jacobian | ImmutableDenseMatrix:  # fmt: skip
+    """The Jacobian of the output by one input, the first by default.
+
+    Without a batch size an indexed expression with Kronecker deltas; with one the SymPy matrix
+    of one group, (m, m) for batch norm, in the named values of the forward pass.
+    """
+    found = _derived(layer, batch_size, variant)
+    name = wrt or str(found.wrt[0].base.label)
+    if batch_size is not None:
+        return explicit(found, name)
+    return symbolic_jacobian(found, name)
+
+
+def to_numpy(layer: Layer = "batch-norm", **variant: Any) -> Any:
+    """``.forward``, ``.backward`` and ``.jacobian`` as callables, and their ``.source``."""
+    return numpy_source.functions(_derived(layer, None, variant))
+
+
+def to_latex(
+    layer: Layer = "batch-norm",
+    form: Literal["document", "fragment", "markdown"] = "document",
+    **variant: Any,
+) -> str:
+    """The derivation as a LaTeX document, a fragment to include, or Markdown."""
+    forms = {
+        "document": latex.document,
+        "fragment": latex.fragment,
+        "markdown": latex.markdown,
+    }
+    return _chosen(forms, form)(_derived(layer, None, variant))
+
+
+def to_graph(
+    layer: Layer = "batch-norm",
+    form: Literal["mermaid", "dot", "tikz"] = "mermaid",
+    **variant: Any,
+) -> str:
+    """The computation graph of the forward pass."""
+    forms = {"mermaid": graph.mermaid, "dot": graph.dot, "tikz": graph.tikz}
+    if isinstance(layer, Derivation):
+        layer = layer.forward
+    program = layer if isinstance(layer, Program) else _built_in(layer, variant)
+    return _chosen(forms, form)(program)
+
+
+def _derived(layer: Layer, batch_size: int | None, variant: dict[str, Any]) -> Derivation:
+    if isinstance(layer, Derivation) and batch_size is None and not variant:
+        return layer
+    return derive(layer, batch_size=batch_size, **variant)
+
+
+def _built_in(name: str, variant: dict[str, Any]) -> Program:
+    return layer(name, **variant)
+
+
+def _chosen(forms: dict[str, Any], form: str) -> Any:
+    if form not in forms:
+        raise CannotAsk(f"no form is called {form!r}; there are {', '.join(forms)}")
+    return forms[form]
+
+
+def _program_latex(program: Program) -> str:
+    rows = (f"{latex_of(s.target)} &= {latex_of(s.expr)}" for s in program.steps)
+    return "$$\\begin{aligned} " + r" \\ ".join(rows) + " \\end{aligned}$$"
+
+
+def _report_html(report: Report) -> str:
+    """A table for a notebook; the text is escaped."""
+    from html import escape
+
+    rows = "".join(
+        f"<tr><td>{g.name}</td><td>{g.verdict}</td>"
+        f"<td>{escape('; '.join(d.text for d in report.diagnosis if d.gradient == g.name))}</td></tr>"
+        for g in report.gradients
+    )
+    head = f"<b>{escape(report.target)}: {report.verdict}</b>"
+    return f"{head}<table><tr><th>gradient</th><th>verdict</th><th>why</th></tr>{rows}</table>"
+
+
+# A notebook shows mathematics. The methods are added here, because the floors below know
+# nothing of how a program is written down.
+setattr(Program, "_repr_latex_", _program_latex)  # noqa: B010
+setattr(Derivation, "_repr_latex_", lambda self: _program_latex(self.closed))  # noqa: B010
+setattr(  # noqa: B010
+    Jacobian, "_repr_latex_",
+    lambda self: rf"$$\frac{{\partial {latex_of(self.row)}}}{{\partial {latex_of(self.column)}}}"
+    f" = {latex_of(self.entry)}$$",
+)  # fmt: skip
+setattr(Report, "_repr_html_", _report_html)  # noqa: B010

@@ -1,0 +1,137 @@
+r"""Formulas in LaTeX: ``\frac{\gamma_j}{s_j}\Bigl(\cdots\Bigr)``.
+
+Gradients are ``\frac{\partial \ell}{\partial x_{ij}}``, never a bar, which reads as a mean.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Symbol
+from sympy.printing.latex import LatexPrinter
+
+from bncheck.algebra.notation import Mean, Total, size
+from bncheck.algebra.spelling import SPELLINGS, in_reading_order, without_content
+from bncheck.writers.reading import PRIME, unclashed
+
+
+def latex_of(expr: Expr, free: tuple[Idx, ...] = (), gradients: Iterable[str] = ()) -> str:
+    """One expression; ``free``: the indices of what it defines.
+
+    ``gradients``: the names of the tensors whose ``d...`` is a gradient; by default those that
+    have a spelling.
+    """
+    return _Printer(set(gradients) or set(SPELLINGS)).doprint(unclashed(expr, free))
+
+
+class _Printer(LatexPrinter):  # type: ignore[misc]
+    printmethod = "_bncheck_latex"  # SymPy's Indexed would print itself otherwise
+
+    def __init__(self, gradients: set[str]) -> None:
+        super().__init__({"fold_short_frac": False})
+        self._gradients = gradients
+
+    def _print_Indexed(self, expr: Indexed) -> str:
+        return self._named(str(expr.base.label), "".join(map(self._print, expr.indices)))
+
+    def _print_Symbol(self, expr: Symbol, style: str = "plain") -> str:
+        return self._named(expr.name, "")
+
+    def _print_Idx(self, expr: Idx) -> str:
+        return str(expr.label).replace(PRIME, "'")
+
+    def _print_KroneckerDelta(self, expr: KroneckerDelta, exp: str | None = None) -> str:
+        indices = sorted(expr.args, key=lambda i: len(str(i)))
+        return rf"\delta_{{{''.join(map(self._print, indices))}}}"
+
+    def _print_Total(self, expr: Total) -> str:
+        return f"{_sums(expr, self)} {self._inside(expr.body)}"
+
+    def _print_Mean(self, expr: Mean) -> str:
+        sizes = "".join(str(size(i)) for i in expr.over)
+        return rf"\frac{{1}}{{{sizes}}} {_sums(expr, self)} {self._inside(expr.body)}"
+
+    def _print_Add(self, expr: Add, order: Any = None) -> str:
+        content, rest = without_content(expr)
+        if content.is_Integer and abs(content) != 1 and isinstance(rest, Add):
+            return self._print(Mul(content, rest, evaluate=False))
+        terms = [self._print(term) for term in in_reading_order(expr)]
+        text = terms[0]
+        for term in terms[1:]:
+            text += f" - {term[1:].lstrip()}" if term.startswith("-") else f" + {term}"
+        return text
+
+    def _print_Mul(self, expr: Mul) -> str:
+        """A fraction of the short factors, then brackets and sums behind it."""
+        from bncheck.writers.unicode import product_parts
+
+        sign, above, below, last = product_parts(expr)
+        sign = "-" if sign else ""
+        tall = [f for f in above if self._is_tall(f)]
+        short = [f for f in above if f not in tall]
+        last = [*tall, *last] if below or len(above) > 1 else last
+        above = short if below or len(above) > 1 else above
+        last.sort(key=lambda f: isinstance(f, Total))
+        behind = " ".join(self._bracketed(f, final=f is last[-1]) for f in last)
+        if below and not above and len(last) == 1 and self._is_plain_sum(last[0]):
+            return rf"{sign}\frac{{{self._print(last[0])}}}{{{self._run(below)}}}"
+        if below:
+            return rf"{sign}\frac{{{self._run(above) or 1}}}{{{self._run(below)}}} {behind}".rstrip()
+        return f"{sign}{self._run(above)} {behind}".strip() if above else f"{sign}{behind}"
+
+    def _is_tall(self, factor: Expr) -> bool:
+        """What is printed as a fraction itself stands beside a fraction, not in it."""
+        if isinstance(factor, Indexed):
+            return self._print(factor).startswith(r"\frac")
+        return isinstance(factor, Mean)
+
+    def _is_plain_sum(self, factor: Expr) -> bool:
+        """A bracket that stands well in a numerator: no sums, no fractions."""
+        tall = any(self._is_tall(a) for a in factor.atoms(Indexed))
+        return isinstance(factor, Add) and not factor.has(Total) and not tall
+
+    def _run(self, factors: list[Expr]) -> str:
+        return r" \, ".join(self._factor(f) for f in factors)
+
+    def _factor(self, factor: Expr) -> str:
+        wide = isinstance(factor, Add | Total)
+        return rf"\left({self._print(factor)}\right)" if wide else self._print(factor)
+
+    def _bracketed(self, factor: Expr, final: bool) -> str:
+        if isinstance(factor, Total) and final:
+            return self._print(factor)
+        return self._factor(factor)
+
+    def _inside(self, body: Expr) -> str:
+        return rf"\left({self._print(body)}\right)" if isinstance(body, Add) else self._print(body)
+
+    def _print_Pow(self, expr: Expr) -> str:
+        if isinstance(expr.base, Indexed | Symbol) and expr.exp.is_Integer and expr.exp > 0:
+            base = self._print(expr.base)
+            plain = "^" not in base and r"\frac" not in base
+            return f"{base}^{{{expr.exp}}}" if plain else rf"\left({base}\right)^{{{expr.exp}}}"
+        text: str = super()._print_Pow(expr)
+        return text
+
+    def _named(self, name: str, subscript: str) -> str:
+        if name.startswith("d") and name[1:] in self._gradients:
+            return rf"\frac{{\partial \ell}}{{\partial {self._named(name[1:], subscript)}}}"
+        spelled = SPELLINGS[name][0] if name in SPELLINGS else _escaped(name)
+        if not subscript:
+            return spelled
+        head, caret, power = spelled.partition("^")
+        return f"{head}_{{{subscript}}}{caret}{power}"
+
+
+def _sums(expr: Total, printer: _Printer) -> str:
+    return " ".join(
+        rf"\sum_{{{printer._print(i)}=1}}^{{{size(i)}}}" for i in expr.over
+    )
+
+
+def _escaped(name: str) -> str:
+    """A name that has no letter of its own: as it is if it is one letter, else upright."""
+    if re.fullmatch(r"[A-Za-z]", name):
+        return name
+    letters = re.sub(r"[^A-Za-z0-9]", r"\\_", name)
+    return rf"\mathrm{{{letters}}}"

@@ -1,0 +1,82 @@
+"""The whole derivation as data, for other programs: ``bncheck derive --format json``."""
+
+from typing import Any
+
+from sympy import Expr, sstr
+
+from bncheck.algebra.notation import indices_of, name_of, size
+from bncheck.algebra.program import Program, Step
+from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.calculus.jacobian import explicit, jacobian
+from bncheck.writers.latex_printer import latex_of
+from bncheck.writers.reading import group_size, has_sizes
+
+SCHEMA = 1
+"""Counts up with every change that a reader of the JSON would notice."""
+
+LARGEST = 16
+"""Rows of the largest Jacobian that is written entry by entry; beyond, its rule says it all."""
+
+
+def record(found: Derivation) -> dict[str, Any]:
+    """Programs, rewritings, cache and Jacobians; expressions as ``sstr`` and as LaTeX."""
+    forward = found.forward
+    return {
+        "schema": SCHEMA,
+        "layer": forward.name,
+        "title": forward.title,
+        "axes": [{"index": str(i), "size": str(size(i))} for i in forward.axes],
+        "normalised": [str(i) for i in normalised(forward)],
+        "inputs": [_operand(a) for a in forward.inputs],
+        "outputs": [_operand(a) for a in forward.outputs],
+        "forward": _steps(forward, forward),
+        "chain": _steps(found.chain, forward),
+        "closed": _steps(found.closed, forward),
+        "rewritings": [
+            {**_equation(Step(r.target, r.expr), forward), "reason": r.reason}
+            for r in found.rewritings
+        ],
+        "cache": [name_of(a) for a in found.cached],
+        "jacobians": [_jacobian(found, name_of(a)) for a in found.wrt],
+    }
+
+
+def _operand(operand: Any) -> dict[str, Any]:
+    return {
+        "name": name_of(operand),
+        "indices": [str(i) for i in indices_of(operand)],
+        "shape": [str(size(i)) for i in indices_of(operand)],
+    }
+
+
+def _steps(program: Program, forward: Program) -> list[dict[str, Any]]:
+    return [{**_equation(step, forward), "note": step.note} for step in program.steps]
+
+
+def _equation(step: Step, forward: Program) -> dict[str, Any]:
+    return {
+        "name": name_of(step.target),
+        "target": sstr(step.target),
+        **_written(step.expr, forward, indices_of(step.target)),
+    }
+
+
+def _written(expr: Expr, forward: Program, free: tuple[Any, ...] = ()) -> dict[str, str]:
+    return {"expr": sstr(expr), "latex": latex_of(expr, free, forward.tensors)}
+
+
+def _jacobian(found: Derivation, name: str) -> dict[str, Any]:
+    at = jacobian(found, name)
+    record = {
+        "wrt": name,
+        "row": sstr(at.row),
+        "column": sstr(at.column),
+        "entry": _written(at.entry, found.forward),
+    }
+    if not has_sizes(found):
+        return record
+    if group_size(found) > LARGEST:
+        return {**record, "matrix": None, "left_out": f"more than {LARGEST} rows"}
+    entries = explicit(found, name)
+    rows = [[sstr(e) for e in entries.row(r)] for r in range(entries.rows)]
+    return {**record, "matrix": rows}
