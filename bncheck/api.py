@@ -126,9 +126,9 @@ def _report_html(report: Report) -> str:
     """A table for a notebook; the text is escaped."""
     from html import escape
 
+    why = {d.gradient: d.text for d in report.diagnosis}
     rows = "".join(
-        f"<tr><td>{g.name}</td><td>{g.verdict}</td>"
-        f"<td>{escape('; '.join(d.text for d in report.diagnosis if d.gradient == g.name))}</td></tr>"
+        f"<tr><td>{g.name}</td><td>{g.verdict}</td><td>{escape(why.get(g.name, ''))}</td></tr>"
         for g in report.gradients
     )
     head = f"<b>{escape(report.target)}: {report.verdict}</b>"

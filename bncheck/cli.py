@@ -63,9 +63,7 @@ def derive(
         int | None,
         typer.Option("-m", "--batch-size", help="How many values are normalised together."),
     ] = None,
-    ddof: Annotated[
-        int | None, typer.Option(help="0: variance over m; 1: over m - 1.")
-    ] = None,
+    ddof: Annotated[int | None, typer.Option(help="0: variance over m; 1: over m - 1.")] = None,
     affine: Annotated[
         bool | None, typer.Option("--affine/--no-affine", help="With gamma and beta, or without.")
     ] = None,
@@ -131,10 +129,7 @@ def verify(
     from bncheck.checking.verification import references, verify_all
 
     asked = None if layer is None else _layer(layer, {})
-    if target is None:
-        reports = references()
-    else:
-        reports = verify_all(target, layer=asked, timeout=timeout)
+    reports = verify_all(target, layer=asked, timeout=timeout) if target else references()
     from bncheck import report
 
     out = report.console()
@@ -162,7 +157,9 @@ def main() -> None:
         if os.environ.get("BNCHECK_DEBUG"):
             raise
         said = f"{type(error).__name__}: {error}"
-        _complain(f"{said}. This is a defect of bncheck; BNCHECK_DEBUG=1 shows where. Please report it.")
+        _complain(
+            f"{said}. This is a defect of bncheck; BNCHECK_DEBUG=1 shows where. Please report it."
+        )
         raise SystemExit(3) from None
 
 

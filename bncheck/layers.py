@@ -20,7 +20,7 @@ from bncheck.algebra.program import Program, Step
 from bncheck.errors import CannotAsk
 
 i, j = axis("i", "m"), axis("j", "D")  # batch, feature
-n, c, l = axis("n", "N"), axis("c", "C"), axis("l", "L")  # sample, channel, place  # noqa: E741
+n, c, l = axis("n", "N"), axis("c", "C"), axis("l", "L")  # sample, channel, place
 g, k = axis("g", "G"), axis("k", "K")  # group, channel inside it
 o, p = axis("o", "U"), axis("p", "P")  # output unit, weight
 
@@ -84,9 +84,7 @@ def _batch_norm_evaluation(affine: bool) -> Program:
     )
 
 
-def layer_norm(
-    ddof: int = 0, affine: bool = True, variance: str = "centred"
-) -> Program:
+def layer_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
     """Layer norm of x: (m, D): every sample over its features."""
     return Program(
         name="layer-norm",
@@ -128,9 +126,7 @@ def rms_norm(affine: bool = True) -> Program:
     )
 
 
-def group_norm(
-    ddof: int = 0, affine: bool = True, variance: str = "centred"
-) -> Program:
+def group_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
     """Group norm of x: (N, C, L), C = G K: every sample over each group of K channels."""
     return Program(
         name="group-norm",
@@ -154,9 +150,7 @@ def group_norm(
     )
 
 
-def instance_norm(
-    ddof: int = 0, affine: bool = True, variance: str = "centred"
-) -> Program:
+def instance_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
     """Instance norm of x: (N, C, L): every channel of every sample over its positions."""
     return Program(
         name="instance-norm",
@@ -207,9 +201,7 @@ def _scaled(affine: bool, at: tuple[Idx, ...], *channel: Idx) -> Step:
     return Step(y[at], gamma[channel] * xhat[at] + beta[channel], "scaled and shifted")
 
 
-def _variance(
-    a: Expr, mean: Expr, over: tuple[Idx, ...], ddof: int, variance: str
-) -> Expr:
+def _variance(a: Expr, mean: Expr, over: tuple[Idx, ...], ddof: int, variance: str) -> Expr:
     if variance == "raw" and not ddof:
         return Mean(a**2, *over) - mean**2
     if variance == "raw":
@@ -220,11 +212,7 @@ def _variance(
 
 
 def _over(size: str, ddof: int) -> str:
-    return (
-        f"variance, over {size} - 1"
-        if ddof
-        else f"variance, over {size} not {size} - 1"
-    )
+    return f"variance, over {size} - 1" if ddof else f"variance, over {size} not {size} - 1"
 
 
 _CENTRED = {"ddof": (0, 1), "affine": (True, False), "variance": ("centred", "raw")}
@@ -237,9 +225,7 @@ _FAMILY: dict[str, tuple[Any, dict[str, tuple[Any, ...]]]] = {
     "weight-norm": (weight_norm, {}),
 }
 
-LAYERS: Mapping[str, Program] = MappingProxyType(
-    {name: f() for name, (f, _) in _FAMILY.items()}
-)
+LAYERS: Mapping[str, Program] = MappingProxyType({name: f() for name, (f, _) in _FAMILY.items()})
 """The layers by name, each in its usual form (ddof 0, affine, centred variance, training)."""
 
 
@@ -256,9 +242,7 @@ def layer(name: str, **variant: Any) -> Program:
     for option, value in variant.items():
         if option not in choices:
             there = ", ".join(choices) or "none"
-            raise CannotAsk(
-                f"{name} has no variant {option!r}; its variants are: {there}"
-            )
+            raise CannotAsk(f"{name} has no variant {option!r}; its variants are: {there}")
         if value not in choices[option]:
             allowed = ", ".join(map(repr, choices[option]))
             raise CannotAsk(f"{name}: {option} is {value!r}; it can be {allowed}")
@@ -277,7 +261,7 @@ def variants(name: str) -> Iterator[tuple[dict[str, Any], Program]]:
     _, choices = _FAMILY[name]
     for values in product(*choices.values()):
         chosen = dict(zip(choices, values, strict=True))
-        if chosen.get("mode") == "evaluation":
-            if chosen["ddof"] or chosen["variance"] == "raw":
-                continue  # running statistics are inputs: nothing is left to choose
+        frozen = chosen.get("mode") == "evaluation"
+        if frozen and (chosen["ddof"] or chosen["variance"] == "raw"):
+            continue  # running statistics are inputs: nothing is left to choose
         yield chosen, layer(name, **chosen)

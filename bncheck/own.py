@@ -17,13 +17,14 @@ def program(target: str) -> Program:
     if not path.is_file():
         raise CannotAsk(f"{path} does not exist; expected FILE.py:NAME with a Program in it")
     spec = importlib.util.spec_from_file_location(f"_own_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except BncheckError as error:
         raise CannotAsk(f"{path}: {error}") from None
-    except Exception as error:  # noqa: BLE001 - a user's file can fail in every way
+    except Exception as error:
         raise CannotAsk(f"{path} cannot be imported: {type(error).__name__}: {error}") from None
     own = {n: p for n, p in vars(module).items() if isinstance(p, Program)}
     if not name and len(own) == 1:

@@ -31,7 +31,7 @@ def console(stderr: bool = False) -> Console:
     """A console for standard output; plain and of a fixed width where that is a pipe."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPE_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, emoji=False)
+    return Console(stderr=stderr, width=width, highlight=False, emoji=False, markup=False)
 
 
 def _table(*columns: str) -> Table:
@@ -81,7 +81,9 @@ def _rows(rows: Sequence[tuple[str, ...]], out: Console) -> None:
 
 def plain_derivation(page: Any) -> str:
     """The same as plain text of 100 columns, for a file."""
-    out = Console(file=io.StringIO(), width=PIPE_WIDTH, highlight=False, no_color=True)
+    out = Console(
+        file=io.StringIO(), width=PIPE_WIDTH, highlight=False, no_color=True, markup=False
+    )
     derivation(page, out)
     return str(out.file.getvalue())  # type: ignore[attr-defined]
 
@@ -157,7 +159,9 @@ def _name(witness: str) -> str:
 def _short(number: float) -> str:
     if number != number or number in (float("inf"), float("-inf")):
         return "∞"
-    return f"{number:.2g}" if number < 1e4 else f"{number:.0e}".replace("e+0", "e").replace("e+", "e")
+    return (
+        f"{number:.2g}" if number < 1e4 else f"{number:.0e}".replace("e+0", "e").replace("e+", "e")
+    )
 
 
 def _diagnosis(cause: Diagnosis, one: Report) -> Group:

@@ -7,11 +7,11 @@ feature. A scalar is a plain ``Symbol``.
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from sympy import Expr, Idx, Indexed, IndexedBase, Mul, S, Symbol, expand, sympify
 
-Tensor = Indexed | Symbol
+Tensor: TypeAlias = Indexed | Symbol
 
 
 class Total(Expr):
@@ -21,6 +21,7 @@ class Total(Expr):
     is_extended_real = True
 
     def __new__(cls, body: Any, *over: Idx) -> Self:
+        """Indices in a fixed order, so that equal sums are equal; one at least."""
         if not over:
             raise ValueError(f"{cls.__name__} needs at least one index to run over")
         return super().__new__(cls, sympify(body), *sorted(over, key=str))
@@ -66,9 +67,7 @@ def axis(index: str, length: str) -> Idx:
 @cache
 def tensor(name: str, *, positive: bool = False) -> IndexedBase:
     """A real tensor; ``positive`` for what stands under a root or in a denominator."""
-    return (
-        IndexedBase(name, positive=True) if positive else IndexedBase(name, real=True)
-    )
+    return IndexedBase(name, positive=True) if positive else IndexedBase(name, real=True)
 
 
 def name_of(operand: Tensor) -> str:
@@ -129,7 +128,8 @@ def total(body: Expr, over: Iterable[Idx]) -> Expr:
     ``sum_i gamma_j dy_ij = gamma_j sum_i dy_ij``, and ``sum_i a_j = m a_j``.
     """
     over = set(over)
-    inside, outside = [], []
+    inside: list[Expr] = []
+    outside: list[Expr] = []
     for factor in Mul.make_args(body):
         (inside if carried(factor) & over else outside).append(factor)
     within = Mul(*inside)
@@ -149,12 +149,8 @@ def distribute(expr: Expr) -> Expr:
     """A sum of monomials: means written as sums, sums split term by term, constants outside."""
     if isinstance(expr, Total):
         body = distribute(expr.body)
-        parts = sum(
-            (total(term, expr.over) for term in body.as_ordered_terms()), S.Zero
-        )
+        parts = sum((total(term, expr.over) for term in body.as_ordered_terms()), S.Zero)
         return expanded(parts / count(expr.over)) if isinstance(expr, Mean) else parts
     if not expr.has(Total):
         return expanded(expr)
-    return expanded(
-        expr.func(*(distribute(a) if a.has(Total) else a for a in expr.args))
-    )
+    return expanded(expr.func(*(distribute(a) if a.has(Total) else a for a in expr.args)))

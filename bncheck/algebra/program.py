@@ -71,10 +71,9 @@ class Program:
 
     def specialised(self, sizes: dict[Any, int]) -> "Program":
         """The same program with numbers for some sizes (``{m: 3}``)."""
-        put = {s: v for s, v in sizes.items()}
 
         def at(things: Iterable[Any]) -> tuple[Any, ...]:
-            return tuple(t.xreplace(put) for t in things)
+            return tuple(t.xreplace(sizes) for t in things)
 
         return replace(
             self,
@@ -84,24 +83,21 @@ class Program:
             wrt=at(self.wrt),
             joined=tuple(at(run) for run in self.joined),
             steps=tuple(
-                Step(s.target.xreplace(put), s.expr.xreplace(put), s.note)
-                for s in self.steps
+                Step(s.target.xreplace(sizes), s.expr.xreplace(sizes), s.note) for s in self.steps
             ),
         )
 
 
 def check(program: Program) -> None:
     """Raise ``CannotAsk`` unless every step reads what is known and binds its indices once."""
-    known = {}
+    known: dict[str, Tensor] = {}
     for operand in program.inputs:
         _define(program, known, operand)
     for step in program.steps:
         for operand in operands(step.expr):
             name = name_of(operand)
             if name not in known:
-                raise _wrong(
-                    program, step, f"reads {name}, which no input or earlier step gives"
-                )
+                raise _wrong(program, step, f"reads {name}, which no input or earlier step gives")
             if known[name] != operand:
                 raise _wrong(
                     program,
@@ -112,17 +108,13 @@ def check(program: Program) -> None:
         _define(program, known, step.target)
     for operand in (*program.outputs, *program.wrt):
         if known.get(name_of(operand)) != operand:
-            raise CannotAsk(
-                f"program {program.name}: {operand} is asked for, but never defined"
-            )
+            raise CannotAsk(f"program {program.name}: {operand} is asked for, but never defined")
 
 
 def _define(program: Program, known: dict[str, Tensor], target: Tensor) -> None:
     name, indices = name_of(target), indices_of(target)
     if name in known:
-        raise CannotAsk(
-            f"program {program.name}: {name} is defined twice; give each its own name"
-        )
+        raise CannotAsk(f"program {program.name}: {name} is defined twice; give each its own name")
     if len(set(indices)) < len(indices) or not set(indices) <= set(program.axes):
         raise CannotAsk(
             f"program {program.name}: {target} needs distinct indices out of "
@@ -134,9 +126,7 @@ def _define(program: Program, known: dict[str, Tensor], target: Tensor) -> None:
 def _check_indices(program: Program, step: Step) -> None:
     free = carried(step.expr) - set(indices_of(step.target))
     if free:
-        raise _wrong(
-            program, step, f"leaves {_names(free)} free; sum over it or give it a place"
-        )
+        raise _wrong(program, step, f"leaves {_names(free)} free; sum over it or give it a place")
     bound = {i for node in step.expr.atoms(Total) for i in node.over}
     if not bound <= set(program.axes):
         raise _wrong(
@@ -153,15 +143,11 @@ def _check_indices(program: Program, step: Step) -> None:
         )
     for node in step.expr.atoms(Indexed):
         if not all(isinstance(i, Idx) for i in node.indices):
-            raise _wrong(
-                program, step, f"indexes {node} by something that is not an axis"
-            )
+            raise _wrong(program, step, f"indexes {node} by something that is not an axis")
 
 
 def _wrong(program: Program, step: Step, what: str) -> CannotAsk:
-    return CannotAsk(
-        f"program {program.name}: the step for {name_of(step.target)} {what}"
-    )
+    return CannotAsk(f"program {program.name}: the step for {name_of(step.target)} {what}")
 
 
 def _names(indices: Iterable[Idx]) -> str:

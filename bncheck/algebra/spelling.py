@@ -54,7 +54,7 @@ def plain(expr: Expr) -> str:
     return _PlainPrinter().doprint(expr)
 
 
-class _PlainPrinter(StrPrinter):  # type: ignore[misc]
+class _PlainPrinter(StrPrinter):
     def _print_Add(self, expr: Add, order: Any = None) -> str:
         text = self._print(in_reading_order(expr)[0])
         for term in map(self._print, in_reading_order(expr)[1:]):

@@ -71,9 +71,7 @@ def uses(forward: Program, operand: Tensor) -> tuple[Use, ...]:
         upstream = gradient(step.target)
         over = set(indices_of(step.target)) - set(indices_of(operand))
         terms = _derivatives(step.expr, operand)
-        contribution = sum(
-            (total(upstream * _named(forward, t), over) for t in terms), S.Zero
-        )
+        contribution = sum((total(upstream * _named(forward, t), over) for t in terms), S.Zero)
         found.append(Use(step, partial, contribution))
     return tuple(found)
 
@@ -87,9 +85,7 @@ def note(forward: Program, operand: Tensor) -> str:
 def cache(forward: Program, steps: tuple[Step, ...]) -> tuple[Tensor, ...]:
     """What the steps read that none of them defines: upstream gradients first, then the rest."""
     defined = {step.target for step in steps}
-    read = dict.fromkeys(
-        a for step in steps for a in operands(step.expr) if a not in defined
-    )
+    read = dict.fromkeys(a for step in steps for a in operands(step.expr) if a not in defined)
     upstream = tuple(gradient(out) for out in forward.outputs)
     order = (*forward.inputs, *forward.targets)
     return (*upstream, *sorted((a for a in read if a not in upstream), key=order.index))
@@ -97,9 +93,7 @@ def cache(forward: Program, steps: tuple[Step, ...]) -> tuple[Tensor, ...]:
 
 def _derivatives(expr: Expr, operand: Tensor) -> list[Expr]:
     """The terms of d expr / d operand, one for each place where the operand stands."""
-    reductions = {
-        node: Dummy(positive=True) for node in _outermost(expr) if node.has(operand)
-    }
+    reductions = {node: Dummy(positive=True) for node in _outermost(expr) if node.has(operand)}
     outside = expr.xreplace(reductions)
     terms = [d for d in [_diff(outside, operand)] if d != 0]
     back = {dummy: node for node, dummy in reductions.items()}
@@ -132,9 +126,7 @@ def _diff(expr: Expr, operand: Tensor) -> Expr:
 def _outermost(expr: Expr) -> tuple[Total, ...]:
     if isinstance(expr, Total):
         return (expr,)
-    return tuple(
-        node for arg in expr.args if arg.has(Total) for node in _outermost(arg)
-    )
+    return tuple(node for arg in expr.args if arg.has(Total) for node in _outermost(arg))
 
 
 def _named(forward: Program, expr: Expr) -> Expr:
@@ -157,9 +149,7 @@ def _ancestors_between(forward: Program, wanted: tuple[Tensor, ...]) -> set[Tens
             reached |= set(operands(step.expr))
     for a in wanted:
         if a not in reached or a not in (*forward.inputs, *forward.targets):
-            raise CannotAsk(
-                f"{forward.name}: the output does not depend on {name_of(a)}"
-            )
+            raise CannotAsk(f"{forward.name}: the output does not depend on {name_of(a)}")
     for out in forward.outputs:
         if forward.users(out):
             raise CannotAsk(

@@ -51,15 +51,12 @@ def close(forward: Program, chain: Program) -> Closing:
     """The closed form of ``chain``, the backward program of ``forward``."""
     log: list[Rewriting] = []
     opaque = _opaque_counts(forward)
-    closed = {
-        t: e for t, e in _substituted(forward, chain, opaque, log) if t in chain.outputs
-    }
+    closed = {t: e for t, e in _substituted(forward, chain, opaque, log) if t in chain.outputs}
     closed, kept = _without_products(chain, closed, log)
     sums = _named_sums(forward, closed)
     names = sums | {e: out for out, e in closed.items() if isinstance(e, Total)}
     closed = {
-        out: e if isinstance(e, Total) else factored(e.xreplace(names))
-        for out, e in closed.items()
+        out: e if isinstance(e, Total) else factored(e.xreplace(names)) for out, e in closed.items()
     }
     back = {dummy: number for number, dummy in opaque.items()}
     steps = _in_order(
@@ -70,9 +67,7 @@ def close(forward: Program, chain: Program) -> Closing:
         ]
     )
     for step in steps:
-        _record(
-            log, step.target, step.expr, "pull out what all terms share, name the sums"
-        )
+        _record(log, step.target, step.expr, "pull out what all terms share, name the sums")
     program = replace(
         chain,
         name=f"{forward.name} closed",
@@ -94,11 +89,7 @@ def factored(expr: Expr) -> Expr:
     if len(parts) < 2:
         return expr
     powers = [
-        {
-            base: e
-            for base, e in part.as_powers_dict().items()
-            if carried(base) or operands(base)
-        }
+        {base: e for base, e in part.as_powers_dict().items() if carried(base) or operands(base)}
         for part in parts
     ]
     shared = Mul(*(Pow(base, e) for base, e in reduce(_least, powers).items()))
@@ -116,18 +107,14 @@ def _substituted(
         expr = step.expr.xreplace(opaque)
         if backwards.keys() & set(operands(expr)):
             expr = distribute(expr.xreplace(backwards))
-            solved = ", ".join(
-                f"{name_of(a)} by its normalised value" for a in backwards
-            )
+            solved = ", ".join(f"{name_of(a)} by its normalised value" for a in backwards)
             _record(log, step.target, expr, f"write {solved}")
         if any(expr.has(zero) for zero in facts):
             expr = expanded(expr.xreplace(facts))
             _record(log, step.target, expr, "the normalised values sum to zero")
         if known.keys() & set(operands(expr)):
             expr = distribute(expr.xreplace(known))
-            _record(
-                log, step.target, expr, "substitute the gradients of the statistics"
-            )
+            _record(log, step.target, expr, "substitute the gradients of the statistics")
         if not _is_product(chain, step):
             known[step.target] = expr
         yield step.target, distribute(expr)
@@ -141,9 +128,7 @@ def _record(log: list[Rewriting], target: Tensor, expr: Expr, reason: str) -> No
 
 def _opaque_counts(forward: Program) -> dict[Expr, Expr]:
     """``m - 1`` as one symbol while sums are multiplied out, so that it stays whole."""
-    found = {
-        node for s in forward.steps for node in s.expr.atoms(Add) if not operands(node)
-    }
+    found = {node for s in forward.steps for node in s.expr.atoms(Add) if not operands(node)}
     return {node: Dummy(str(node), positive=True, integer=True) for node in found}
 
 
@@ -163,12 +148,8 @@ def _read_backwards(forward: Program) -> tuple[dict[Tensor, Expr], dict[Expr, Ex
                 continue
             backwards[operand] = solved
             for mean in _means_of(forward, operand):
-                rest = distribute(
-                    Total(solved, *mean.expr.over) / count(mean.expr.over)
-                )
-                if (rest - mean.target).subs(
-                    Total(step.target, *mean.expr.over), 0
-                ) == 0:
+                rest = distribute(Total(solved, *mean.expr.over) / count(mean.expr.over))
+                if (rest - mean.target).subs(Total(step.target, *mean.expr.over), 0) == 0:
                     facts[Total(step.target, *mean.expr.over)] = Add()
     return backwards, facts
 
@@ -189,9 +170,7 @@ def _solved_for(forward: Program, step: Step, operand: Tensor) -> Expr | None:
 
 
 def _means_of(forward: Program, operand: Tensor) -> list[Step]:
-    return [
-        s for s in forward.steps if isinstance(s.expr, Mean) and s.expr.body == operand
-    ]
+    return [s for s in forward.steps if isinstance(s.expr, Mean) and s.expr.body == operand]
 
 
 def _is_product(chain: Program, step: Step) -> bool:
@@ -222,11 +201,7 @@ def _without_products(
         put = {step.target: step.expr}
         bound = {i for e in closed.values() for t in e.atoms(Total) if t.has(step.target)
                  for i in t.over}  # fmt: skip
-        held = [
-            f
-            for f in Mul.make_args(step.expr)
-            if not f.has(_upstream(chain, step.expr))
-        ]
+        held = [f for f in Mul.make_args(step.expr) if not f.has(_upstream(chain, step.expr))]
         if any(carried(f) & bound for f in held):
             kept.append(Step(step.target, step.expr, step.note))
             continue
@@ -261,9 +236,5 @@ def _in_order(steps: list[Step]) -> tuple[Step, ...]:
     done: list[Step] = []
     while len(done) < len(steps):
         missing = targets - {s.target for s in done}
-        done += [
-            s
-            for s in steps
-            if s.target in missing and not missing & set(operands(s.expr))
-        ]
+        done += [s for s in steps if s.target in missing and not missing & set(operands(s.expr))]
     return tuple(done)

@@ -44,9 +44,7 @@ class Derivation:
     @cached_property
     def wrt(self) -> tuple[Tensor, ...]:
         """The inputs whose gradients the derivation gives, in order."""
-        return tuple(
-            self.forward.tensors[name_of(out)[1:]] for out in self.chain.outputs
-        )
+        return tuple(self.forward.tensors[name_of(out)[1:]] for out in self.chain.outputs)
 
 
 def derivation(
@@ -70,9 +68,7 @@ def specialised(found: Derivation, batch_size: int) -> Derivation:
     if batch_size < 1:
         raise CannotAsk(f"the batch size is {batch_size}; it has to be 1 or more")
     sizes = {size(i): batch_size for i in normalised(found.forward)}
-    programs = [
-        p.specialised(sizes) for p in (found.forward, found.chain, found.closed)
-    ]
+    programs = [p.specialised(sizes) for p in (found.forward, found.chain, found.closed)]
     if any(s.expr.has(zoo, nan) for p in programs for s in p.steps):
         raise CannotAsk(
             f"{found.forward.name} with batch size {batch_size} divides by zero: "
@@ -90,9 +86,7 @@ def normalised(forward: Program) -> tuple[Idx, ...]:
     first = forward.wrt[0] if forward.wrt else forward.inputs[0]
     kept = set(indices_of(first))
     for step in forward.steps:
-        if operands(step.expr) and set(indices_of(step.target)) < set(
-            indices_of(first)
-        ):
+        if operands(step.expr) and set(indices_of(step.target)) < set(indices_of(first)):
             kept &= set(indices_of(step.target))
     return tuple(i for i in indices_of(first) if i not in kept)
 

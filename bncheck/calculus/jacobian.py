@@ -48,9 +48,7 @@ def jacobian(found: Derivation, name: str) -> Jacobian:
     operand = next((a for a in found.wrt if name_of(a) == name), None)
     if operand is None:
         there = ", ".join(name_of(a) for a in found.wrt)
-        raise CannotAsk(
-            f"{found.forward.name} was derived with respect to {there}, not {name}"
-        )
+        raise CannotAsk(f"{found.forward.name} was derived with respect to {there}, not {name}")
     output, upstream = found.forward.outputs[0], found.upstream[0]
     gradient = _in_full(found, operand)
     one_hot = {i: _renamed(i, "0") for i in indices_of(upstream)}
@@ -71,13 +69,9 @@ def explicit(found: Derivation, name: str = "x") -> ImmutableDenseMatrix:
     found_at = jacobian(found, name)
     along = normalised(found.forward)
     if not all(size(i).is_number for i in along):
-        raise CannotAsk(
-            "an explicit Jacobian needs a batch size (-m); without one, see jacobian"
-        )
+        raise CannotAsk("an explicit Jacobian needs a batch size (-m); without one, see jacobian")
     row_axes = [i for i in indices_of(found_at.row) if i in along]
-    column_axes = [
-        i for i in indices_of(found_at.column) if _home(i) in {*map(str, along)}
-    ]
+    column_axes = [i for i in indices_of(found_at.column) if _home(i) in {*map(str, along)}]
     same = {
         i: next(a for a in found.forward.axes if str(a) == _home(i))
         for i in indices_of(found_at.column)
@@ -87,9 +81,7 @@ def explicit(found: Derivation, name: str = "x") -> ImmutableDenseMatrix:
     rows = [dict(zip(row_axes, at, strict=True)) for at in _places(row_axes)]
     columns = [dict(zip(column_axes, at, strict=True)) for at in _places(column_axes)]
     by_row = (_moved(entry, row) for row in rows)
-    return ImmutableDenseMatrix(
-        [[_moved(e, column) for column in columns] for e in by_row]
-    )
+    return ImmutableDenseMatrix([[_moved(e, column) for column in columns] for e in by_row])
 
 
 def _in_full(found: Derivation, operand: Tensor) -> Expr:

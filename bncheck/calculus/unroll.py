@@ -26,9 +26,7 @@ Values = Mapping[Any, Any]
 """Exact numbers by name: a number for a scalar, ``{(1, 1): 10, (2, 1): 4, ...}`` for a tensor."""
 
 
-def evaluate(
-    program: Program, values: Values
-) -> dict[str, dict[tuple[int, ...], Expr]]:
+def evaluate(program: Program, values: Values) -> dict[str, dict[tuple[int, ...], Expr]]:
     """Every input and step of a program of known sizes, entry by entry, indices from 1.
 
     The numbers can be of any exact kind that SymPy takes, symbols included.
@@ -37,9 +35,7 @@ def evaluate(
     for operand in program.inputs:
         given = values[name_of(operand)]
         entries = given if isinstance(given, Mapping) else {(): given}
-        known[name_of(operand)] = {
-            at: sympify(number) for at, number in entries.items()
-        }
+        known[name_of(operand)] = {at: sympify(number) for at, number in entries.items()}
     for step in program.steps:
         indices = indices_of(step.target)
         known[name_of(step.target)] = {
@@ -66,9 +62,7 @@ def gradients(
     }
 
 
-def _spread(
-    all_places: list[tuple[int, ...]], most: int | None
-) -> list[tuple[int, ...]]:
+def _spread(all_places: list[tuple[int, ...]], most: int | None) -> list[tuple[int, ...]]:
     if most is None or len(all_places) <= most:
         return all_places
     last = len(all_places) - 1
@@ -105,9 +99,7 @@ def _scatter(name: str, key: str, operand: Tensor) -> Any:
     return numbers
 
 
-def _partial(
-    forward: Program, values: Values, operand: Tensor, at: tuple[int, ...]
-) -> Expr:
+def _partial(forward: Program, values: Values, operand: Tensor, at: tuple[int, ...]) -> Expr:
     given = values[name_of(operand)]
     here = given[at] if at else given
     moving = Dummy(positive=True) if operand.is_positive else Dummy(real=True)

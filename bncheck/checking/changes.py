@@ -62,14 +62,14 @@ def _terms(found: Derivation, gradient: str) -> Iterator[Change]:
         for chosen in _subsets(len(parts)):
             yield from _counted(found, step, parts, chosen, length)
     for factor, word in ((Integer(2), "twice"), (Integer(1) / 2, "half")):
-        for chosen in range(len(parts)):
-            text = f"the term {plain(parts[chosen])} is taken {word}"
-            yield Change("factor", text, _summed(found, step, parts, {chosen: factor}))
-    for chosen in range(len(parts)):
-        text = f"the term {plain(parts[chosen])} is missing"
-        yield Change("term-missing", text, _summed(found, step, parts, {chosen: S.Zero}))
-        text = f"the term {plain(parts[chosen])} has the wrong sign"
-        yield Change("term-sign", text, _summed(found, step, parts, {chosen: S.NegativeOne}))
+        for k, part in enumerate(parts):
+            text = f"the term {plain(part)} is taken {word}"
+            yield Change("factor", text, _summed(found, step, parts, {k: factor}))
+    for k, part in enumerate(parts):
+        text = f"the term {plain(part)} is missing"
+        yield Change("term-missing", text, _summed(found, step, parts, {k: S.Zero}))
+        text = f"the term {plain(part)} has the wrong sign"
+        yield Change("term-sign", text, _summed(found, step, parts, {k: S.NegativeOne}))
 
 
 def _counted(
@@ -112,7 +112,7 @@ def _replacements(found: Derivation) -> Iterator[tuple[str, str, dict[Tensor, Ex
     gamma, eps = tensors.get("gamma"), tensors.get("eps")
     roots = [s for s in forward.steps if s.expr.is_Pow and not s.expr.has(Total)]
     full = [a for a in cached if set(indices_of(a)) == set(forward.axes)]
-    if gamma in cached:
+    if gamma is not None and gamma in cached:
         yield "gamma-missing", "gamma is forgotten", {gamma: S.One}
         yield "gamma-twice", "gamma is counted twice", {gamma: gamma**2}
         if "beta" in tensors:
@@ -125,12 +125,16 @@ def _replacements(found: Derivation) -> Iterator[tuple[str, str, dict[Tensor, Ex
             {root.target: root.target**2},
         )
         yield f"{name}-missing", f"the division by {name} is missing", {root.target: S.One}
-        yield f"{name}-multiplied", f"multiplied by {name}, not divided", {
-            root.target: 1 / root.target
-        }
-        yield f"{name}-root", f"the root of {name} is taken twice", {
-            root.target: root.target ** (S.One / 2)
-        }
+        yield (
+            f"{name}-multiplied",
+            f"multiplied by {name}, not divided",
+            {root.target: 1 / root.target},
+        )
+        yield (
+            f"{name}-root",
+            f"the root of {name} is taken twice",
+            {root.target: root.target ** (S.One / 2)},
+        )
         if eps is not None:
             bare = root.expr.xreplace({eps: S.Zero})
             normal = {a: a * root.target / bare for a in full}
@@ -148,9 +152,11 @@ def _replacements(found: Derivation) -> Iterator[tuple[str, str, dict[Tensor, Ex
             yield "operand", text.replace(f"{name_of(a)}*", f"{name_of(made.target)}*"), {a: other}
     if gamma is not None:
         (up,) = found.upstream
-        yield "gamma-extra", f"gamma*{name_of(up)} stands where {name_of(up)} belongs", {
-            up: gamma * up
-        }
+        yield (
+            "gamma-extra",
+            f"gamma*{name_of(up)} stands where {name_of(up)} belongs",
+            {up: gamma * up},
+        )
 
 
 def _whole(found: Derivation, gradient: str) -> Iterator[Change]:
@@ -199,5 +205,3 @@ def _known(found: Derivation, program: Program, steps: tuple[Step, ...]) -> Prog
     forward = found.forward
     inputs = (*found.upstream, *forward.inputs, *forward.targets)
     return replace(program, inputs=inputs, steps=steps)
-
-

@@ -113,7 +113,8 @@ def _groups(found: Derivation, step: Step, shape: tuple[int, ...]) -> list[tuple
 
 
 def _typical(factors: Array) -> tuple[float, float]:
-    return float(np.median(factors)), 1.0
+    middle = float(np.median(factors))
+    return (0.0 if abs(middle) < 1e-9 else middle), 1.0
 
 
 def _factors(
@@ -144,6 +145,10 @@ def _factors(
         if per_group is not None:
             known[f"{name}: {name} once too often"] = per_group
             known[f"1/{name}: {name} is missing"] = 1 / per_group
+            if name != "gamma" and "eps" in one.values:
+                ratio = per_group / np.sqrt(per_group**2 - float(one.values["eps"]))
+                known["eps is forgotten"] = ratio
+                known["eps is forgotten, three times"] = ratio**3
     return known
 
 
@@ -166,7 +171,7 @@ def _reading(factors: Array, known: dict[str, Array]) -> str:
         if np.all(abs(factors - values) <= 1e-6 * np.maximum(abs(values), 1e-3)):
             return reading
     spread = factors.max() - factors.min()
-    return "wrong factor" if spread < 1e-6 else "wrong factor, another in each group"
+    return "wrong factor" if spread < 1e-6 else "wrong, another factor in each group"
 
 
 def _where(found: Derivation, gradient: str, one: Seen) -> str:
@@ -174,5 +179,3 @@ def _where(found: Derivation, gradient: str, one: Seen) -> str:
     apart = abs(one.gradients[gradient] - right) > one.reference.allowed[gradient]
     count, total = int(apart.sum()), apart.size
     return f"no single change explains it; {count} of {total} entries are off"
-
-

@@ -67,9 +67,7 @@ class _Move:
     summed: tuple[int, ...]
 
 
-def _moves(
-    found: Derivation, name: str, values: Mapping[str, Any], together: bool
-) -> list[_Move]:
+def _moves(found: Derivation, name: str, values: Mapping[str, Any], together: bool) -> list[_Move]:
     at = jacobian(found, name)
     indices = indices_of(at.column)
     alone = {str(d.args[0]) for d in Mul.make_args(at.entry) if isinstance(d, KroneckerDelta)}
@@ -105,7 +103,7 @@ def _takes_complex_step(
     for name, moves in plans.items():
         try:
             (slope,), _ = _complex(forward, values, name, moves[:1])
-        except Exception:  # noqa: BLE001 - whatever the user's code says of complex numbers
+        except Exception:
             return False
         (central,), (spread,) = _central(forward, values, name, moves[:1])
         if slope.shape != central.shape or np.any(abs(slope - central) > 100 * spread):
@@ -130,11 +128,12 @@ def _central(
     step = _step(np.asarray(values[name]))
     steps = [sign * k * step for k in WEIGHTS for sign in (1, -1)]
     outputs = forward([_moved(values, name, move, h) for move in moves for h in steps])
-    slopes, spreads = [], []
+    slopes: list[Array] = []
+    spreads: list[Array] = []
     for order in range(len(moves)):
         y = outputs[order * len(steps) : (order + 1) * len(steps)]
         pairs = {k: y[2 * (k - 1)] - y[2 * (k - 1) + 1] for k in WEIGHTS}
-        slope = sum(WEIGHTS[k] * pairs[k] for k in WEIGHTS) / step
+        slope = sum((WEIGHTS[k] * pairs[k] for k in WEIGHTS), np.zeros(())) / step
         fourth = (2 / 3 * pairs[1] - 1 / 12 * pairs[2]) / step
         noise = 8 * float(np.finfo(np.float64).eps) * abs(y[0]).max(initial=0) / step
         slopes.append(slope)

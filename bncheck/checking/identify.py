@@ -62,9 +62,7 @@ def _programs(candidate: Candidate, hint: str | None) -> Iterator[tuple[dict[str
         choices = options(name)
         for affine in _affine(candidate, choices):
             for ddof in choices.get("ddof", (None,)):
-                variant = {
-                    k: v for k, v in (("affine", affine), ("ddof", ddof)) if v is not None
-                }
+                variant = {k: v for k, v in (("affine", affine), ("ddof", ddof)) if v is not None}
                 yield variant, layer(name, **variant)
 
 

@@ -25,7 +25,6 @@ from bncheck.checking.results import (
     GradientResult,
     Remark,
     Report,
-    Verdict,
 )
 from bncheck.checking.subject import Subject
 from bncheck.checking.trials import Trial
@@ -267,5 +266,3 @@ def _assumed(case: _Case) -> str:
 
 def _wanted(found: Derivation) -> str:
     return ", ".join(plain(a) for a in found.wrt)
-
-

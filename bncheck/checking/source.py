@@ -58,7 +58,7 @@ class Missing:
         return Missing(f"{self._name}.{attribute}", self._why)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # a decorator leaves what it decorates as it is
+        """Fail, naming itself; as a decorator, leave what it decorates as it is."""
         if len(args) == 1 and not kwargs and isinstance(args[0], (types.FunctionType, type)):
             return args[0]
         raise ImportError(f"{self._name} is needed here, but it could not be imported: {self._why}")
@@ -85,7 +85,7 @@ def parse_target(text: str) -> Target:
 def load(target: Target) -> Source:
     """The definitions of a file or module; raises ``CannotAsk`` where it cannot be loaded."""
     if not target.is_file:
-        sys.path.insert(0, os.getcwd())
+        sys.path.insert(0, str(Path.cwd()))
         return Source(vars(_module(target.place)), ())
     path = Path(target.place)
     text = _text(path)
@@ -103,7 +103,7 @@ def load(target: Target) -> Source:
 def _module(name: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001 - anything can go wrong in a user's module
+    except Exception as error:
         raise CannotAsk(f"module {name} cannot be imported: {_said(error)}") from None
 
 
@@ -152,7 +152,7 @@ def _run(node: ast.stmt, module: types.ModuleType, path: Path) -> tuple[str, ...
         try:
             code = compile(ast.Module([node], []), str(path), "exec", dont_inherit=True)
             exec(code, vars(module))
-        except Exception as error:  # noqa: BLE001 - the rest of the file may still do
+        except Exception as error:
             name = getattr(node, "name", "a constant")
             return (f"line {node.lineno}: {name} could not be defined: {_said(error)}",)
     return ()
@@ -167,13 +167,15 @@ def _is_constant(node: ast.stmt) -> bool:
     return False
 
 
-def _import(node: ast.Import | ast.ImportFrom, module: types.ModuleType, path: Path) -> tuple[str, ...]:
+def _import(
+    node: ast.Import | ast.ImportFrom, module: types.ModuleType, path: Path
+) -> tuple[str, ...]:
     notes: list[str] = []
     for alias in node.names:
         single = _single(node, alias)
         try:
             exec(compile(ast.Module([single], []), str(path), "exec"), vars(module))
-        except BaseException as error:  # noqa: BLE001 - even SystemExit, from what is imported
+        except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
             name = (alias.asname or alias.name).split(".")[0]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -69,16 +70,19 @@ class FileSubject:
     def close(self) -> None:
         """End the child and whatever it started."""
         for stream in (self._questions, self._answers, self._printed):
-            try:
+            with suppress(OSError):
                 stream.close()
-            except OSError:
-                pass
         self._kill()
         self._child.wait()
 
     def _request(self, question: dict[str, Any]) -> Any:
         late: list[bool] = []
-        timer = Timer(self._timeout, lambda: (late.append(True), self._kill()))
+
+        def stop() -> None:
+            late.append(True)
+            self._kill()
+
+        timer = Timer(self._timeout, stop)
         timer.start()
         try:
             wire.send(self._questions, question)
@@ -103,21 +107,18 @@ class FileSubject:
         self._kill()
         code = self._child.wait()
         if code == -signal.SIGKILL:
-            return f"{self._target} closed its connection to bncheck, or was killed (out of memory?)"
+            return (
+                f"{self._target} closed its connection to bncheck, or was killed (out of memory?)"
+            )
         if code < 0:
             return f"{self._target} crashed the interpreter ({signal.Signals(-code).name})"
         return f"{self._target} ended the interpreter (exit code {code}) instead of returning"
 
     def _kill(self) -> None:
-        try:
-            if self._child.poll() is None:
-                self._child.wait(0.05)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(0.05)
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
 
 
 class CallableSubject:
@@ -153,7 +154,7 @@ class CallableSubject:
                 return way(self._found, inputs)
         except CannotAsk:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+        except Exception as error:
             name = self._found.candidate.name
             raise CannotAsk(f"{name} raised {type(error).__name__}: {error}") from error
 

@@ -20,7 +20,8 @@ from bncheck.checking.results import WORST_FIRST, Report
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
 from bncheck.checking.trials import Trial, trials
 from bncheck.errors import CannotAsk
-from bncheck.layers import LAYERS, layer as layer_by_name
+from bncheck.layers import LAYERS
+from bncheck.layers import layer as layer_by_name
 
 Forward = Callable[..., Any]
 

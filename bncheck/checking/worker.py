@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def _loaded(text: str) -> Callable[[], tuple[list[Found], tuple[str, ...]]]:
         target = parse_target(text)
         source = load(target)
         found = find(source.namespace, target.name, target.place)
-    except BaseException as error:  # noqa: BLE001 - sys.exit at import, too
+    except BaseException as error:
         kept = error
         return lambda: _raise(kept)
     return lambda: (found, source.notes)
@@ -59,7 +60,7 @@ def _answer(
             return {"ok": _carried_out(*served(), question)}
     except CannotAsk as error:
         return {"error": str(error)}
-    except BaseException as error:  # noqa: BLE001 - whatever the user's code raises
+    except BaseException as error:
         return {"error": _said(error), "raised": True}
 
 
@@ -79,7 +80,7 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
 
 def _said(error: BaseException) -> str:
     """The exception, and the innermost line of the user's own code."""
-    here = os.path.dirname(os.path.abspath(__file__))
+    here = str(Path(__file__).resolve().parent)
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [f for f in frames if not f.filename.startswith(here) and f.filename[:1] != "<"]
     where = f" (line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""

@@ -24,7 +24,7 @@ class Node:
 
 def nodes(forward: Program) -> tuple[Node, ...]:
     """The inputs, steps and outputs with their places."""
-    depth: dict[Tensor, int] = {a: 0 for a in forward.inputs}
+    depth: dict[Tensor, int] = dict.fromkeys(forward.inputs, 0)
     for step in forward.steps:
         depth[step.target] = 1 + max((depth[a] for a in operands(step.expr)), default=0)
     for a in forward.inputs[1:]:  # a parameter stands just before its first use

@@ -100,7 +100,9 @@ def _notation(forward: Program, write: Write) -> str:
         name = write(a)
         bounds = r" \times ".join(sizes)
         shapes.append(f"${name}$ of shape ${bounds}$" if sizes else f"the number ${name}$")
-    return rf"Inputs are {_listed(shapes)}. The loss is $\ell$; every index runs from 1 to its size."
+    return (
+        rf"Inputs are {_listed(shapes)}. The loss is $\ell$; every index runs from 1 to its size."
+    )
 
 
 def _steps(forward: Program, write: Write) -> list[Block]:
@@ -191,7 +193,8 @@ def _matrix(found: Derivation, write: Write) -> list[Block]:
         return left_out
     cells = r" \\ ".join(" & ".join(write(e) for e in row) for row in rows)
     names = found.forward.outputs[0], found.wrt[0]
-    left = r"\frac{\partial %s}{\partial %s}" % tuple(write(a.base.label) for a in names)
+    above, below = (write(a.base.label) for a in names)
+    left = rf"\frac{{\partial {above}}}{{\partial {below}}}"
     front = "" if shared == 1 else write(shared)
     body = rf"{left} &= {front} \begin{{pmatrix}} {cells} \end{{pmatrix}}"
     text = "For one group, with the factor that all entries share in front,"
@@ -207,7 +210,8 @@ def _set_latex(block: Block, forward: Program) -> str:
         return "\n" + block.lines[0]
     if block.kind == "result":
         rows = r" \\ ".join(block.lines)
-        return f"\\begin{{equation}}\n\\boxed{{\\begin{{aligned}}\n{rows}\n\\end{{aligned}}}}\n\\end{{equation}}"
+        box = f"\\boxed{{\\begin{{aligned}}\n{rows}\n\\end{{aligned}}}}"
+        return f"\\begin{{equation}}\n{box}\n\\end{{equation}}"
     if any(r"\\ &" in row for row in block.lines):
         rows = block.lines[0]
         return f"\\begin{{equation}}\n\\begin{{split}}\n{rows}\n\\end{{split}}\n\\end{{equation}}"
@@ -231,7 +235,7 @@ def _prose(text: str) -> str:
     words = []
     for word in re.split(r"(\W+)", text):
         name = word.removeprefix("d")
-        if word in SPELLINGS and word not in ("x", "v", "w", "y", "norm") or word in ("x", "v"):
+        if (word in SPELLINGS and word not in ("x", "v", "w", "y", "norm")) or word in ("x", "v"):
             words.append(f"${latex_of_name(word)}$")
         elif len(name) > 1 and word.startswith("d") and name in SPELLINGS:
             words.append(rf"$\partial \ell / \partial {latex_of_name(name)}$")
@@ -243,5 +247,3 @@ def _prose(text: str) -> str:
 def latex_of_name(name: str) -> str:
     """A value's letter, without indices."""
     return SPELLINGS[name][0]
-
-

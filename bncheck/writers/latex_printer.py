@@ -24,7 +24,7 @@ def latex_of(expr: Expr, free: tuple[Idx, ...] = (), gradients: Iterable[str] = 
     return _Printer(set(gradients) or set(SPELLINGS)).doprint(unclashed(expr, free))
 
 
-class _Printer(LatexPrinter):  # type: ignore[misc]
+class _Printer(LatexPrinter):
     printmethod = "_bncheck_latex"  # SymPy's Indexed would print itself otherwise
 
     def __init__(self, gradients: set[str]) -> None:
@@ -76,7 +76,9 @@ class _Printer(LatexPrinter):  # type: ignore[misc]
         if below and not above and len(last) == 1 and self._is_plain_sum(last[0]):
             return rf"{sign}\frac{{{self._print(last[0])}}}{{{self._run(below)}}}"
         if below:
-            return rf"{sign}\frac{{{self._run(above) or 1}}}{{{self._run(below)}}} {behind}".rstrip()
+            return (
+                rf"{sign}\frac{{{self._run(above) or 1}}}{{{self._run(below)}}} {behind}".rstrip()
+            )
         return f"{sign}{self._run(above)} {behind}".strip() if above else f"{sign}{behind}"
 
     def _is_tall(self, factor: Expr) -> bool:
@@ -124,9 +126,7 @@ class _Printer(LatexPrinter):  # type: ignore[misc]
 
 
 def _sums(expr: Total, printer: _Printer) -> str:
-    return " ".join(
-        rf"\sum_{{{printer._print(i)}=1}}^{{{size(i)}}}" for i in expr.over
-    )
+    return " ".join(rf"\sum_{{{printer._print(i)}=1}}^{{{size(i)}}}" for i in expr.over)
 
 
 def _escaped(name: str) -> str:

@@ -24,7 +24,6 @@ from bncheck.algebra.notation import (
 from bncheck.algebra.program import Step
 from bncheck.algebra.spelling import in_reading_order
 
-
 VERBS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
 
 
@@ -32,6 +31,7 @@ class Text(Symbol):
     """A piece of code that is already written."""
 
     def __new__(cls, code: str) -> Self:
+        """The code, as SymPy's name for a symbol."""
         return Symbol.__xnew__(cls, code, real=True)
 
 
@@ -53,7 +53,7 @@ precedence_module.PRECEDENCE_VALUES |= {
 }
 
 
-class Printer(NumPyPrinter):  # type: ignore[misc]
+class Printer(NumPyPrinter):
     """SymPy's NumPy printer, with sums in reading order and ``np`` for the module's name."""
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
@@ -115,9 +115,7 @@ def _sum(expr: Add, frame: tuple[Idx, ...]) -> Expr:
     return Ordered(*(array(term, frame) for term in in_reading_order(expr)))
 
 
-def _in_place(
-    target: Symbol, expr: Expr, frame: tuple[Idx, ...]
-) -> list[tuple[Symbol, Expr]]:
+def _in_place(target: Symbol, expr: Expr, frame: tuple[Idx, ...]) -> list[tuple[Symbol, Expr]]:
     """``dx = xhat*(-dgamma/m); dx += dy; dx -= dbeta/m; dx *= gamma/sd``: one buffer, no copies."""
     full = set(frame)
     if isinstance(expr, Mul):
@@ -129,9 +127,7 @@ def _in_place(
                 _update(target, "*", rest, frame),
             ]
     if isinstance(expr, Add):
-        first = next(
-            (t for t in expr.args if isinstance(t, Mul) and carried(t) == full), None
-        )
+        first = next((t for t in expr.args if isinstance(t, Mul) and carried(t) == full), None)
         if first is not None:
             rest_terms = [t for t in in_reading_order(expr) if t is not first]
             updates = [_update(target, "+", term, frame) for term in rest_terms]
@@ -139,9 +135,7 @@ def _in_place(
     return [(target, array(expr, frame))]
 
 
-def _update(
-    target: Symbol, sign: str, by: Expr, frame: tuple[Idx, ...]
-) -> tuple[Symbol, Expr]:
+def _update(target: Symbol, sign: str, by: Expr, frame: tuple[Idx, ...]) -> tuple[Symbol, Expr]:
     """``target += by`` as lambdify can print it; ``numpy_source`` writes the short form."""
     if sign == "+" and by.could_extract_minus_sign():
         sign, by = "-", -by
@@ -158,29 +152,19 @@ def _product(expr: Expr, frame: tuple[Idx, ...]) -> Expr:
     small = [f for f in expr.args if f not in full]
     above = Mul(*(array(f, frame) for f in full))
     below = Mul(*(array(f, frame) for f in small))
-    return (
-        Scaled(above, below)
-        if full and small and carried(Mul(*small))
-        else above * below
-    )
+    return Scaled(above, below) if full and small and carried(Mul(*small)) else above * below
 
 
 def _reduced(expr: Total, frame: tuple[Idx, ...]) -> Expr:
     left = tuple(i for i in frame if i in carried(expr))
-    inner = tuple(
-        i for i in (*frame, *expr.over) if i in carried(expr.body) | set(expr.over)
-    )
+    inner = tuple(i for i in (*frame, *expr.over) if i in carried(expr.body) | set(expr.over))
     inner = tuple(sorted(inner, key=_axis_order(expr.body, inner).index))
     code = _contraction(expr.body, expr.over, inner)
     mean = isinstance(expr, Mean)
     if code is None:
         body = Printer().doprint(array(expr.body, inner))
         where = _axes(inner.index(i) for i in expr.over)
-        return Text(
-            _viewed(
-                f"np.{'mean' if mean else 'sum'}({body}, axis={where})", left, frame
-            )
-        )
+        return Text(_viewed(f"np.{'mean' if mean else 'sum'}({body}, axis={where})", left, frame))
     text = Text(_viewed(code, left, frame))
     return text / count(expr.over) if mean else text
 
@@ -191,9 +175,7 @@ def _axis_order(body: Expr, inner: tuple[Idx, ...]) -> list[Idx]:
     return [*widest.indices, *(i for i in inner if i not in widest.indices)]
 
 
-def _contraction(
-    body: Expr, over: tuple[Idx, ...], inner: tuple[Idx, ...]
-) -> str | None:
+def _contraction(body: Expr, over: tuple[Idx, ...], inner: tuple[Idx, ...]) -> str | None:
     """``einsum`` for a sum over a product of tensors, without a temporary; else None."""
     factors: list[Indexed] = []
     for factor in Mul.make_args(body):

@@ -42,9 +42,7 @@ _WIDE = "wide = np.result_type(dtype, np.float32)  # float16 is summed in float3
 def source(found: Derivation) -> str:
     """The module's text."""
     forward = found.forward
-    head = (
-        f'"""{forward.title}: forward, backward and Jacobian, derived by bncheck."""\n'
-    )
+    head = f'"""{forward.title}: forward, backward and Jacobian, derived by bncheck."""\n'
     parts = [_forward(found), _backward(found), _jacobian(found)]
     return "\n\n\n".join([head + "\nimport numpy as np", _CHECK.strip(), *parts]) + "\n"
 
@@ -60,9 +58,7 @@ def functions(found: Derivation) -> SimpleNamespace:
 
 def arguments(forward: Program) -> list[str]:
     """The arguments of the emitted forward: tensors, scalars, then the number of groups."""
-    return [name_of(a) for a in forward.inputs] + [
-        str(s) for s in _group_counts(forward)
-    ]
+    return [name_of(a) for a in forward.inputs] + [str(s) for s in _group_counts(forward)]
 
 
 def _forward(found: Derivation) -> str:
@@ -199,9 +195,7 @@ def _read_inputs(forward: Program) -> list[str]:
     for a in forward.inputs:
         if indices_of(a):
             shape = _joined_shape(forward, a)
-            lines.append(
-                f'{name_of(a)} = _checked("{name_of(a)}", {name_of(a)}, {shape}, wide)'
-            )
+            lines.append(f'{name_of(a)} = _checked("{name_of(a)}", {name_of(a)}, {shape}, wide)')
     for a in forward.inputs:
         if any(set(run) <= set(indices_of(a)) for run in forward.joined):
             inner = ", ".join(str(size(i)) for i in indices_of(a))
@@ -259,9 +253,7 @@ def _words(forward: Program, operand: Tensor) -> str:
 
 
 def _shape_words(forward: Program) -> str:
-    shapes = [
-        f"{name_of(a)}: {_words(forward, a)}" for a in forward.inputs if indices_of(a)
-    ]
+    shapes = [f"{name_of(a)}: {_words(forward, a)}" for a in forward.inputs if indices_of(a)]
     scalars = [f"{name_of(a)}: a number" for a in forward.inputs if not indices_of(a)]
     return ", ".join(shapes + scalars)
 
@@ -270,9 +262,7 @@ def _formulas(steps: Iterable[Step]) -> list[str]:
     return [f"    {step.target} = {plain(step.expr)}" for step in steps]
 
 
-def _function(
-    name: str, parameters: list[str], about: list[str], body: list[str]
-) -> str:
+def _function(name: str, parameters: list[str], about: list[str], body: list[str]) -> str:
     wrapped = [
         line
         for paragraph in about

@@ -84,9 +84,13 @@ def _jacobians(found: Derivation) -> list[Section]:
 def _matrix(found: Derivation) -> Section:
     count = group_size(found)
     first = name_of(found.wrt[0])
-    title = f"Jacobian d{name_of(found.forward.outputs[0])}/d{first} of one group, {count} × {count}"
+    title = (
+        f"Jacobian d{name_of(found.forward.outputs[0])}/d{first} of one group, {count} × {count}"
+    )
     if count > LARGEST:
-        return Section(title, ((f"left out beyond {LARGEST} rows; its entries are the line above",),))
+        return Section(
+            title, ((f"left out beyond {LARGEST} rows; its entries are the line above",),)
+        )
     shared, entries = matrix(found, first)
     cells = [[line(e) for e in row] for row in entries]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]

@@ -45,7 +45,7 @@ def _name(operand: Tensor) -> str:
     return str(operand.base.label) if isinstance(operand, Indexed) else operand.name
 
 
-class _Printer(StrPrinter):  # type: ignore[misc]
+class _Printer(StrPrinter):
     printmethod = "_unicode"  # SymPy's Indexed would print itself otherwise
 
     def _print_Indexed(self, expr: Indexed) -> str:
