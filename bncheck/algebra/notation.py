@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Self, TypeAlias
 
-from sympy import Expr, Idx, Indexed, IndexedBase, Mul, S, Symbol, expand, sympify
+from sympy import Add, Dummy, Expr, Idx, Indexed, IndexedBase, Mul, Pow, S, Symbol, expand, sympify
 
 Tensor: TypeAlias = Indexed | Symbol
 
@@ -22,8 +22,8 @@ class Total(Expr):
 
     def __new__(cls, body: Any, *over: Idx) -> Self:
         """Indices in a fixed order, so that equal sums are equal; one at least."""
-        if not over:
-            raise ValueError(f"{cls.__name__} needs at least one index to run over")
+        if not over or len(set(over)) < len(over):
+            raise ValueError(f"{cls.__name__} runs over one or more indices, each named once")
         return super().__new__(cls, sympify(body), *sorted(over, key=str))
 
     @property
@@ -141,8 +141,20 @@ def total(body: Expr, over: Iterable[Idx]) -> Expr:
 
 
 def expanded(expr: Expr) -> Expr:
-    """Products and whole powers multiplied out, and nothing else rewritten."""
-    return expand(expr, power_base=False, power_exp=False, log=False, basic=False)
+    """Products and whole powers multiplied out, and nothing else rewritten.
+
+    Roots and denominators such as ``m - 1`` stay as they are, whole.
+    """
+    kept = {power: Dummy(real=True) for power in expr.atoms(Pow) if _is_root(power)}
+    open_to_all = expr.xreplace(kept)
+    result = expand(open_to_all, power_base=False, power_exp=False, log=False, basic=False)
+    return result.xreplace({dummy: power for power, dummy in kept.items()})
+
+
+def _is_root(power: Pow) -> bool:
+    """Whether it is a root of a sum, or a sum below a fraction bar."""
+    whole = power.exp.is_Integer and power.exp > 0
+    return isinstance(power.base, Add) and not whole
 
 
 def distribute(expr: Expr) -> Expr:

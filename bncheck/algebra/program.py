@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Expr, Idx, Indexed
+from sympy import Expr, Idx, Indexed, S, sympify
 
 from bncheck.algebra.notation import (
     Tensor,
@@ -16,6 +16,7 @@ from bncheck.algebra.notation import (
     indices_of,
     name_of,
     operands,
+    size,
 )
 from bncheck.errors import CannotAsk
 
@@ -94,16 +95,8 @@ def check(program: Program) -> None:
     for operand in program.inputs:
         _define(program, known, operand)
     for step in program.steps:
-        for operand in operands(step.expr):
-            name = name_of(operand)
-            if name not in known:
-                raise _wrong(program, step, f"reads {name}, which no input or earlier step gives")
-            if known[name] != operand:
-                raise _wrong(
-                    program,
-                    step,
-                    f"reads {operand}, but it was defined as {known[name]}",
-                )
+        _check_operands(program, known, step)
+        _check_symbols(program, step)
         _check_indices(program, step)
         _define(program, known, step.target)
     for operand in (*program.outputs, *program.wrt):
@@ -123,27 +116,49 @@ def _define(program: Program, known: dict[str, Tensor], target: Tensor) -> None:
     known[name] = target
 
 
+def _check_operands(program: Program, known: dict[str, Tensor], step: Step) -> None:
+    for operand in operands(step.expr):
+        name = name_of(operand)
+        if name not in known:
+            raise _wrong(program, step, f"reads {name}, which no input or earlier step gives")
+        if known[name] != operand:
+            there = str(known[name])
+            if there == str(operand):
+                there += " with other assumptions (positive or not)"
+            raise _wrong(program, step, f"reads {operand}, but it was defined as {there}")
+
+
+def _check_symbols(program: Program, step: Step) -> None:
+    """Besides operands, an expression holds numbers and sizes of axes."""
+    sizes = {s for i in program.axes for s in size(i).free_symbols}
+    bare = step.expr.xreplace({a: S.One for a in step.expr.atoms(Indexed)})
+    bare = bare.replace(Total, lambda body, *_: body)
+    if bare.has(Idx):
+        raise _wrong(program, step, f"computes with the index {min(bare.atoms(Idx), key=str)}")
+    unknown = {s for s in bare.free_symbols if s.is_integer} - sizes
+    if unknown:
+        raise _wrong(program, step, f"reads {_names(unknown)}, which is the size of no axis")
+
+
 def _check_indices(program: Program, step: Step) -> None:
     free = carried(step.expr) - set(indices_of(step.target))
     if free:
         raise _wrong(program, step, f"leaves {_names(free)} free; sum over it or give it a place")
-    bound = {i for node in step.expr.atoms(Total) for i in node.over}
+    sums = step.expr.atoms(Total)
+    bound = {i for node in sums for i in node.over}
     if not bound <= set(program.axes):
-        raise _wrong(
-            program,
-            step,
-            f"sums over {_names(bound - set(program.axes))}: no such axis",
-        )
+        missing = bound - set(program.axes)
+        raise _wrong(program, step, f"sums over {_names(missing)}: no such axis")
     clash = bound & set(indices_of(step.target))
     if clash:
         raise _wrong(
-            program,
-            step,
-            f"sums over {_names(clash)} and carries it too; make the sum a step",
+            program, step, f"sums over {_names(clash)} and carries it too; make the sum a step"
         )
-    for node in step.expr.atoms(Indexed):
-        if not all(isinstance(i, Idx) for i in node.indices):
-            raise _wrong(program, step, f"indexes {node} by something that is not an axis")
+    twice = {i for a in sums for b in a.body.atoms(Total) for i in a.over if i in b.over}
+    if twice:
+        raise _wrong(
+            program, step, f"sums over {_names(twice)} inside a sum over it; make the inner a step"
+        )
 
 
 def _wrong(program: Program, step: Step, what: str) -> CannotAsk:
