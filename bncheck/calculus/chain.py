@@ -7,14 +7,11 @@ inside a mean, the mean's indices that ``a`` carries give ``1/size`` and the oth
 
 from dataclasses import dataclass
 
-from sympy import Dummy, Expr, Pow, S, diff
+from sympy import Add, Expr, Function, Pow
 
 from bncheck.algebra.notation import (
-    Mean,
     Tensor,
     Total,
-    carried,
-    count,
     gradient,
     indices_of,
     name_of,
@@ -22,7 +19,7 @@ from bncheck.algebra.notation import (
     total,
 )
 from bncheck.algebra.program import Program, Step
-from bncheck.algebra.spelling import without_content
+from bncheck.calculus.partials import partials
 from bncheck.errors import CannotAsk
 
 
@@ -40,18 +37,12 @@ def backward(forward: Program, wrt: tuple[Tensor, ...] = ()) -> Program:
 
     Steps come in the order in which the gradient flows back. Its inputs are the upstream
     gradients and whatever values of the forward pass it reads: the cache. Raises ``CannotAsk``
-    where ``wrt`` names something that the output does not depend on.
+    where the outputs do not depend on ``wrt``, or the forward pass asks for too much at once.
     """
-    wanted = wrt or forward.wrt or forward.inputs
-    needed = _ancestors_between(forward, wanted)
-    steps = tuple(
-        Step(
-            gradient(a),
-            sum((u.contribution for u in uses(forward, a)), S.Zero),
-            note(forward, a),
-        )
-        for a in _order(forward, needed)
-    )
+    alive = _alive(forward)
+    wanted = wrt or forward.wrt or tuple(a for a in forward.inputs if a in alive)
+    _check(forward, wanted)
+    steps = tuple(_gradient_step(forward, a) for a in _order(forward, wanted))
     return Program(
         name=f"{forward.name} backward",
         title=f"{forward.title}, backward",
@@ -64,107 +55,99 @@ def backward(forward: Program, wrt: tuple[Tensor, ...] = ()) -> Program:
 
 
 def uses(forward: Program, operand: Tensor) -> tuple[Use, ...]:
-    """What each step that reads ``operand`` contributes to its gradient."""
-    found = []
-    for step in forward.users(operand):
-        partial = _named(forward, sum(_derivatives(step.expr, operand), S.Zero))
-        upstream = gradient(step.target)
-        over = set(indices_of(step.target)) - set(indices_of(operand))
-        terms = _derivatives(step.expr, operand)
-        contribution = sum((total(upstream * _named(forward, t), over) for t in terms), S.Zero)
-        found.append(Use(step, partial, contribution))
-    return tuple(found)
+    """What each step that reads ``operand`` contributes to its gradient.
 
-
-def note(forward: Program, operand: Tensor) -> str:
-    """Where the gradient of ``operand`` comes from, in words."""
-    through = [name_of(step.target) for step in forward.users(operand)]
-    return "through " + " and ".join(through)
+    Steps on which no output depends contribute nothing and are left out.
+    """
+    alive = _alive(forward)
+    return tuple(_use(forward, s, operand) for s in forward.users(operand) if s.target in alive)
 
 
 def cache(forward: Program, steps: tuple[Step, ...]) -> tuple[Tensor, ...]:
     """What the steps read that none of them defines: upstream gradients first, then the rest."""
     defined = {step.target for step in steps}
-    read = dict.fromkeys(a for step in steps for a in operands(step.expr) if a not in defined)
+    read = {a for step in steps for a in operands(step.expr)} - defined
     upstream = tuple(gradient(out) for out in forward.outputs)
     order = (*forward.inputs, *forward.targets)
-    return (*upstream, *sorted((a for a in read if a not in upstream), key=order.index))
+    return (*upstream, *sorted(read - set(upstream), key=order.index))
 
 
-def _derivatives(expr: Expr, operand: Tensor) -> list[Expr]:
-    """The terms of d expr / d operand, one for each place where the operand stands."""
-    reductions = {node: Dummy(positive=True) for node in _outermost(expr) if node.has(operand)}
-    outside = expr.xreplace(reductions)
-    terms = [d for d in [_diff(outside, operand)] if d != 0]
-    back = {dummy: node for node, dummy in reductions.items()}
-    terms = [t.xreplace(back) for t in terms]
-    for node, dummy in reductions.items():
-        outer = diff(outside, dummy).xreplace(back)
-        for inner in _derivatives(node.body, operand):
-            terms.append(outer * _along(node, inner, operand))
-    return terms
+def _gradient_step(forward: Program, operand: Tensor) -> Step:
+    used = uses(forward, operand)
+    through = " and ".join(name_of(u.step.target) for u in used)
+    return Step(gradient(operand), Add(*(u.contribution for u in used)), f"through {through}")
 
 
-def _along(node: Total, inner: Expr, operand: Tensor) -> Expr:
-    """The derivative of a sum or mean: the operand's own indices pick one term out of it."""
-    own = set(node.over) & set(indices_of(operand))
-    rest = tuple(i for i in node.over if i not in own)
-    share = 1 / count(own) if isinstance(node, Mean) else S.One
-    if not rest:
-        return share * inner
-    if not carried(inner) & set(rest):
-        return share * inner * (1 if isinstance(node, Mean) else count(rest))
-    number, inner = without_content(inner)
-    return number * share * node.func(inner, *rest)
-
-
-def _diff(expr: Expr, operand: Tensor) -> Expr:
-    at = Dummy(real=True) if not operand.is_positive else Dummy(positive=True)
-    return diff(expr.xreplace({operand: at}), at).xreplace({at: operand})
-
-
-def _outermost(expr: Expr) -> tuple[Total, ...]:
-    if isinstance(expr, Total):
-        return (expr,)
-    return tuple(node for arg in expr.args if arg.has(Total) for node in _outermost(arg))
+def _use(forward: Program, step: Step, operand: Tensor) -> Use:
+    terms = [_named(forward, term) for term in partials(step.expr, operand)]
+    clash = {str(i) for t in terms for node in t.atoms(Total) for i in node.over} & {
+        str(i) for i in indices_of(operand)
+    }
+    if clash:
+        raise CannotAsk(
+            f"{forward.name}: the step for {name_of(step.target)} computes with a sum of "
+            f"{name_of(operand)} over {', '.join(sorted(clash))}; make that sum a step of its own"
+        )
+    over = set(indices_of(step.target)) - set(indices_of(operand))
+    upstream = gradient(step.target)
+    contribution = Add(*(total(upstream * term, over) for term in terms))
+    return Use(step, Add(*terms), contribution)
 
 
 def _named(forward: Program, expr: Expr) -> Expr:
-    """Roots by their names: ``1/(2 sqrt(var + eps))`` is ``1/(2 sd)``."""
+    """Roots by their names: ``1/(2 sqrt(var + eps))`` is ``1/(2 sd)``; functions too."""
     for step in forward.steps:
-        if isinstance(step.expr, Pow):
+        if isinstance(step.expr, Pow | Function):
             expr = expr.subs(step.expr, step.target)
     return expr
 
 
-def _ancestors_between(forward: Program, wanted: tuple[Tensor, ...]) -> set[Tensor]:
-    """The values that lie on a path from what is wanted to an output."""
-    depends: set[Tensor] = set(wanted)
-    for step in forward.steps:
-        if depends & set(operands(step.expr)):
-            depends.add(step.target)
-    reached: set[Tensor] = set(forward.outputs)
+def _alive(forward: Program) -> set[Tensor]:
+    """The values on which an output depends, the outputs among them."""
+    alive = set(forward.outputs)
     for step in reversed(forward.steps):
-        if step.target in reached:
-            reached |= set(operands(step.expr))
-    for a in wanted:
-        if a not in reached or a not in (*forward.inputs, *forward.targets):
-            raise CannotAsk(f"{forward.name}: the output does not depend on {name_of(a)}")
+        if step.target in alive:
+            alive |= set(operands(step.expr))
+    return alive
+
+
+def _between(forward: Program, wanted: tuple[Tensor, ...]) -> set[Tensor]:
+    """The values on a path from what is wanted to an output, the outputs left out."""
+    moving = set(wanted)
+    for step in forward.steps:
+        if moving & set(operands(step.expr)):
+            moving.add(step.target)
+    return (moving & _alive(forward)) - set(forward.outputs)
+
+
+def _order(forward: Program, wanted: tuple[Tensor, ...]) -> list[Tensor]:
+    """The order of the gradient's flow: a value is ready once all its users have been passed."""
+    needed = _between(forward, wanted)
+    ready: list[Tensor] = []
+    for step in reversed(forward.steps):
+        for a in sorted(operands(step.expr), key=lambda a: a in forward.targets):
+            if a in needed and forward.users(a)[0] == step:
+                ready.append(a)
+    return ready
+
+
+def _check(forward: Program, wanted: tuple[Tensor, ...]) -> None:
+    """Raise ``CannotAsk`` where there is no gradient, or no name for it."""
+    alive = _alive(forward)
     for out in forward.outputs:
+        if out not in forward.targets:
+            raise CannotAsk(f"{forward.name}: the output {name_of(out)} is no step's target")
         if forward.users(out):
             raise CannotAsk(
                 f"{forward.name}: the output {name_of(out)} is read by a later step; "
                 "give the output a step of its own"
             )
-    return (depends & reached) - set(forward.outputs)
-
-
-def _order(forward: Program, needed: set[Tensor]) -> list[Tensor]:
-    """The order of the gradient's flow: a value is ready once all its users have been passed."""
-    ready: list[Tensor] = []
-    for step in reversed(forward.steps):
-        for a in sorted(operands(step.expr), key=lambda a: a in forward.targets):
-            first_user = forward.users(a)[0]
-            if a in needed and first_user == step:
-                ready.append(a)
-    return ready
+    for a in wanted:
+        if a not in forward.inputs:
+            raise CannotAsk(f"{forward.name}: {name_of(a)} is no input to take a gradient of")
+        if a not in alive:
+            raise CannotAsk(f"{forward.name}: the output does not depend on {name_of(a)}")
+    for taken in sorted({name_of(gradient(a)) for a in alive} & forward.tensors.keys()):
+        raise CannotAsk(
+            f"{forward.name}: the name {taken} is needed for the gradient of {taken[1:]}"
+        )
