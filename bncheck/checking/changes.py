@@ -11,9 +11,9 @@ from sympy import Add, Expr, Integer, Mul, S
 
 from bncheck.algebra.notation import Tensor, Total, indices_of, name_of, operands, size
 from bncheck.algebra.program import Program, Step
-from bncheck.algebra.spelling import plain
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.writers.unicode import line
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ def _terms(found: Derivation, gradient: str) -> Iterator[Change]:
             yield from _counted(found, step, parts, chosen, length)
     for factor, word in ((Integer(2), "twice"), (Integer(1) / 2, "half")):
         for k, part in enumerate(parts):
-            text = f"the term {plain(part)} is taken {word}"
+            text = f"the term {line(part)} is taken {word}"
             yield Change("factor", text, _summed(found, step, parts, {k: factor}))
     for k, part in enumerate(parts):
-        text = f"the term {plain(part)} is missing"
+        text = f"the term {line(part)} is missing"
         yield Change("term-missing", text, _summed(found, step, parts, {k: S.Zero}))
-        text = f"the term {plain(part)} has the wrong sign"
+        text = f"the term {line(part)} has the wrong sign"
         yield Change("term-sign", text, _summed(found, step, parts, {k: S.NegativeOne}))
 
 
@@ -86,7 +86,7 @@ def _counted(
         ("mean-of-mean", f"divided by {length} once too often", 1 / length),
         *(("count-axis", f"divided by {o} where {length} belongs", length / o) for o in others),
     ]
-    where = " and ".join(plain(parts[k]) for k in chosen)
+    where = " and ".join(line(parts[k]) for k in chosen)
     for code, what, factor in swaps:
         text = f"{what}, in {where}"
         yield Change(code, text, _summed(found, step, parts, dict.fromkeys(chosen, factor)))
@@ -148,7 +148,7 @@ def _replacements(found: Derivation) -> Iterator[tuple[str, str, dict[Tensor, Ex
         others = [first, forward.outputs[0], *(a * r.target for r in roots)]
         others += [a / r.target for r in roots]
         for other in others:
-            text = f"{plain(other)} stands where {name_of(a)} belongs"
+            text = f"{line(other)} stands where {name_of(a)} belongs"
             yield "operand", text.replace(f"{name_of(a)}*", f"{name_of(made.target)}*"), {a: other}
     if gamma is not None:
         (up,) = found.upstream

@@ -13,13 +13,13 @@ import numpy as np
 
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.algebra.program import Program, Step
-from bncheck.algebra.spelling import plain
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.checking.arithmetic import Array, evaluate
 from bncheck.checking.changes import changes
 from bncheck.checking.reference import Reference
 from bncheck.checking.results import Diagnosis, Term
+from bncheck.writers.unicode import line
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _fit(found: Derivation, gradient: str, one: Seen) -> tuple[Term, ...]:
     table = np.array(factors)
     known = _factors(found, one, groups, step)
     return tuple(
-        Term(plain(part), *_typical(table[:, k]), _reading(table[:, k], known))
+        Term(line(part), *_typical(table[:, k]), _reading(table[:, k], known))
         for k, part in enumerate(parts)
     )
 
