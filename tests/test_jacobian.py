@@ -66,8 +66,15 @@ def found_feature(matrix):
     return next(iter(matrix.atoms(type(LAYERS["batch-norm"].axes[0]))))
 
 
-@pytest.mark.parametrize(("name", "shape"), [("batch-norm", (3, 3)), ("layer-norm", (3, 3)),
-                                             ("group-norm", (9, 9)), ("weight-norm", (3, 3))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("batch-norm", (3, 3)),
+        ("layer-norm", (3, 3)),
+        ("group-norm", (9, 9)),
+        ("weight-norm", (3, 3)),
+    ],
+)
 def test_explicit_shapes(name, shape):
     found = derivation(LAYERS[name], batch_size=3)
     assert explicit(found, name_of(found.wrt[0])).shape == shape

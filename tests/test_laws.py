@@ -27,11 +27,14 @@ def _q(number):
     return Rational(Fraction(number).numerator, Fraction(number).denominator)
 
 
-def _backward(xs, dys, gamma=S(2), eps=Rational(1, 3)):
+GAMMA, EPS = S(2), Rational(1, 3)
+
+
+def _backward(xs, dys):
     values = {
         "x": {(i, 1): _q(v) for i, v in enumerate(xs, 1)},
         "dy": {(i, 1): _q(v) for i, v in enumerate(dys, 1)},
-        "gamma": {(1,): gamma}, "beta": {(1,): S(1)}, "eps": eps,
+        "gamma": {(1,): GAMMA}, "beta": {(1,): S(1)}, "eps": EPS,
     }  # fmt: skip
     known = evaluate(FORWARD, values)
     got = evaluate(FOUND.closed, {**known, "dy": values["dy"]})

@@ -1,0 +1,160 @@
+"""Oracle: the hand-written mutants; every wrong one has to leave the rounding bound somewhere."""
+
+import numpy as np
+import pytest
+
+from bncheck.calculus.derivation import derivation
+from bncheck.checking.arithmetic import Bounded, evaluate
+from bncheck.checking.compare import compare
+from bncheck.checking.differences import differences
+from bncheck.checking.reference import lift, reference
+from bncheck.checking.trials import trials
+from bncheck.errors import Disagreement
+from bncheck.layers import LAYERS
+from tests.mutants import RIGHT, WRONG
+
+FOUND = {name: derivation(program) for name, program in LAYERS.items()}
+
+
+def _outside(backward, layer, trial):
+    """How far outside the bound the worst gradient is."""
+    found = FOUND[layer]
+    values = {k: np.array(v) if np.ndim(v) else v for k, v in trial.values.items()}
+    truth = reference(found, values)
+    names = [k for k in ("dy", "x", "gamma", "beta", "eps") if k in values]
+    with np.errstate(all="ignore"):
+        got = backward(*(values[k] for k in names))
+    worst = 0.0
+    for name, result in zip(truth.gradients, got, strict=False):
+        ratio = abs(result - truth.gradients[name]) / truth.allowed[name]
+        worst = max(worst, float(np.nan_to_num(ratio, nan=np.inf).max()))
+    return worst
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_code_stays_well_inside_the_bound(name):
+    layer, backward = RIGHT[name]
+    assert max(_outside(backward, layer, t) for t in trials(LAYERS[layer])) < 0.7
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_code_leaves_it_by_far_on_an_easy_trial(name):
+    layer, backward, *_ = WRONG[name]
+    easy = [t for t in trials(LAYERS[layer]) if t.easy]
+    assert max(_outside(backward, layer, t) for t in easy) > 1e3
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_trials_are_what_they_promise(name):
+    program = LAYERS[name]
+    drawn = list(trials(program))
+    easy = [t for t in drawn if t.easy]
+    assert {t.name for t in drawn} >= {"7 by 3", "one-hot upstream gradient", "read-only"}
+    for trial in easy:
+        gamma = trial.values["gamma"]
+        assert (gamma < 0).any()
+        assert not (gamma == 1).any()
+        assert len(np.unique(gamma)) == gamma.size
+    assert not next(t for t in drawn if t.name == "read-only").values["gamma"].flags.writeable
+    odd = next(t for t in drawn if t.name == "not contiguous")
+    assert not odd.values["d" + str(program.outputs[0].base.label)].flags.c_contiguous
+    again = list(trials(program))
+    assert all(np.array_equal(a.values["gamma"], b.values["gamma"])
+               for a, b in zip(drawn, again, strict=True))  # fmt: skip
+
+
+@pytest.mark.parametrize("complex_", [True, False])
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("together", [True, False])
+def test_differences_agree_with_the_reference_within_their_own_estimate(name, complex_, together):
+    program, found = LAYERS[name], FOUND[name]
+    trial = next(iter(trials(program)))
+    out = str(program.outputs[0].base.label)
+
+    def forward(many):
+        if not complex_ and any(np.iscomplexobj(v) for one in many for v in one.values()):
+            raise TypeError("no complex numbers here")
+        return [np.asarray(evaluate(program, one)[out].value) for one in many]
+
+    measured = differences(forward, found, trial.values, together)
+    assert measured.method == ("complex step" if complex_ else "central differences")
+    truth = reference(found, trial.values)
+    for key, slope in measured.gradients.items():
+        apart = abs(slope - truth.gradients[key])
+        assert np.all(apart <= measured.error[key] + truth.allowed[key])
+        assert apart.max() < (1e-14 if complex_ else 1e-11) * 10
+
+
+def test_code_that_drops_the_imaginary_part_falls_back_to_central_differences():
+    program, found = LAYERS["batch-norm"], FOUND["batch-norm"]
+    trial = next(iter(trials(program)))
+
+    def forward(many):
+        made = []
+        for one in many:
+            x = one["x"]
+            std = np.sqrt(np.var(x, axis=0) + one["eps"])  # np.var takes the modulus
+            made.append(one["gamma"] * (x - x.mean(axis=0)) / std + one["beta"])
+        return made
+
+    measured = differences(forward, found, trial.values)
+    assert measured.method == "central differences"
+    truth = reference(found, trial.values)
+    assert abs(measured.gradients["dx"] - truth.gradients["dx"]).max() < 1e-10
+
+
+def test_the_bound_covers_float32_arithmetic_and_is_not_idle():
+    found = FOUND["batch-norm"]
+    trial = next(iter(trials(LAYERS["batch-norm"])))
+    small = {k: np.float32(v) for k, v in trial.values.items()}
+    truth = reference(found, {k: np.float64(v) for k, v in small.items()}, np.dtype(np.float32))
+    got = RIGHT["batch staged"][1](*(small[k] for k in ("dy", "x", "gamma", "beta", "eps")))
+    ratio = abs(got[0] - truth.gradients["dx"]) / truth.allowed["dx"]
+    assert 1e-4 < float(ratio.max()) < 1
+
+
+def test_a_defect_of_the_reference_is_noticed(monkeypatch):
+    from bncheck.checking import reference as module
+
+    real = module.evaluate
+
+    def spoiled(program, inputs, roundoff=0.0):
+        known = dict(real(program, inputs, roundoff))
+        if program.name.endswith("closed"):
+            known["dx"] = Bounded(known["dx"].value * 1.0001, known["dx"].error)
+        return known
+
+    monkeypatch.setattr(module, "evaluate", spoiled)
+    trial = next(iter(trials(LAYERS["batch-norm"])))
+    with pytest.raises(Disagreement, match="chain rule and closed form"):
+        reference(FOUND["batch-norm"], trial.values)
+
+
+def test_the_reference_without_a_long_double_uses_mpmath(monkeypatch):
+    real = np.finfo
+    monkeypatch.setattr(np, "finfo", lambda t: real(np.float64) if t is np.longdouble else real(t))
+    assert lift(0.1).dtype == object
+    trial = next(iter(trials(LAYERS["batch-norm"])))
+    truth = reference(FOUND["batch-norm"], trial.values)
+    monkeypatch.undo()
+    plain = reference(FOUND["batch-norm"], trial.values)
+    apart = abs(truth.gradients["dx"].astype(float) - plain.gradients["dx"].astype(float))
+    assert apart.max() < 1e-15
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "allowed", "verdict"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], [0.0, 0.0], "right"),
+        ([1.0, 2.1], [1.0, 2.0], [0.05, 0.05], "wrong"),
+        ([1.0, np.nan], [1.0, 2.0], [0.1, 0.1], "wrong"),
+        ([1.0, np.nan], [1.0, np.nan], [0.1, 0.1], "right"),
+        ([np.nan], [np.nan], [0.1], "cannot tell"),
+        ([1.0], [2.0], [np.inf], "cannot tell"),
+    ],
+)
+def test_compare(first, second, allowed, verdict):
+    made = compare(("a", "b"), np.array(first), np.array(second), np.array(allowed), "t")
+    assert made.verdict == verdict
+    if verdict == "wrong":
+        assert made.at == (1,)

@@ -1,0 +1,207 @@
+"""Oracle: hand-written backward passes whose mistake, or rightness, is known beforehand."""
+
+import numpy as np
+import pytest
+
+from bncheck.checking.verification import references, verify, verify_all
+from bncheck.errors import CannotAsk
+from tests.mutants import RIGHT, WRONG, batch_closed
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_ones_are_right_and_get_no_diagnosis(name):
+    layer, backward = RIGHT[name]
+    report = verify(backward)
+    assert (report.verdict, report.layer) == ("right", layer)
+    assert report.diagnosis == ()
+    assert report.exit_code == 0
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_ones_are_wrong_and_the_mistake_is_named(name):
+    layer, backward, gradient, code = WRONG[name]
+    report = verify(backward, layer=layer)
+    assert report.verdict == "wrong"
+    assert report.exit_code == 1
+    assert [d.code for d in report.diagnosis if d.gradient == gradient] == [code]
+
+
+def test_only_the_wrong_gradient_is_blamed():
+    report = verify(WRONG["dgamma from x"][1], layer="batch-norm")
+    assert {g.name: g.verdict for g in report.gradients} == {
+        "dx": "right", "dgamma": "wrong", "dbeta": "right",
+    }  # fmt: skip
+
+
+def test_three_witnesses_for_each_gradient():
+    report = verify(batch_closed)
+    for gradient in report.gradients:
+        pairs = {(c.first_witness, c.second_witness.split()[0]) for c in gradient.comparisons}
+        assert pairs == {("yours", "symbolic"), ("yours", "complex"), ("symbolic", "complex")}
+
+
+def test_the_factor_found_is_the_factor_made():
+    report = verify(WRONG["m - 1"][1], layer="batch-norm")
+    (cause,) = report.diagnosis
+    assert [round(t.found, 9) for t in cause.terms] == [1, 1, round(7 / 6, 9)]
+    assert cause.terms[2].reading == "m/(m - 1): divided by m - 1"
+
+
+def test_the_references_are_right():
+    assert [r.verdict for r in references()] == ["right", "right"]
+
+
+def test_order_of_arguments_does_not_matter():
+    def backward(eps, gamma, x, dout):
+        return batch_closed(dout, x, gamma, None, eps)
+
+    assert verify(backward).verdict == "right"
+
+
+def test_a_layer_of_its_own_is_checked_against_its_own_forward():
+    def forward(x, gamma, beta, eps):
+        return gamma * np.tanh(x) + beta, (x, gamma)
+
+    def backward(dy, cache):
+        x, gamma = cache
+        t = np.tanh(x)
+        return dy * gamma * (1 - t * t), (dy * t).sum(axis=0), dy.sum(axis=0)
+
+    report = verify(backward, forward=forward)
+    assert (report.verdict, report.layer) == ("right", None)
+    assert "no known layer" in report.assumed
+
+    def wrong(dy, cache):
+        return -backward(dy, cache)[0], *backward(dy, cache)[1:]
+
+    report = verify(wrong, forward=forward)
+    assert report.verdict == "wrong"
+    assert report.diagnosis[0].code == "not-own-gradient"
+
+
+@pytest.mark.parametrize(("ddof", "layer"), [(0, "batch-norm"), (1, "batch-norm")])
+def test_the_forward_tells_its_ddof_and_eps(ddof, layer):
+    def forward(x, gamma, beta):
+        mu, var = x.mean(axis=0), x.var(axis=0, ddof=ddof)
+        std = np.sqrt(var + 3e-4)
+        return gamma * (x - mu) / std + beta, ((x - mu) / std, gamma, std)
+
+    def backward(dy, cache):
+        xhat, gamma, std = cache
+        m = len(dy)
+        dbeta, dgamma = dy.sum(axis=0), (dy * xhat).sum(axis=0)
+        return gamma / std * (dy - dbeta / m - xhat * dgamma / (m - ddof)), dgamma, dbeta
+
+    report = verify(backward, forward=forward)
+    assert (report.layer, report.ddof) == (layer, ddof)
+    assert report.eps == pytest.approx(3e-4, rel=1e-6)
+    assert report.verdict == "right"
+
+
+def test_raw_moments_lose_digits_and_are_not_called_wrong():
+    def backward(dy, x, gamma, beta, eps):
+        m = len(x)
+        mu = x.mean(axis=0)
+        std = np.sqrt(np.maximum((x * x).mean(axis=0) - mu * mu, 0) + eps)
+        xhat = (x - mu) / std
+        dbeta, dgamma = dy.sum(axis=0), (dy * xhat).sum(axis=0)
+        return gamma / std * (dy - dbeta / m - xhat * dgamma / m), dgamma, dbeta
+
+    report = verify(backward)
+    assert report.verdict == "inaccurate"
+    assert report.exit_code == 1
+    assert report.diagnosis[0].code == "inaccurate"
+
+
+def test_a_wrong_corner_is_found():
+    def backward(dy, x, gamma, beta, eps):
+        return batch_closed(dy, x, gamma, beta, eps or 1e-5)
+
+    report = verify(backward)
+    assert report.verdict == "wrong"
+    assert report.diagnosis[0].code == "corner"
+    assert "eps = 0" in report.diagnosis[0].text
+
+
+def test_remarks():
+    def backward(dy, x, gamma, beta, eps):
+        dx, dgamma, dbeta = batch_closed(dy, x, gamma, beta, eps)
+        dy *= 2
+        return dx, dgamma[None], dbeta
+
+    report = verify(backward)
+    assert report.verdict == "right"
+    assert {r.code for r in report.remarks} >= {"input-overwritten", "param-shape"}
+
+
+def test_own_inputs_are_tried():
+    def backward(dy, x, gamma, beta, eps):
+        dx, dgamma, dbeta = batch_closed(dy, x, gamma, beta, eps)
+        return np.where(x > 1e6, 0, dx), dgamma, dbeta
+
+    x = np.random.default_rng(0).normal(size=(5, 3)) + 2e6
+    assert verify(backward).verdict == "right"
+    report = verify(backward, inputs={"x": x, "gamma": np.array([1.0, 2, 3])})
+    assert report.verdict == "wrong"
+    lacking = verify(backward, inputs={"gamma": np.ones(3)})
+    assert (lacking.verdict, lacking.assumed) == ("cannot call", "inputs hold gamma, but no x")
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (lambda dy: None, "returned None"),
+        (lambda dy: (dy, dy[0], dy[0], dy), "returned 4 values; expected 3"),
+        (lambda dy: dy * 1j, "complex"),
+        (lambda dy: np.array([object()]), "expected an array of numbers"),
+        (lambda dy: (v for v in dy), "expected an array of numbers"),
+        (lambda dy: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_what_cannot_be_judged_is_said(result, said):
+    def backward(dy, x, gamma, beta, eps):
+        return result(dy)
+
+    report = verify(backward)
+    assert report.verdict == "cannot call"
+    assert said in report.assumed
+    assert report.exit_code == 2
+
+
+def test_nan_in_one_gradient_is_wrong():
+    def backward(dy, x, gamma, beta, eps):
+        dx, dgamma, dbeta = batch_closed(dy, x, gamma, beta, eps)
+        return dx, dgamma * np.nan, dbeta
+
+    report = verify(backward)
+    assert {g.name: g.verdict for g in report.gradients}["dgamma"] == "wrong"
+
+
+def test_a_wrong_shape_is_wrong():
+    def backward(dy, x, gamma, beta, eps):
+        dx, dgamma, dbeta = batch_closed(dy, x, gamma, beta, eps)
+        return dx.T, dgamma, dbeta
+
+    report = verify(backward)
+    assert report.verdict == "wrong"
+    assert "has shape (3, 7), expected (7, 3)" in report.diagnosis[0].text
+
+
+def test_unknown_parameters_and_layers():
+    def backward(dy, x, flux):
+        return dy
+
+    with pytest.raises(CannotAsk, match="'flux' that bncheck does not know"):
+        verify(backward)
+    with pytest.raises(CannotAsk, match="no layer is called"):
+        verify(batch_closed, layer="bach-norm")
+
+
+def test_every_pair_of_a_file_gets_a_report(tmp_path):
+    path = tmp_path / "two.py"
+    path.write_text(
+        "def one_backward(dy, x, gamma, beta, eps):\n    return dy, gamma, beta\n"
+        "def two_backward(dy, x, gamma, beta, eps):\n    return dy, gamma, beta\n"
+    )
+    assert [r.line for r in verify_all(str(path))] == [1, 3]
+    assert verify(f"{path}:two_backward").target.endswith(":two_backward")
