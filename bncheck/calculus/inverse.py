@@ -59,8 +59,10 @@ def _solved(forward: Program, step: Step, operand: Tensor) -> Expr | None:
 def _divides(forward: Program, slope: Expr) -> bool:
     """Whether a slope is one over what the forward pass computes, so that it cannot vanish."""
     divisor, below = fraction(1 / slope)
-    return bool(operands(divisor)) and set(operands(divisor)) & set(forward.targets) != set() and (
-        not operands(below)
+    return (
+        bool(operands(divisor))
+        and set(operands(divisor)) & set(forward.targets) != set()
+        and (not operands(below))
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from sympy import Dummy, Expr, Idx, Indexed, Rational, S, Symbol, diff, expand, sympify
+from sympy import Dummy, Expr, Idx, Indexed, Rational, S, Symbol, diff, expand, radsimp, sympify
 
 from bncheck.algebra.notation import (
     Mean,
@@ -83,7 +83,8 @@ def sample(forward: Program) -> dict[str, Any]:
 
 def exactly_equal(a: Expr, b: Expr) -> bool:
     """Whether two exact numbers (rationals and square roots of them) are the same."""
-    return expand(a - b) == S.Zero
+    apart = expand(a - b)
+    return apart == S.Zero or expand(radsimp(apart)) == S.Zero
 
 
 def _scatter(name: str, key: str, operand: Tensor) -> Any:
