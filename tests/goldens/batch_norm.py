@@ -1,0 +1,89 @@
+"""Batch norm: forward, backward and Jacobian, derived by bncheck."""
+
+import numpy as np
+
+
+def _checked(name, values, shape, dtype):
+    """``values`` as an array of ``dtype``; raises ValueError unless it has ``shape``."""
+    if np.shape(values) != shape:
+        raise ValueError(f"{name} has shape {np.shape(values)}, expected {shape}")
+    return np.asarray(values, dtype)
+
+
+def forward(x, gamma, beta, eps):
+    """Batch norm of x: (m, D), gamma: (D), beta: (D), eps: a number.
+
+        mu[j] = Mean(x[i, j], i)
+        var[j] = Mean((x[i, j] - mu[j])**2, i)
+        sd[j] = sqrt(var[j] + eps)
+        xhat[i, j] = (x[i, j] - mu[j])/sd[j]
+        y[i, j] = gamma[j]*xhat[i, j] + beta[j]
+
+    Returns (y, cache); y has the shape and dtype of x.
+    """
+    dtype = np.result_type(x, gamma, beta, np.float16)
+    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    if np.ndim(x) != 2:
+        raise ValueError(f"x has shape {np.shape(x)}, expected (m, D)")
+    m, D = np.shape(x)
+    x = _checked("x", x, (m, D), wide)
+    gamma = _checked("gamma", gamma, (D,), wide)
+    beta = _checked("beta", beta, (D,), wide)
+    mu = np.mean(x, axis=0)
+    centred = x - mu
+    var = np.einsum("ij,ij->j", centred, centred)/m
+    sd = np.sqrt(var + eps)
+    xhat = centred/sd
+    y = xhat*gamma
+    y += beta
+    cache = {"gamma": gamma, "sd": sd, "xhat": xhat, "shape": (m, D)}
+    return y.astype(dtype, copy=False), cache
+
+
+def backward(dy, cache):
+    """The gradients (dx, dgamma, dbeta) from the upstream gradient dy: (m, D).
+
+        dgamma[j] = Total(dy[i, j]*xhat[i, j], i)
+        dbeta[j] = Total(dy[i, j], i)
+        dx[i, j] = (gamma[j]/sd[j])*(dy[i, j] - dbeta[j]/m - dgamma[j]*xhat[i, j]/m)
+    """
+    m, D = cache["shape"]
+    dtype = np.result_type(dy, np.float16)
+    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    dy = _checked("dy", dy, (m, D), wide)
+    gamma = cache["gamma"]
+    sd = cache["sd"]
+    xhat = cache["xhat"]
+    dgamma = np.einsum("ij,ij->j", dy, xhat)
+    dbeta = np.sum(dy, axis=0)
+    dx = xhat*(-dgamma/m)
+    dx += dy
+    dx -= dbeta/m
+    dx *= gamma/sd
+    dx = dx.astype(dtype, copy=False)
+    dgamma = dgamma.astype(dtype, copy=False)
+    dbeta = dbeta.astype(dtype, copy=False)
+    return dx, dgamma, dbeta
+
+
+def jacobian(x, gamma, beta, eps):
+    """The Jacobian dy/dx, of shape y.shape + x.shape.
+
+    entry of y[i, j] by x[i1, j1] = (gamma[j]/sd[j])*(KroneckerDelta(i, i1)*KroneckerDelta(j,
+            j1) - KroneckerDelta(j, j1)/m - KroneckerDelta(j, j1)*xhat[i, j]*xhat[i1, j]/m)
+    """
+    dtype = np.result_type(x, gamma, beta, np.float16)
+    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    if np.ndim(x) != 2:
+        raise ValueError(f"x has shape {np.shape(x)}, expected (m, D)")
+    m, D = np.shape(x)
+    x = _checked("x", x, (m, D), wide)
+    gamma = _checked("gamma", gamma, (D,), wide)
+    beta = _checked("beta", beta, (D,), wide)
+    mu = np.mean(x, axis=0)
+    centred = x - mu
+    var = np.einsum("ij,ij->j", centred, centred)/m
+    sd = np.sqrt(var + eps)
+    xhat = centred/sd
+    entries = (np.eye(D)[:, None, :]*np.eye(m)[:, None, :, None] - np.eye(D)[:, None, :]/m - np.eye(D)[:, None, :]*xhat.transpose(1, 0)[:, :, None]*xhat[:, :, None, None]/m)*(gamma[:, None, None]/sd[:, None, None])
+    return entries.reshape((m, D) + (m, D)).astype(dtype, copy=False)

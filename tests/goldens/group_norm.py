@@ -1,0 +1,111 @@
+"""Group norm: forward, backward and Jacobian, derived by bncheck."""
+
+import numpy as np
+
+
+def _checked(name, values, shape, dtype):
+    """``values`` as an array of ``dtype``; raises ValueError unless it has ``shape``."""
+    if np.shape(values) != shape:
+        raise ValueError(f"{name} has shape {np.shape(values)}, expected {shape}")
+    return np.asarray(values, dtype)
+
+
+def forward(x, gamma, beta, eps, G):
+    """Group norm of x: (N, C, L), gamma: (C), beta: (C), eps: a number.
+
+        mu[n, g] = Mean(x[n, g, k, l], k, l)
+        var[n, g] = Mean((x[n, g, k, l] - mu[n, g])**2, k, l)
+        sd[n, g] = sqrt(var[n, g] + eps)
+        xhat[n, g, k, l] = (x[n, g, k, l] - mu[n, g])/sd[n, g]
+        y[n, g, k, l] = gamma[g, k]*xhat[n, g, k, l] + beta[g, k]
+
+    Returns (y, cache); y has the shape and dtype of x.
+    """
+    dtype = np.result_type(x, gamma, beta, np.float16)
+    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    if np.ndim(x) != 3:
+        raise ValueError(f"x has shape {np.shape(x)}, expected (N, C, L)")
+    N, C, L = np.shape(x)
+    if C % G:
+        raise ValueError(f"C = {C} does not divide into G = {G} equal parts")
+    K = C // G
+    x = _checked("x", x, (N, G*K, L), wide)
+    gamma = _checked("gamma", gamma, (G*K,), wide)
+    beta = _checked("beta", beta, (G*K,), wide)
+    x = x.reshape(N, G, K, L)
+    gamma = gamma.reshape(G, K)
+    beta = beta.reshape(G, K)
+    mu = np.mean(x, axis=(2, 3))
+    centred = x - mu[:, :, None, None]
+    var = np.einsum("ngkl,ngkl->ng", centred, centred)/(K*L)
+    sd = np.sqrt(var + eps)
+    xhat = centred/sd[:, :, None, None]
+    y = xhat*gamma[:, :, None]
+    y += beta[:, :, None]
+    cache = {"gamma": gamma, "sd": sd, "xhat": xhat, "shape": (N, G, K, L)}
+    return y.reshape((N, G*K, L)).astype(dtype, copy=False), cache
+
+
+def backward(dy, cache):
+    """The gradients (dx, dgamma, dbeta) from the upstream gradient dy: (N, C, L).
+
+        dxhat[n, g, k, l] = dy[n, g, k, l]*gamma[g, k]
+        dgamma[g, k] = Total(dy[n, g, k, l]*xhat[n, g, k, l], l, n)
+        dbeta[g, k] = Total(dy[n, g, k, l], l, n)
+        sum_dxhat_xhat[n, g] = Total(dxhat[n, g, k, l]*xhat[n, g, k, l], k, l)
+        sum_dxhat[n, g] = Total(dxhat[n, g, k, l], k, l)
+        dx[n, g, k, l] = (dxhat[n, g, k, l] - sum_dxhat[n, g]/(K*L) - sum_dxhat_xhat[n,
+            g]*xhat[n, g, k, l]/(K*L))/sd[n, g]
+    """
+    N, G, K, L = cache["shape"]
+    dtype = np.result_type(dy, np.float16)
+    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    dy = _checked("dy", dy, (N, G*K, L), wide)
+    dy = dy.reshape(N, G, K, L)
+    gamma = cache["gamma"]
+    sd = cache["sd"]
+    xhat = cache["xhat"]
+    dxhat = dy*gamma[:, :, None]
+    dgamma = np.einsum("ngkl,ngkl->gk", dy, xhat)
+    dbeta = np.sum(dy, axis=(0, 3))
+    sum_dxhat_xhat = np.einsum("ngkl,ngkl->ng", dxhat, xhat)
+    sum_dxhat = np.sum(dxhat, axis=(2, 3))
+    dx = xhat*(-sum_dxhat_xhat[:, :, None, None]/(K*L))
+    dx += dxhat
+    dx -= sum_dxhat[:, :, None, None]/(K*L)
+    dx /= sd[:, :, None, None]
+    dx = dx.reshape((N, G*K, L)).astype(dtype, copy=False)
+    dgamma = dgamma.reshape((G*K,)).astype(dtype, copy=False)
+    dbeta = dbeta.reshape((G*K,)).astype(dtype, copy=False)
+    return dx, dgamma, dbeta
+
+
+def jacobian(x, gamma, beta, eps, G):
+    """The Jacobian dy/dx, of shape y.shape + x.shape.
+
+    entry of y[n, g, k, l] by x[n1, g1, k1, l1] = (gamma[g, k]/sd[n, g])*(KroneckerDelta(g,
+            g1)*KroneckerDelta(k, k1)*KroneckerDelta(l, l1)*KroneckerDelta(n, n1) -
+            KroneckerDelta(g, g1)*KroneckerDelta(n, n1)/(K*L) - KroneckerDelta(g,
+            g1)*KroneckerDelta(n, n1)*xhat[n, g, k, l]*xhat[n, g, k1, l1]/(K*L))
+    """
+    dtype = np.result_type(x, gamma, beta, np.float16)
+    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    if np.ndim(x) != 3:
+        raise ValueError(f"x has shape {np.shape(x)}, expected (N, C, L)")
+    N, C, L = np.shape(x)
+    if C % G:
+        raise ValueError(f"C = {C} does not divide into G = {G} equal parts")
+    K = C // G
+    x = _checked("x", x, (N, G*K, L), wide)
+    gamma = _checked("gamma", gamma, (G*K,), wide)
+    beta = _checked("beta", beta, (G*K,), wide)
+    x = x.reshape(N, G, K, L)
+    gamma = gamma.reshape(G, K)
+    beta = beta.reshape(G, K)
+    mu = np.mean(x, axis=(2, 3))
+    centred = x - mu[:, :, None, None]
+    var = np.einsum("ngkl,ngkl->ng", centred, centred)/(K*L)
+    sd = np.sqrt(var + eps)
+    xhat = centred/sd[:, :, None, None]
+    entries = (np.eye(G)[:, None, None, None, :, None, None]*np.eye(K)[:, None, None, None, :, None]*np.eye(L)[:, None, None, None, :]*np.eye(N)[:, None, None, None, :, None, None, None] - np.eye(G)[:, None, None, None, :, None, None]*np.eye(N)[:, None, None, None, :, None, None, None]/(K*L) - np.eye(G)[:, None, None, None, :, None, None]*np.eye(N)[:, None, None, None, :, None, None, None]*xhat[:, :, :, :, None, None, None, None]*xhat[:, :, None, None, None, None, :, :]/(K*L))*(gamma[:, :, None, None, None, None, None]/sd[:, :, None, None, None, None, None, None])
+    return entries.reshape((N, G*K, L) + (N, G*K, L)).astype(dtype, copy=False)
