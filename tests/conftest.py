@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 
@@ -29,9 +30,6 @@ def failed_in_ci(report, in_ci=IN_CI):
         report.outcome = "failed"
         report.longrepr = f"{path}:{line}: {reason}. In CI nothing may be skipped: install it."
     return report
-
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_addoption(parser):

@@ -1,0 +1,288 @@
+"""The oracle is the source itself: its imports, read by `ast`, against the floors of the design.
+
+What the walk is told of, it must report: every rule has mutants here that break it.
+"""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import bncheck
+
+ROOT = Path(bncheck.__file__).parent
+LONGEST = 300
+
+# A room is a folder or a file right under bncheck. It imports itself and the floors below.
+FLOORS = (
+    ("errors",),
+    ("algebra",),
+    ("layers", "own", "calculus"),
+    ("writers",),
+    ("checking",),
+    ("api", "report"),
+    ("__init__", "cli"),
+    ("__main__",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+EXACT = {"algebra", "layers", "own", "calculus", "writers"}
+NUMERIC = {"checking", "api", "report", "cli"}
+LIBRARIES = {  # who may import it, be it inside a function
+    "sympy": EXACT | NUMERIC,
+    "numpy": NUMERIC,
+    "mpmath": NUMERIC,  # comes with SymPy
+    "rich": {"report"},
+    "typer": {"cli"},
+}
+HEAVY = {"sympy", "numpy", "mpmath"}  # --help waits for none of them
+
+
+def named(path: Path) -> str:
+    """`bncheck/algebra/__init__.py` is `bncheck.algebra`; `bncheck/__init__.py` is `bncheck`."""
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {named(path): path for path in sorted(ROOT.rglob("*.py"))}
+PACKAGES = {name for name, path in PATHS.items() if path.name == "__init__.py"}
+SOURCES = {name: path.read_text(encoding="utf-8") for name, path in PATHS.items()}
+
+
+def room_of(module: str) -> str:
+    """The folder or file under bncheck; the package itself is `__init__`."""
+    return [*module.split("."), "__init__"][1]
+
+
+def imported(module: str, node: ast.AST) -> Iterator[str]:
+    """The modules that one statement or call imports, by their full names."""
+    match node:
+        case ast.Import(names=names):
+            yield from (alias.name for alias in names)
+        case ast.ImportFrom(module=source, names=names, level=level):
+            parts = module.split(".")
+            home = parts[: len(parts) - level + (module in PACKAGES)] if level else []
+            base = ".".join([*home, *([source] if source else [])])
+            for alias in names:
+                below = f"{base}.{alias.name}"
+                if below in PATHS:
+                    yield below
+                elif below != "bncheck.__version__":  # a string, on no floor
+                    yield base
+        case ast.Call(
+            func=ast.Name(id="__import__" | "import_module") | ast.Attribute(attr="import_module"),
+            args=[ast.Constant(value=str(name)), *_],
+        ):
+            yield name
+
+
+def at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run when the module is imported: all but the bodies of functions."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from at_import(child)
+
+
+def violations(module: str, source: str) -> list[str]:
+    """What `source`, were it the module of this name, imports against the rules."""
+    tree = ast.parse(source)
+    wanted = [name for node in ast.walk(tree) for name in imported(module, node)]
+    early = [name for node in at_import(tree) for name in imported(module, node)]
+    found = [complaint for name in wanted if (complaint := forbidden(module, name))]
+    if room_of(module) != "cli":
+        return found
+    return found + [
+        f"{module} imports {name} at its top; do it inside the function that needs it"
+        for name in early
+        if name.split(".")[0] in HEAVY
+    ]
+
+
+def forbidden(module: str, name: str) -> str | None:
+    """Why `module` may not import `name`, or None."""
+    top, room = name.split(".")[0], room_of(module)
+    if room not in FLOOR:
+        return f"{module} has no floor: give {room} one in FLOORS"
+    if top == "bncheck":
+        target = room_of(name)
+        if target == room or FLOOR.get(target, len(FLOORS)) < FLOOR[room]:
+            return None
+        return f"{module} imports {name}, which is not on a floor below"
+    if top in sys.stdlib_module_names or room in LIBRARIES.get(top, ()):
+        return None
+    return f"{module} imports {name}; {top} is for {sorted(LIBRARIES.get(top, ())) or 'nobody'}"
+
+
+def reach(module: str) -> set[str]:
+    """The modules of bncheck that `module` imports, and those that they import, and so on."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        one = waiting.pop()
+        names = {n for node in ast.walk(ast.parse(SOURCES[one])) for n in imported(one, node)}
+        new = (names & PATHS.keys()) - seen
+        seen |= new
+        waiting += new
+    return seen
+
+
+def loaded(*command: str) -> set[str]:
+    """The modules that a fresh interpreter has imported when `python command` is done."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT.parent,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stderr.splitlines()
+    return {line.rsplit("|", 1)[1].strip() for line in lines if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_go_down(module):
+    assert violations(module, SOURCES[module]) == []
+
+
+def test_the_walk_sees_the_whole_tree():
+    assert {"bncheck", "bncheck.errors", "bncheck.cli", "bncheck.algebra.program"} <= PATHS.keys()
+    assert {room_of(name) for name in PATHS} == set(FLOOR)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "blamed"),
+    [
+        ("bncheck.algebra.program", "import numpy as np", "numpy"),
+        ("bncheck.algebra.program", "def f():\n    from numpy.linalg import solve", "numpy"),
+        ("bncheck.writers.latex", "import_module('numpy')", "numpy"),
+        ("bncheck.writers.latex", "importlib.import_module('numpy')", "numpy"),
+        ("bncheck.layers", "if TYPE_CHECKING:\n    import numpy.typing", "numpy"),
+        ("bncheck.checking.judge", "from rich.table import Table", "rich"),
+        ("bncheck.cli", "from rich import print", "rich"),
+        ("bncheck.report", "import typer", "typer"),
+        ("bncheck.api", "def f():\n    import torch", "torch"),
+        ("bncheck.errors", "from sympy import Expr", "sympy"),
+        ("bncheck.cli", "import os, sympy", "at its top"),
+        ("bncheck.cli", "try:\n    import numpy\nexcept ImportError:\n    pass", "at its top"),
+        ("bncheck.errors", "from bncheck.algebra.program import Program", "algebra.program"),
+        ("bncheck.algebra.program", "from bncheck.calculus import chain", "calculus.chain"),
+        ("bncheck.algebra.program", "from bncheck import layers", "bncheck.layers"),
+        ("bncheck.algebra.program", "from bncheck import verify", "imports bncheck,"),
+        ("bncheck.algebra.program", "from ..calculus import chain", "calculus.chain"),
+        ("bncheck.algebra", "from ..calculus.chain import backward", "calculus.chain"),
+        ("bncheck.layers", "from .calculus.chain import backward", "calculus.chain"),
+        ("bncheck.calculus.chain", "from bncheck.layers import LAYERS", "bncheck.layers"),
+        ("bncheck.layers", "from bncheck.calculus.chain import backward", "calculus.chain"),
+        ("bncheck.writers.latex", "import bncheck.checking.compare", "checking.compare"),
+        ("bncheck.checking.judge", "from bncheck.report import console", "bncheck.report"),
+        ("bncheck.report", "from bncheck.cli import app", "bncheck.cli"),
+        ("bncheck.novelty", "import os", "no floor"),
+    ],
+)
+def test_an_import_against_the_rules_is_reported(module, source, blamed):
+    found = violations(module, source)
+    assert len(found) == 1
+    assert blamed in found[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bncheck.algebra.program", "from bncheck.algebra.notation import size"),
+        ("bncheck.algebra.program", "from . import notation"),
+        ("bncheck.writers.numpy_source", "from bncheck import __version__"),
+        ("bncheck.writers.numpy_source", "from sympy.printing.numpy import NumPyPrinter"),
+        ("bncheck.checking.judge", "import numpy as np\nfrom bncheck.writers import graph"),
+        ("bncheck.cli", "import typer\ndef f():\n    import sympy"),
+    ],
+)
+def test_an_import_by_the_rules_is_not(module, source):
+    assert violations(module, source) == []
+
+
+def test_the_unrolled_witness_does_not_know_what_it_bears_witness_to():
+    suspects = {"bncheck.calculus.chain", "bncheck.calculus.closed"}
+    assert suspects <= PATHS.keys()
+    assert not reach("bncheck.calculus.unroll") & suspects
+    assert suspects <= reach("bncheck.calculus.derivation")  # reach does find what is there
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-c", "import bncheck"),
+        ("-m", "bncheck", "--help"),
+        ("-m", "bncheck", "--version"),
+        ("-m", "bncheck", "verify", "--help"),
+    ],
+    ids=" ".join,
+)
+def test_asking_for_help_costs_nothing(command):
+    names = loaded(*command)
+    assert "bncheck" in names
+    assert not names & HEAVY
+
+
+def test_what_is_loaded_is_seen():
+    assert loaded("-c", "import bncheck; bncheck.derive") >= {"bncheck.api", "sympy", "numpy"}
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_no_file_is_too_long_to_read(module):
+    assert len(SOURCES[module].splitlines()) <= LONGEST
+
+
+def test_the_surface_is_what_all_says():
+    starred: dict[str, object] = {}
+    exec("from bncheck import *", starred)
+    assert starred.keys() - {"__builtins__"} == set(bncheck.__all__)
+    assert set(dir(bncheck)) == {*bncheck.__all__, "__version__"}
+    ours = {k for k, v in vars(bncheck).items() if getattr(v, "__module__", "") == "bncheck"}
+    assert {name for name in ours if not name.startswith("_")} <= set(bncheck.__all__)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = bncheck.nonsense
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", 1), ("", 0)])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pytest\n\ndef test_it():\n    pytest.skip('no pdflatex')",
+        "import pytest\n\n@pytest.mark.skipif(True, reason='no torch')\ndef test_it(): pass",
+        "import pytest\npytest.importorskip('no_torch')\n\ndef test_it(): pass",
+    ],
+    ids=["body", "mark", "module"],
+)
+def test_in_ci_a_skip_is_a_failure(tmp_path, source, ci, outcome):
+    (tmp_path / "conftest.py").write_bytes((Path(__file__).parent / "conftest.py").read_bytes())
+    ordinary = "\n\ndef test_other(): pass\n\n@pytest.mark.xfail\ndef test_xfail(): assert False\n"
+    files = {"test_skips.py": source, "test_others.py": f"import pytest\n{ordinary}"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "--rootdir=.", "--continue-on-collection-errors"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "CI": ci},
+    )
+    assert min(done.returncode, 1) == outcome, done.stdout
+    assert ("nothing may be skipped" in done.stdout) == bool(ci)
+    assert "1 passed" in done.stdout
+    assert "1 xfailed" in done.stdout
+
+
+def test_no_module_hides_a_public_name():
+    for module in PATHS:
+        if module != "bncheck.__main__":
+            importlib.import_module(module)
+    assert not [n for n in bncheck.__all__ if isinstance(getattr(bncheck, n), ModuleType)]
