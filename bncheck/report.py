@@ -169,11 +169,11 @@ def _diagnosis(cause: Diagnosis, one: Report) -> Group:
     wrong = [t for t in cause.terms if t.reading != "ok"]
     if not wrong or cause is not one.diagnosis[0]:
         return Group(title)
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 4))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for term in cause.terms:
         style = "" if term.reading == "ok" else "red"
         table.add_row(
-            term.formula, f"{term.found:.4g} × found", f"{term.expected:.4g} × expected",
+            f"    {term.formula}", f"{term.found:.4g} × found", f"{term.expected:.4g} × expected",
             Text(term.reading, style=style),
         )  # fmt: skip
     return Group(title, table)

@@ -1,7 +1,7 @@
 """Oracle: SymPy's derivative of the unrolled forward pass, and the published form."""
 
 import pytest
-from sympy import KroneckerDelta, S, Symbol, diff
+from sympy import KroneckerDelta, Mul, S, Symbol, diff
 
 from bncheck.algebra.notation import name_of, size
 from bncheck.calculus import derivation as passes
@@ -93,3 +93,13 @@ def test_normalised_axes():
         "batch-norm": ["i"], "layer-norm": ["j"], "rms-norm": ["j"],
         "group-norm": ["k", "l"], "instance-norm": ["l"], "weight-norm": ["p"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_groups_do_not_share_stands_outside_as_deltas(name):
+    """Finite differences read off it which entries can be moved together."""
+    found = derivation(LAYERS[name])
+    at = jacobian(found, name_of(found.wrt[0]))
+    outside = {str(d.args[0]) for d in Mul.make_args(at.entry) if isinstance(d, KroneckerDelta)}
+    along = {str(i) for i in normalised(found.forward)}
+    assert outside == {str(i) for i in at.row.indices} - along

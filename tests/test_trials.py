@@ -158,3 +158,19 @@ def test_compare(first, second, allowed, verdict):
     assert made.verdict == verdict
     if verdict == "wrong":
         assert made.at == (1,)
+
+
+def test_differences_cost_a_pass_for_each_value_of_a_group_not_for_each_entry():
+    program, found = LAYERS["batch-norm"], FOUND["batch-norm"]
+    trial = next(iter(trials(program)))
+    m, features = trial.values["x"].shape
+    calls = []
+
+    def forward(many):
+        calls.extend(many)
+        return [np.asarray(evaluate(program, one)["y"].value) for one in many]
+
+    differences(forward, found, trial.values)
+    checks = 3 * (1 + 6)  # complex step against central differences, once for each input
+    assert len(calls) == m + 1 + 1 + checks
+    assert features > 1

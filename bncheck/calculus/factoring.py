@@ -38,9 +38,9 @@ def with_named_sums(
 
 
 def _powers(product: Expr) -> dict[Expr, Expr]:
-    """The factors of a product with their exponents, sizes and numbers left out."""
+    """The factors of a product with their exponents, sizes and numbers left out; deltas are factors."""
     powers = product.as_powers_dict().items()
-    return {base: e for base, e in powers if e.is_number and operands(base)}
+    return {base: e for base, e in powers if e.is_number and (carried(base) or operands(base))}
 
 
 def _common(a: dict[Expr, Expr], b: dict[Expr, Expr]) -> dict[Expr, Expr]:

@@ -63,10 +63,10 @@ def judge(
     if not case.comparisons:
         raise CannotAsk(f"{candidate.name} returned no gradient of {_wanted(found)}")
     _say_what_is_missing(case)
-    gradients = tuple(_result(name, made) for name, made in case.comparisons.items())
+    easy = {trial.name for trial in trials if trial.easy}
+    gradients = tuple(_result(name, made, easy) for name, made in case.comparisons.items())
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
     causes = tuple(_cause(case, g) for g in wrong) if diagnosed else ()
-    gradients = tuple(_softened(g, causes) for g in gradients)
     program = found.forward
     return Report(
         target=candidate.name,
@@ -197,13 +197,16 @@ def _is_rounding(case: _Case, trial: Trial, name: str, yours: Array, right: Arra
     return bool(np.isfinite(before) and after * LOST < before)
 
 
-def _result(name: str, made: list[Comparison]) -> GradientResult:
-    """The worst comparison of each pair of witnesses, and the verdict that follows."""
+def _result(name: str, made: list[Comparison], easy: set[str]) -> GradientResult:
+    """The worst comparison of each pair of witnesses, and the verdict that follows.
+
+    Of two that are as bad, the one on an easy trial: its numbers are those to look at.
+    """
     pairs = dict.fromkeys((c.first_witness, c.second_witness) for c in made)
     worst = tuple(
         max(
             (c for c in made if (c.first_witness, c.second_witness) == pair),
-            key=lambda c: (-WORST_FIRST.index(c.verdict), c.of_bound),
+            key=lambda c: (-WORST_FIRST.index(c.verdict), c.trial in easy, c.of_bound),
         )
         for pair in pairs
     )
@@ -236,10 +239,6 @@ def _is_off(seen: Seen, name: str) -> bool:
     return yours.shape == right.shape and not np.all(
         abs(yours - right) <= seen.reference.allowed[name]
     )
-
-
-def _softened(result: GradientResult, causes: tuple[Diagnosis, ...]) -> GradientResult:
-    return result
 
 
 def _say_what_is_missing(case: _Case) -> None:

@@ -164,7 +164,13 @@ def _reduced(expr: Total, frame: tuple[Idx, ...]) -> Expr:
     if code is None:
         body = Printer().doprint(array(expr.body, inner))
         where = _axes(inner.index(i) for i in expr.over)
-        return Text(_viewed(f"np.{'mean' if mean else 'sum'}({body}, axis={where})", left, frame))
+        if isinstance(expr.body, Indexed) and len(inner) == 2 and where == "0":
+            # over the rows, a product with ones is up to a quarter faster than a sum
+            code = f"(np.ones({size(inner[0])}, {body}.dtype) @ {body})"
+        else:
+            code = f"np.add.reduce({body}, axis={where})"
+        text = Text(_viewed(f"({code})" if left != frame else code, left, frame))
+        return text / count(expr.over) if mean else text
     text = Text(_viewed(code, left, frame))
     return text / count(expr.over) if mean else text
 

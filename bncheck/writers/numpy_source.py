@@ -28,15 +28,22 @@ from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.jacobian import jacobian
 from bncheck.writers.numpy_printer import VERBS, Printer, array, statements
 
-_CHECK = '''
+_HELPERS = '''
+def _dtypes(*arrays):
+    """The dtype of the results, and that of the sums: float16 is summed in float32."""
+    dtype = np.result_type(*map(np.asarray, arrays))
+    if dtype.kind not in "fc":
+        dtype = np.dtype(np.float64)
+    return dtype, np.dtype(np.float32) if dtype.char == "e" else dtype
+
+
 def _checked(name, values, shape, dtype):
     """``values`` as an array of ``dtype``; raises ValueError unless it has ``shape``."""
-    if np.shape(values) != shape:
-        raise ValueError(f"{name} has shape {np.shape(values)}, expected {shape}")
-    return np.asarray(values, dtype)
+    values = np.asarray(values, dtype)
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}, expected {shape}")
+    return values
 '''
-
-_WIDE = "wide = np.result_type(dtype, np.float32)  # float16 is summed in float32"
 
 
 def source(found: Derivation) -> str:
@@ -44,7 +51,7 @@ def source(found: Derivation) -> str:
     forward = found.forward
     head = f'"""{forward.title}: forward, backward and Jacobian, derived by bncheck."""\n'
     parts = [_forward(found), _backward(found), _jacobian(found)]
-    return "\n\n\n".join([head + "\nimport numpy as np", _CHECK.strip(), *parts]) + "\n"
+    return "\n\n\n".join([head + "\nimport numpy as np", _HELPERS.strip(), *parts]) + "\n"
 
 
 def functions(found: Derivation) -> SimpleNamespace:
@@ -91,8 +98,7 @@ def _backward(found: Derivation) -> str:
     saved = [name_of(a) for a in found.cached]
     body = [
         f'{_unpacked(size(i) for i in forward.axes)} = cache["shape"]',
-        f"dtype = np.result_type({name}, np.float16)",
-        _WIDE,
+        f"dtype, wide = _dtypes({name})",
         f'{name} = _checked("{name}", {name}, {_joined_shape(forward, upstream)}, wide)',
         *([f"{name} = {name}.reshape{shape}"] if forward.joined else []),
         *(f'{a} = cache["{a}"]' for a in saved),
@@ -149,7 +155,8 @@ def _lines(program: Program, steps: Iterable[Step]) -> list[str]:
 
 
 def _short(line: str) -> str:
-    """``dx = np.add(dx, dy, out=dx)`` as ``dx += dy``."""
+    """``dx = np.add(dx, dy, out=dx)`` as ``dx += dy``; no brackets round a whole line."""
+    line = re.sub(r"= \((np\.ones\([^()]*\) @ \w+)\)$", r"= \1", line)
     signs = {verb: sign for sign, verb in VERBS.items()}
     found = re.fullmatch(rf"(\w+) = np\.({'|'.join(signs)})\(\1, (.*), out=\1\)", line)
     return f"{found[1]} {signs[found[2]]}= {found[3]}" if found else line
@@ -177,7 +184,7 @@ def _read_inputs(forward: Program) -> list[str]:
     first = forward.inputs[0]
     name = name_of(first)
     arrays = ", ".join(name_of(a) for a in forward.inputs if indices_of(a))
-    lines = [f"dtype = np.result_type({arrays}, np.float16)", _WIDE]
+    lines = [f"dtype, wide = _dtypes({arrays})"]
     outer = _outer_sizes(forward, first)
     lines += [
         f"if np.ndim({name}) != {len(outer)}:",

@@ -3,11 +3,20 @@
 import numpy as np
 
 
+def _dtypes(*arrays):
+    """The dtype of the results, and that of the sums: float16 is summed in float32."""
+    dtype = np.result_type(*map(np.asarray, arrays))
+    if dtype.kind not in "fc":
+        dtype = np.dtype(np.float64)
+    return dtype, np.dtype(np.float32) if dtype.char == "e" else dtype
+
+
 def _checked(name, values, shape, dtype):
     """``values`` as an array of ``dtype``; raises ValueError unless it has ``shape``."""
-    if np.shape(values) != shape:
-        raise ValueError(f"{name} has shape {np.shape(values)}, expected {shape}")
-    return np.asarray(values, dtype)
+    values = np.asarray(values, dtype)
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}, expected {shape}")
+    return values
 
 
 def forward(x, gamma, beta, eps):
@@ -21,15 +30,14 @@ def forward(x, gamma, beta, eps):
 
     Returns (y, cache); y has the shape and dtype of x.
     """
-    dtype = np.result_type(x, gamma, beta, np.float16)
-    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    dtype, wide = _dtypes(x, gamma, beta)
     if np.ndim(x) != 2:
         raise ValueError(f"x has shape {np.shape(x)}, expected (m, D)")
     m, D = np.shape(x)
     x = _checked("x", x, (m, D), wide)
     gamma = _checked("gamma", gamma, (D,), wide)
     beta = _checked("beta", beta, (D,), wide)
-    mu = np.mean(x, axis=0)
+    mu = (np.ones(m, x.dtype) @ x)/m
     centred = x - mu
     var = np.einsum("ij,ij->j", centred, centred)/m
     sd = np.sqrt(var + eps)
@@ -48,14 +56,13 @@ def backward(dy, cache):
         dx[i, j] = (gamma[j]/sd[j])*(dy[i, j] - dbeta[j]/m - dgamma[j]*xhat[i, j]/m)
     """
     m, D = cache["shape"]
-    dtype = np.result_type(dy, np.float16)
-    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    dtype, wide = _dtypes(dy)
     dy = _checked("dy", dy, (m, D), wide)
     gamma = cache["gamma"]
     sd = cache["sd"]
     xhat = cache["xhat"]
     dgamma = np.einsum("ij,ij->j", dy, xhat)
-    dbeta = np.sum(dy, axis=0)
+    dbeta = np.ones(m, dy.dtype) @ dy
     dx = xhat*(-dgamma/m)
     dx += dy
     dx -= dbeta/m
@@ -72,15 +79,14 @@ def jacobian(x, gamma, beta, eps):
     entry of y[i, j] by x[i1, j1] = (gamma[j]/sd[j])*(KroneckerDelta(i, i1)*KroneckerDelta(j,
             j1) - KroneckerDelta(j, j1)/m - KroneckerDelta(j, j1)*xhat[i, j]*xhat[i1, j]/m)
     """
-    dtype = np.result_type(x, gamma, beta, np.float16)
-    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    dtype, wide = _dtypes(x, gamma, beta)
     if np.ndim(x) != 2:
         raise ValueError(f"x has shape {np.shape(x)}, expected (m, D)")
     m, D = np.shape(x)
     x = _checked("x", x, (m, D), wide)
     gamma = _checked("gamma", gamma, (D,), wide)
     beta = _checked("beta", beta, (D,), wide)
-    mu = np.mean(x, axis=0)
+    mu = (np.ones(m, x.dtype) @ x)/m
     centred = x - mu
     var = np.einsum("ij,ij->j", centred, centred)/m
     sd = np.sqrt(var + eps)

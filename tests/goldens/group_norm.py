@@ -3,11 +3,20 @@
 import numpy as np
 
 
+def _dtypes(*arrays):
+    """The dtype of the results, and that of the sums: float16 is summed in float32."""
+    dtype = np.result_type(*map(np.asarray, arrays))
+    if dtype.kind not in "fc":
+        dtype = np.dtype(np.float64)
+    return dtype, np.dtype(np.float32) if dtype.char == "e" else dtype
+
+
 def _checked(name, values, shape, dtype):
     """``values`` as an array of ``dtype``; raises ValueError unless it has ``shape``."""
-    if np.shape(values) != shape:
-        raise ValueError(f"{name} has shape {np.shape(values)}, expected {shape}")
-    return np.asarray(values, dtype)
+    values = np.asarray(values, dtype)
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}, expected {shape}")
+    return values
 
 
 def forward(x, gamma, beta, eps, G):
@@ -21,8 +30,7 @@ def forward(x, gamma, beta, eps, G):
 
     Returns (y, cache); y has the shape and dtype of x.
     """
-    dtype = np.result_type(x, gamma, beta, np.float16)
-    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    dtype, wide = _dtypes(x, gamma, beta)
     if np.ndim(x) != 3:
         raise ValueError(f"x has shape {np.shape(x)}, expected (N, C, L)")
     N, C, L = np.shape(x)
@@ -35,7 +43,7 @@ def forward(x, gamma, beta, eps, G):
     x = x.reshape(N, G, K, L)
     gamma = gamma.reshape(G, K)
     beta = beta.reshape(G, K)
-    mu = np.mean(x, axis=(2, 3))
+    mu = np.add.reduce(x, axis=(2, 3))/(K*L)
     centred = x - mu[:, :, None, None]
     var = np.einsum("ngkl,ngkl->ng", centred, centred)/(K*L)
     sd = np.sqrt(var + eps)
@@ -58,8 +66,7 @@ def backward(dy, cache):
             g]*xhat[n, g, k, l]/(K*L))/sd[n, g]
     """
     N, G, K, L = cache["shape"]
-    dtype = np.result_type(dy, np.float16)
-    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    dtype, wide = _dtypes(dy)
     dy = _checked("dy", dy, (N, G*K, L), wide)
     dy = dy.reshape(N, G, K, L)
     gamma = cache["gamma"]
@@ -67,9 +74,9 @@ def backward(dy, cache):
     xhat = cache["xhat"]
     dxhat = dy*gamma[:, :, None]
     dgamma = np.einsum("ngkl,ngkl->gk", dy, xhat)
-    dbeta = np.sum(dy, axis=(0, 3))
+    dbeta = np.add.reduce(dy, axis=(0, 3))
     sum_dxhat_xhat = np.einsum("ngkl,ngkl->ng", dxhat, xhat)
-    sum_dxhat = np.sum(dxhat, axis=(2, 3))
+    sum_dxhat = np.add.reduce(dxhat, axis=(2, 3))
     dx = xhat*(-sum_dxhat_xhat[:, :, None, None]/(K*L))
     dx += dxhat
     dx -= sum_dxhat[:, :, None, None]/(K*L)
@@ -88,8 +95,7 @@ def jacobian(x, gamma, beta, eps, G):
             KroneckerDelta(g, g1)*KroneckerDelta(n, n1)/(K*L) - KroneckerDelta(g,
             g1)*KroneckerDelta(n, n1)*xhat[n, g, k, l]*xhat[n, g, k1, l1]/(K*L))
     """
-    dtype = np.result_type(x, gamma, beta, np.float16)
-    wide = np.result_type(dtype, np.float32)  # float16 is summed in float32
+    dtype, wide = _dtypes(x, gamma, beta)
     if np.ndim(x) != 3:
         raise ValueError(f"x has shape {np.shape(x)}, expected (N, C, L)")
     N, C, L = np.shape(x)
@@ -102,7 +108,7 @@ def jacobian(x, gamma, beta, eps, G):
     x = x.reshape(N, G, K, L)
     gamma = gamma.reshape(G, K)
     beta = beta.reshape(G, K)
-    mu = np.mean(x, axis=(2, 3))
+    mu = np.add.reduce(x, axis=(2, 3))/(K*L)
     centred = x - mu[:, :, None, None]
     var = np.einsum("ngkl,ngkl->ng", centred, centred)/(K*L)
     sd = np.sqrt(var + eps)
