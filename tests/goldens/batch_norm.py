@@ -37,12 +37,12 @@ def forward(x, gamma, beta, eps):
     x = _checked("x", x, (m, D), wide)
     gamma = _checked("gamma", gamma, (D,), wide)
     beta = _checked("beta", beta, (D,), wide)
-    mu = (np.ones(m, x.dtype) @ x) / m
+    mu = (np.ones(m, x.dtype) @ x)/m
     centred = x - mu
-    var = np.einsum("ij,ij->j", centred, centred) / m
+    var = np.einsum("ij,ij->j", centred, centred)/m
     sd = np.sqrt(var + eps)
-    xhat = centred / sd
-    y = xhat * gamma
+    xhat = centred/sd
+    y = xhat*gamma
     y += beta
     cache = {"gamma": gamma, "sd": sd, "xhat": xhat, "shape": (m, D)}
     return y.astype(dtype, copy=False), cache
@@ -51,9 +51,9 @@ def forward(x, gamma, beta, eps):
 def backward(dy, cache):
     """The gradients (dx, dgamma, dbeta) from the upstream gradient dy: (m, D).
 
-    dgamma[j] = Total(dy[i, j]*xhat[i, j], i)
-    dbeta[j] = Total(dy[i, j], i)
-    dx[i, j] = (gamma[j]/sd[j])*(dy[i, j] - dbeta[j]/m - dgamma[j]*xhat[i, j]/m)
+        dgamma[j] = Total(dy[i, j]*xhat[i, j], i)
+        dbeta[j] = Total(dy[i, j], i)
+        dx[i, j] = (gamma[j]/sd[j])*(dy[i, j] - dbeta[j]/m - dgamma[j]*xhat[i, j]/m)
     """
     m, D = cache["shape"]
     dtype, wide = _dtypes(dy)
@@ -63,10 +63,10 @@ def backward(dy, cache):
     xhat = cache["xhat"]
     dgamma = np.einsum("ij,ij->j", dy, xhat)
     dbeta = np.ones(m, dy.dtype) @ dy
-    dx = xhat * (-dgamma / m)
+    dx = xhat*(-dgamma/m)
     dx += dy
-    dx -= dbeta / m
-    dx *= gamma / sd
+    dx -= dbeta/m
+    dx *= gamma/sd
     dx = dx.astype(dtype, copy=False)
     dgamma = dgamma.astype(dtype, copy=False)
     dbeta = dbeta.astype(dtype, copy=False)
@@ -76,8 +76,8 @@ def backward(dy, cache):
 def jacobian(x, gamma, beta, eps):
     """The Jacobian dy/dx, of shape y.shape + x.shape.
 
-    entry of y[i, j] by x[i1, j1] = (gamma[j]/sd[j])*(KroneckerDelta(i, i1)*KroneckerDelta(j,
-            j1) - KroneckerDelta(j, j1)/m - KroneckerDelta(j, j1)*xhat[i, j]*xhat[i1, j]/m)
+    entry of y[i, j] by x[i1, j1] = ((KroneckerDelta(i, i1) - 1/m - xhat[i, j]*xhat[i1,
+            j]/m)*gamma[j]/sd[j])*KroneckerDelta(j, j1)
     """
     dtype, wide = _dtypes(x, gamma, beta)
     if np.ndim(x) != 2:
@@ -86,14 +86,10 @@ def jacobian(x, gamma, beta, eps):
     x = _checked("x", x, (m, D), wide)
     gamma = _checked("gamma", gamma, (D,), wide)
     beta = _checked("beta", beta, (D,), wide)
-    mu = (np.ones(m, x.dtype) @ x) / m
+    mu = (np.ones(m, x.dtype) @ x)/m
     centred = x - mu
-    var = np.einsum("ij,ij->j", centred, centred) / m
+    var = np.einsum("ij,ij->j", centred, centred)/m
     sd = np.sqrt(var + eps)
-    xhat = centred / sd
-    entries = (
-        np.eye(D)[:, None, :] * np.eye(m)[:, None, :, None]
-        - np.eye(D)[:, None, :] / m
-        - np.eye(D)[:, None, :] * xhat.transpose(1, 0)[:, :, None] * xhat[:, :, None, None] / m
-    ) * (gamma[:, None, None] / sd[:, None, None])
+    xhat = centred/sd
+    entries = gamma[:, None, None]*np.eye(D)[:, None, :]*(np.eye(m)[:, None, :, None] - 1/m - xhat.transpose(1, 0)[:, :, None]*xhat[:, :, None, None]/m)/sd[:, None, None]
     return entries.reshape((m, D) + (m, D)).astype(dtype, copy=False)

@@ -37,63 +37,62 @@ def forward(x, gamma, beta, eps, G):
     if C % G:
         raise ValueError(f"C = {C} does not divide into G = {G} equal parts")
     K = C // G
-    x = _checked("x", x, (N, G * K, L), wide)
-    gamma = _checked("gamma", gamma, (G * K,), wide)
-    beta = _checked("beta", beta, (G * K,), wide)
+    x = _checked("x", x, (N, G*K, L), wide)
+    gamma = _checked("gamma", gamma, (G*K,), wide)
+    beta = _checked("beta", beta, (G*K,), wide)
     x = x.reshape(N, G, K, L)
     gamma = gamma.reshape(G, K)
     beta = beta.reshape(G, K)
-    mu = np.add.reduce(x, axis=(2, 3)) / (K * L)
+    mu = np.add.reduce(x, axis=(2, 3))/(K*L)
     centred = x - mu[:, :, None, None]
-    var = np.einsum("ngkl,ngkl->ng", centred, centred) / (K * L)
+    var = np.einsum("ngkl,ngkl->ng", centred, centred)/(K*L)
     sd = np.sqrt(var + eps)
-    xhat = centred / sd[:, :, None, None]
-    y = xhat * gamma[:, :, None]
+    xhat = centred/sd[:, :, None, None]
+    y = xhat*gamma[:, :, None]
     y += beta[:, :, None]
     cache = {"gamma": gamma, "sd": sd, "xhat": xhat, "shape": (N, G, K, L)}
-    return y.reshape((N, G * K, L)).astype(dtype, copy=False), cache
+    return y.reshape((N, G*K, L)).astype(dtype, copy=False), cache
 
 
 def backward(dy, cache):
     """The gradients (dx, dgamma, dbeta) from the upstream gradient dy: (N, C, L).
 
-    dxhat[n, g, k, l] = dy[n, g, k, l]*gamma[g, k]
-    dgamma[g, k] = Total(dy[n, g, k, l]*xhat[n, g, k, l], l, n)
-    dbeta[g, k] = Total(dy[n, g, k, l], l, n)
-    sum_dxhat_xhat[n, g] = Total(dxhat[n, g, k, l]*xhat[n, g, k, l], k, l)
-    sum_dxhat[n, g] = Total(dxhat[n, g, k, l], k, l)
-    dx[n, g, k, l] = (dxhat[n, g, k, l] - sum_dxhat[n, g]/(K*L) - sum_dxhat_xhat[n,
-        g]*xhat[n, g, k, l]/(K*L))/sd[n, g]
+        dxhat[n, g, k, l] = dy[n, g, k, l]*gamma[g, k]
+        dgamma[g, k] = Total(dy[n, g, k, l]*xhat[n, g, k, l], l, n)
+        dbeta[g, k] = Total(dy[n, g, k, l], l, n)
+        sum_dxhat_xhat[n, g] = Total(dxhat[n, g, k, l]*xhat[n, g, k, l], k, l)
+        sum_dxhat[n, g] = Total(dxhat[n, g, k, l], k, l)
+        dx[n, g, k, l] = (dxhat[n, g, k, l] - sum_dxhat[n, g]/(K*L) - sum_dxhat_xhat[n,
+            g]*xhat[n, g, k, l]/(K*L))/sd[n, g]
     """
     N, G, K, L = cache["shape"]
     dtype, wide = _dtypes(dy)
-    dy = _checked("dy", dy, (N, G * K, L), wide)
+    dy = _checked("dy", dy, (N, G*K, L), wide)
     dy = dy.reshape(N, G, K, L)
     gamma = cache["gamma"]
     sd = cache["sd"]
     xhat = cache["xhat"]
-    dxhat = dy * gamma[:, :, None]
+    dxhat = dy*gamma[:, :, None]
     dgamma = np.einsum("ngkl,ngkl->gk", dy, xhat)
     dbeta = np.add.reduce(dy, axis=(0, 3))
     sum_dxhat_xhat = np.einsum("ngkl,ngkl->ng", dxhat, xhat)
     sum_dxhat = np.add.reduce(dxhat, axis=(2, 3))
-    dx = xhat * (-sum_dxhat_xhat[:, :, None, None] / (K * L))
+    dx = xhat*(-sum_dxhat_xhat[:, :, None, None]/(K*L))
     dx += dxhat
-    dx -= sum_dxhat[:, :, None, None] / (K * L)
+    dx -= sum_dxhat[:, :, None, None]/(K*L)
     dx /= sd[:, :, None, None]
-    dx = dx.reshape((N, G * K, L)).astype(dtype, copy=False)
-    dgamma = dgamma.reshape((G * K,)).astype(dtype, copy=False)
-    dbeta = dbeta.reshape((G * K,)).astype(dtype, copy=False)
+    dx = dx.reshape((N, G*K, L)).astype(dtype, copy=False)
+    dgamma = dgamma.reshape((G*K,)).astype(dtype, copy=False)
+    dbeta = dbeta.reshape((G*K,)).astype(dtype, copy=False)
     return dx, dgamma, dbeta
 
 
 def jacobian(x, gamma, beta, eps, G):
     """The Jacobian dy/dx, of shape y.shape + x.shape.
 
-    entry of y[n, g, k, l] by x[n1, g1, k1, l1] = (gamma[g, k]/sd[n, g])*(KroneckerDelta(g,
-            g1)*KroneckerDelta(k, k1)*KroneckerDelta(l, l1)*KroneckerDelta(n, n1) -
-            KroneckerDelta(g, g1)*KroneckerDelta(n, n1)/(K*L) - KroneckerDelta(g,
-            g1)*KroneckerDelta(n, n1)*xhat[n, g, k, l]*xhat[n, g, k1, l1]/(K*L))
+    entry of y[n, g, k, l] by x[n1, g1, k1, l1] = ((KroneckerDelta(k, k1)*KroneckerDelta(l,
+            l1) - 1/(K*L) - xhat[n, g, k, l]*xhat[n, g, k1, l1]/(K*L))*gamma[g, k]/sd[n,
+            g])*KroneckerDelta(g, g1)*KroneckerDelta(n, n1)
     """
     dtype, wide = _dtypes(x, gamma, beta)
     if np.ndim(x) != 3:
@@ -102,29 +101,16 @@ def jacobian(x, gamma, beta, eps, G):
     if C % G:
         raise ValueError(f"C = {C} does not divide into G = {G} equal parts")
     K = C // G
-    x = _checked("x", x, (N, G * K, L), wide)
-    gamma = _checked("gamma", gamma, (G * K,), wide)
-    beta = _checked("beta", beta, (G * K,), wide)
+    x = _checked("x", x, (N, G*K, L), wide)
+    gamma = _checked("gamma", gamma, (G*K,), wide)
+    beta = _checked("beta", beta, (G*K,), wide)
     x = x.reshape(N, G, K, L)
     gamma = gamma.reshape(G, K)
     beta = beta.reshape(G, K)
-    mu = np.add.reduce(x, axis=(2, 3)) / (K * L)
+    mu = np.add.reduce(x, axis=(2, 3))/(K*L)
     centred = x - mu[:, :, None, None]
-    var = np.einsum("ngkl,ngkl->ng", centred, centred) / (K * L)
+    var = np.einsum("ngkl,ngkl->ng", centred, centred)/(K*L)
     sd = np.sqrt(var + eps)
-    xhat = centred / sd[:, :, None, None]
-    entries = (
-        np.eye(G)[:, None, None, None, :, None, None]
-        * np.eye(K)[:, None, None, None, :, None]
-        * np.eye(L)[:, None, None, None, :]
-        * np.eye(N)[:, None, None, None, :, None, None, None]
-        - np.eye(G)[:, None, None, None, :, None, None]
-        * np.eye(N)[:, None, None, None, :, None, None, None]
-        / (K * L)
-        - np.eye(G)[:, None, None, None, :, None, None]
-        * np.eye(N)[:, None, None, None, :, None, None, None]
-        * xhat[:, :, :, :, None, None, None, None]
-        * xhat[:, :, None, None, None, None, :, :]
-        / (K * L)
-    ) * (gamma[:, :, None, None, None, None, None] / sd[:, :, None, None, None, None, None, None])
-    return entries.reshape((N, G * K, L) + (N, G * K, L)).astype(dtype, copy=False)
+    xhat = centred/sd[:, :, None, None]
+    entries = gamma[:, :, None, None, None, None, None]*np.eye(G)[:, None, None, None, :, None, None]*np.eye(N)[:, None, None, None, :, None, None, None]*(np.eye(K)[:, None, None, None, :, None]*np.eye(L)[:, None, None, None, :] - 1/(K*L) - xhat[:, :, :, :, None, None, None, None]*xhat[:, :, None, None, None, None, :, :]/(K*L))/sd[:, :, None, None, None, None, None, None]
+    return entries.reshape((N, G*K, L) + (N, G*K, L)).astype(dtype, copy=False)
