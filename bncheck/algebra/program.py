@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Expr, Idx, Indexed, S, sympify
+from sympy import Expr, Idx, Indexed, S
 
 from bncheck.algebra.notation import (
     Tensor,
@@ -131,7 +131,7 @@ def _check_operands(program: Program, known: dict[str, Tensor], step: Step) -> N
 def _check_symbols(program: Program, step: Step) -> None:
     """Besides operands, an expression holds numbers and sizes of axes."""
     sizes = {s for i in program.axes for s in size(i).free_symbols}
-    bare = step.expr.xreplace({a: S.One for a in step.expr.atoms(Indexed)})
+    bare = step.expr.xreplace(dict.fromkeys(step.expr.atoms(Indexed), S.One))
     bare = bare.replace(Total, lambda body, *_: body)
     if bare.has(Idx):
         raise _wrong(program, step, f"computes with the index {min(bare.atoms(Idx), key=str)}")

@@ -38,9 +38,9 @@ def with_named_sums(
 
 
 def _powers(product: Expr) -> dict[Expr, Expr]:
-    """The factors of a product with their exponents, sizes and numbers left out; deltas are factors."""
+    """The factors of a product with their exponents; sizes and numbers are none, deltas are."""
     powers = product.as_powers_dict().items()
-    return {base: e for base, e in powers if e.is_number and (carried(base) or operands(base))}
+    return {b: e for b, e in powers if e.is_number and (carried(b) or operands(b))}
 
 
 def _common(a: dict[Expr, Expr], b: dict[Expr, Expr]) -> dict[Expr, Expr]:

@@ -26,8 +26,8 @@ from bncheck.algebra.notation import (
     name_of,
     size,
 )
-from bncheck.calculus.closed import factored
 from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.calculus.factoring import factored
 from bncheck.errors import CannotAsk
 
 
