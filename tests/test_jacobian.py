@@ -7,7 +7,7 @@ from bncheck.algebra.notation import name_of, size
 from bncheck.calculus import derivation as passes
 from bncheck.calculus.derivation import derivation, normalised
 from bncheck.calculus.jacobian import explicit, jacobian
-from bncheck.calculus.unroll import _value, evaluate, exactly_equal, places, sample
+from bncheck.calculus.unroll import evaluate, exactly_equal, places, sample, value_at
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS
 
@@ -15,7 +15,7 @@ from bncheck.layers import LAYERS
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_entry_is_the_derivative_of_the_forward_pass(name):
     found = derivation(LAYERS[name])
-    sizes = passes._small_sizes(found.forward)
+    sizes = passes.small_sizes(found.forward)
     small = found.forward.specialised(sizes)
     values = sample(small)
     known = evaluate(small, values)
@@ -34,7 +34,7 @@ def test_every_entry_is_the_derivative_of_the_forward_pass(name):
                 indices |= dict(zip(column.indices, where, strict=True))
                 numbers = {d: S(int(indices[d.args[0]] == indices[d.args[1]]))
                            for d in entry.atoms(KroneckerDelta)}  # fmt: skip
-                got = _value(S(entry).xreplace(numbers), known, indices)
+                got = value_at(S(entry).xreplace(numbers), known, indices)
                 assert exactly_equal(got, slope), (operand, place, where)
 
 

@@ -40,7 +40,7 @@ def test_they_agree_at_larger_uneven_sizes(name):
 def test_every_line_of_the_closing_equals_the_gradient(case):
     name, options = case
     found = derivation(layer(name, **options))
-    sizes = passes._small_sizes(found.forward)
+    sizes = passes.small_sizes(found.forward)
     small = found.forward.specialised(sizes)
     values = sample(small)
     upstream = {name_of(u): values[name_of(u)] for u in found.upstream}
@@ -57,7 +57,7 @@ def test_every_line_of_the_closing_equals_the_gradient(case):
 def _value(expr, known, at):
     from bncheck.calculus import unroll
 
-    return unroll._value(expr, known, at)
+    return unroll.value_at(expr, known, at)
 
 
 def _exact_batch(eps):

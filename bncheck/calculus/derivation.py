@@ -2,15 +2,25 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from sympy import Idx, nan, zoo
+from sympy import Expr, Idx, Integer, nan, zoo
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of, operands, size
 from bncheck.algebra.program import Program
 from bncheck.calculus.chain import backward
 from bncheck.calculus.closed import Closing, Rewriting, close
-from bncheck.calculus.unroll import evaluate, exactly_equal, gradients, sample
+from bncheck.calculus.unroll import (
+    evaluate,
+    exactly_equal,
+    gradients,
+    sample,
+    spread,
+    value_at,
+)
 from bncheck.errors import CannotAsk, Disagreement
+
+Entries = dict[tuple[int, ...], Expr]
 
 
 @dataclass(frozen=True)
@@ -67,12 +77,14 @@ def specialised(found: Derivation, batch_size: int) -> Derivation:
     """The same derivation with a number for the size of every normalised axis."""
     if batch_size < 1:
         raise CannotAsk(f"the batch size is {batch_size}; it has to be 1 or more")
-    sizes = {size(i): batch_size for i in normalised(found.forward)}
+    lengths = [size(i) for i in normalised(found.forward)]
+    sizes = {n: Integer(batch_size) for n in lengths if not n.is_number}
     programs = [p.specialised(sizes) for p in (found.forward, found.chain, found.closed)]
     if any(s.expr.has(zoo, nan) for p in programs for s in p.steps):
+        less = ", ".join(f"{n} - 1" for n in sizes)
         raise CannotAsk(
             f"{found.forward.name} with batch size {batch_size} divides by zero: "
-            "the variance over m - 1 needs at least two values"
+            f"the variance over {less} needs at least two values"
         )
     lines = tuple(
         Rewriting(r.target.xreplace(sizes), r.expr.xreplace(sizes), r.reason)
@@ -94,36 +106,50 @@ def normalised(forward: Program) -> tuple[Idx, ...]:
 def witness(found: Derivation, most: int | None = None) -> None:
     """Raise ``Disagreement`` unless chain, closed form and plain ``sympy.diff`` agree exactly.
 
-    On exact rationals, at the smallest sizes that hide nothing (unequal, 3 where a mean runs),
-    at ``most`` places of each gradient, or at all.
+    On exact rationals, at the smallest sizes that hide nothing (3 where a mean runs), at ``most``
+    places of each gradient, or at all. The lines of the closing are held against the chain.
     """
-    forward = found.forward
-    sizes = _small_sizes(forward)
-    small = forward.specialised(sizes)
+    sizes = small_sizes(found.forward)
+    small = found.forward.specialised(sizes)
     values = sample(small)
-    wrt = tuple(a.xreplace(sizes) for a in found.wrt)
-    truth = gradients(small, values, wrt, most)
-    known = evaluate(small, values)
-    for program in (found.chain, found.closed):
-        inputs = {**known, **{name_of(u): values[name_of(u)] for u in found.upstream}}
-        got = evaluate(program.specialised(sizes), inputs)
-        for name, entries in truth.items():
-            for at, value in entries.items():
-                if not exactly_equal(got[name][at], value):
-                    raise Disagreement(
-                        f"{program.name}: {name} at {list(at)} is {got[name][at]}, but "
-                        f"sympy.diff of the forward pass gives {value}. This is a defect of "
-                        "bncheck or of the layer's program; please report it."
-                    )
+    known = evaluate(small, values) | {name: values[name] for name in map(name_of, found.upstream)}
+    if any(number.has(zoo, nan) for name in small.tensors for number in known[name].values()):
+        raise CannotAsk(f"{small.name} is not defined at numbers as plain as {values}")
+    truth = gradients(small, values, tuple(a.xreplace(sizes) for a in found.wrt), most)
+    chain = evaluate(found.chain.specialised(sizes), known)
+    closed = evaluate(found.closed.specialised(sizes), known)
+    for name, numbers in truth.items():
+        by = "sympy.diff of the forward pass"
+        _agree(f"{found.chain.name}: {name}", chain[name], numbers, by)
+        _agree(f"{found.closed.name}: {name}", closed[name], numbers, by)
+    everything = {**known, **closed, **chain}
+    for line in found.rewritings:
+        target, expr = line.target.xreplace(sizes), line.expr.xreplace(sizes)
+        numbers = chain[name_of(target)]
+        got = {
+            at: value_at(expr, everything, dict(zip(indices_of(target), at, strict=True)))
+            for at in spread(list(numbers), most)
+        }
+        _agree(f"{found.closed.name}: {name_of(target)} ({line.reason})", numbers, got, "the line")
 
 
-def _small_sizes(forward: Program) -> dict[object, int]:
-    along = set(normalised(forward))
-    sizes: dict[object, int] = {}
+def small_sizes(forward: Program) -> dict[Any, int]:
+    """A number for every size that has none: 3 for the first axis of a mean, 2 for the others."""
+    along = normalised(forward)
+    sizes: dict[Any, int] = {}
     for axis in forward.axes:
         if not size(axis).is_number:
             sizes[size(axis)] = 3 if axis in along and 3 not in sizes.values() else 2
     return sizes
+
+
+def _agree(what: str, got: Entries, wanted: Entries, source: str) -> None:
+    for at, value in wanted.items():
+        if not exactly_equal(got[at], value):
+            raise Disagreement(
+                f"{what} at {list(at)} is {got[at]}, but {source} gives {value}. This is a defect "
+                "of bncheck or of the layer's program; please report it."
+            )
 
 
 def _input(forward: Program, name: str) -> Tensor:

@@ -57,13 +57,9 @@ def _solved(forward: Program, step: Step, operand: Tensor) -> Expr | None:
 
 
 def _divides(forward: Program, slope: Expr) -> bool:
-    """Whether a slope is one over what the forward pass computes, so that it cannot vanish."""
+    """Whether a slope is one over something computed: then it cannot vanish."""
     divisor, below = fraction(1 / slope)
-    return (
-        bool(operands(divisor))
-        and set(operands(divisor)) & set(forward.targets) != set()
-        and (not operands(below))
-    )
+    return not operands(below) and not set(operands(divisor)).isdisjoint(forward.targets)
 
 
 def _zeros(forward: Program, target: Tensor, operand: Tensor, value: Expr) -> dict[Expr, Expr]:

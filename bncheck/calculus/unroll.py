@@ -9,7 +9,20 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from sympy import Dummy, Expr, Idx, Indexed, Rational, S, Symbol, diff, expand, radsimp, sympify
+from sympy import (
+    Dummy,
+    Expr,
+    Function,
+    Idx,
+    Indexed,
+    Pow,
+    Rational,
+    S,
+    Symbol,
+    diff,
+    expand,
+    sympify,
+)
 
 from bncheck.algebra.notation import (
     Mean,
@@ -33,13 +46,12 @@ def evaluate(program: Program, values: Values) -> dict[str, dict[tuple[int, ...]
     """
     known: dict[str, dict[tuple[int, ...], Expr]] = {}
     for operand in program.inputs:
-        given = values[name_of(operand)]
-        entries = given if isinstance(given, Mapping) else {(): given}
+        entries = _entries(values[name_of(operand)])
         known[name_of(operand)] = {at: sympify(number) for at, number in entries.items()}
     for step in program.steps:
         indices = indices_of(step.target)
         known[name_of(step.target)] = {
-            at: _value(step.expr, known, dict(zip(indices, at, strict=True)))
+            at: value_at(step.expr, known, dict(zip(indices, at, strict=True)))
             for at in places(indices)
         }
     return known
@@ -56,17 +68,28 @@ def gradients(
     return {
         "d" + name_of(operand): {
             at: _partial(forward, values, operand, at)
-            for at in _spread(list(places(indices_of(operand))), most)
+            for at in spread(list(places(indices_of(operand))), most)
         }
         for operand in wrt
     }
 
 
-def _spread(all_places: list[tuple[int, ...]], most: int | None) -> list[tuple[int, ...]]:
-    if most is None or len(all_places) <= most:
-        return all_places
-    last = len(all_places) - 1
-    return [all_places[last * order // (most - 1)] for order in range(most)]
+def value_at(expr: Expr, known: Mapping[str, Any], at: dict[Idx, int]) -> Expr:
+    """The value of an expression where its free indices are ``at``."""
+    if isinstance(expr, Indexed):
+        return known[name_of(expr)][tuple(at[i] for i in expr.indices)]
+    if isinstance(expr, Symbol):
+        return known[name_of(expr)][()]
+    if isinstance(expr, Total):
+        terms = (
+            value_at(expr.body, known, at | dict(zip(expr.over, place, strict=True)))
+            for place in places(expr.over)
+        )
+        total = sum(terms, S.Zero)
+        return total / count(expr.over) if isinstance(expr, Mean) else total
+    if not expr.args:
+        return expr
+    return expr.func(*(value_at(a, known, at) for a in expr.args))
 
 
 def places(indices: tuple[Idx, ...]) -> Iterator[tuple[int, ...]]:
@@ -74,28 +97,48 @@ def places(indices: tuple[Idx, ...]) -> Iterator[tuple[int, ...]]:
     return product(*(range(1, int(size(i)) + 1) for i in indices))
 
 
+def spread(all_places: list[tuple[int, ...]], most: int | None) -> list[tuple[int, ...]]:
+    """``most`` of the places, from the first to the last; all where None."""
+    if most is None or len(all_places) <= most:
+        return all_places
+    last = len(all_places) - 1
+    return [all_places[last * order // max(most - 1, 1)] for order in range(most)]
+
+
 def sample(forward: Program) -> dict[str, Any]:
     """Exact inputs and upstream gradients on which no mistake hides: see ``_scatter``."""
-    upstream = [(name_of(out), "d" + name_of(out), out) for out in forward.outputs]
-    wanted = [(name_of(a), name_of(a), a) for a in forward.inputs] + upstream
-    return {key: _scatter(name, key, a) for name, key, a in wanted}
+    wanted = {name_of(a): a for a in forward.inputs}
+    wanted |= {"d" + name_of(out): out for out in forward.outputs}
+    return {name: _scatter(name, a) for name, a in wanted.items()}
 
 
 def exactly_equal(a: Expr, b: Expr) -> bool:
-    """Whether two exact numbers (rationals and square roots of them) are the same."""
-    apart = expand(a - b)
-    return apart == S.Zero or expand(radsimp(apart)) == S.Zero
+    """Whether two exact numbers are the same.
+
+    Sums of products of rationals and their roots are compared exactly. Roots of roots, sums
+    below a fraction bar, exponentials: SymPy has no one form for them, so 60 digits decide.
+    """
+    apart = a - b
+    plain = all(power.base.is_Rational for power in apart.atoms(Pow))
+    if plain and not apart.atoms(Function):
+        return expand(apart) == S.Zero
+    return bool(abs(apart.evalf(60)) < Rational(1, 10**50))
 
 
-def _scatter(name: str, key: str, operand: Tensor) -> Any:
+def _entries(given: Any) -> Mapping[tuple[int, ...], Any]:
+    """The numbers of a tensor by place; a scalar has the one place ()."""
+    return given if isinstance(given, Mapping) else {(): given}
+
+
+def _scatter(name: str, operand: Tensor) -> Any:
     """Rationals of both signs, unequal, not centred; a positive one where a root needs it."""
+    seed = sum(map(ord, name))
     if not indices_of(operand):
-        return Rational(11, 7)
-    seed = sum(map(ord, key))
+        return Rational(11 + seed % 5, 7)
     numbers = {}
     for order, at in enumerate(places(indices_of(operand))):
-        spread = (seed + 7 * order + 3 * order**2) % 23 - 9
-        number = Rational(spread or 5, 2 + (seed + order) % 3)
+        above = (seed + 7 * order + 3 * order**2) % 23 - 9
+        number = Rational(above or 5, 2 + (seed + order) % 3)
         numbers[at] = abs(number) if operand.is_positive else number
     return numbers
 
@@ -107,25 +150,11 @@ def _partial(forward: Program, values: Values, operand: Tensor, at: tuple[int, .
     moved = {**given, at: moving} if at else moving
     known = evaluate(forward, {**values, name_of(operand): moved})
     loss = sum(
-        (values["d" + name_of(out)][place] * y
-         for out in forward.outputs for place, y in known[name_of(out)].items()),
+        (
+            _entries(values["d" + name_of(out)])[place] * y
+            for out in forward.outputs
+            for place, y in known[name_of(out)].items()
+        ),
         S.Zero,
-    )  # fmt: skip
+    )
     return diff(loss, moving).xreplace({moving: sympify(here)})
-
-
-def _value(expr: Expr, known: Mapping[str, Any], at: dict[Idx, int]) -> Expr:
-    if isinstance(expr, Indexed):
-        return known[name_of(expr)][tuple(at[i] for i in expr.indices)]
-    if isinstance(expr, Symbol):
-        return known[name_of(expr)][()]
-    if isinstance(expr, Total):
-        terms = (
-            _value(expr.body, known, at | dict(zip(expr.over, place, strict=True)))
-            for place in places(expr.over)
-        )
-        total = sum(terms, S.Zero)
-        return total / count(expr.over) if isinstance(expr, Mean) else total
-    if not expr.args:
-        return expr
-    return expr.func(*(_value(a, known, at) for a in expr.args))
