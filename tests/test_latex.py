@@ -1,0 +1,128 @@
+"""Oracles: pdflatex, which has to find no error and no overfull box; and formulas by hand."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from bncheck.algebra.notation import indices_of
+from bncheck.calculus.derivation import derivation
+from bncheck.layers import LAYERS, layer, variants
+from bncheck.writers.graph import dot, edges, mermaid, nodes, tikz
+from bncheck.writers.latex import PREAMBLE, document, fragment, markdown
+from bncheck.writers.latex_printer import latex_of
+
+EVERY = [(name, options, None) for name in LAYERS for options, _ in variants(name)]
+SIZED = [("batch-norm", {}, 3), ("layer-norm", {}, 4), ("group-norm", {}, 2), ("rms-norm", {}, 9)]
+
+
+def complaints(folder, text):
+    """What pdflatex has against a document: errors, undefined references, overfull boxes."""
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+    (folder / "page.tex").write_text(text, encoding="utf-8")
+    for _ in range(2):
+        subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "page.tex"],
+            cwd=folder,
+            capture_output=True,
+            timeout=300,
+            check=False,
+        )
+    log = (folder / "page.log").read_text(errors="replace")
+    return [r for r in log.splitlines() if re.search(r"^!|Overfull|undefined", r)]
+
+
+def test_a_planted_error_and_a_planted_overfull_box_are_found(tmp_path):
+    text = PREAMBLE + r"\begin{document}%s\end{document}"
+    assert complaints(tmp_path, text % "fine") == []
+    assert complaints(tmp_path, text % r"$\frac{1$")
+    assert complaints(tmp_path, text % r"\noindent\rule{40cm}{1pt}")
+    assert complaints(tmp_path, text % r"see \ref{nothing}")
+
+
+def test_every_layer_and_variant_compiles(tmp_path):
+    """All in one run, each on its own page; the graph and the equations of each are in it."""
+    pages = [fragment(derivation(layer(n, **o), batch_size=m)) for n, o, m in EVERY + SIZED]
+    text = PREAMBLE + "\\begin{document}\n" + "\n\\newpage\n".join(pages) + "\\end{document}\n"
+    assert complaints(tmp_path, text) == []
+
+
+def test_a_whole_document_compiles(tmp_path):
+    assert complaints(tmp_path, document(derivation(LAYERS["batch-norm"]))) == []
+
+
+def test_a_user_s_own_names_compile(tmp_path):
+    from bncheck.own import program
+
+    found = derivation(program("examples/power_norm.py:POWER_NORM"))
+    assert r"\mathrm{power}_{j}" in fragment(found)
+    assert complaints(tmp_path, document(found)) == []
+
+
+def test_the_golden_document(golden):
+    golden("batch_norm.tex", document(derivation(LAYERS["batch-norm"])))
+    golden("layer_norm.md", markdown(derivation(LAYERS["layer-norm"])))
+
+
+def _lines(name):
+    found = derivation(LAYERS[name])
+    return {
+        str(s.target): latex_of(s.expr, indices_of(s.target), found.forward.tensors)
+        for program in (found.forward, found.chain, found.closed)
+        for s in program.steps
+    }
+
+
+def test_formulas_read_as_in_a_textbook():
+    lines = _lines("batch-norm")
+    assert lines["mu[j]"] == r"\frac{1}{m} \sum_{i=1}^{m} x_{ij}"
+    assert lines["xhat[i, j]"] == r"\frac{x_{ij} - \mu_{j}}{s_{j}}"
+    assert lines["dx[i, j]"] == (
+        r"\frac{\gamma_{j}}{s_{j}} \left(\frac{\partial \ell}{\partial y_{ij}}"
+        r" - \frac{1}{m} \frac{\partial \ell}{\partial \beta_{j}}"
+        r" - \frac{\hat{x}_{ij}}{m} \frac{\partial \ell}{\partial \gamma_{j}}\right)"
+    )
+
+
+@pytest.mark.parametrize("case", EVERY, ids=lambda c: "-".join(map(str, (c[0], *c[1].values()))))
+def test_no_formula_starts_with_the_wrong_sign_or_a_bar(case):
+    text = fragment(derivation(layer(case[0], **case[1])))
+    assert not re.search(r"-\s*\\mu[^&]*\+\s*x", text)
+    assert "\\bar" not in text
+    assert not re.search(r"\\frac\{\\frac", text)
+    assert "sum_" not in re.sub(r"\\sum_", "", text)
+
+
+def test_a_sum_inside_a_gradient_runs_over_another_letter():
+    text = fragment(derivation(LAYERS["layer-norm"]))
+    closed = text[text.index("In closed form") :]
+    assert r"\sum_{j'=1}^{D} \frac{\partial \ell}{\partial \hat{x}_{ij'}}" in closed
+
+
+def test_markdown_has_balanced_mathematics_and_a_graph():
+    text = markdown(derivation(LAYERS["batch-norm"]))
+    assert text.count("$$") % 2 == 0
+    assert text.count("```mermaid") == 1
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
+        "Forward pass", "Computation graph", "Backward pass by the chain rule", "Closed form",
+        "Jacobian",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_graphs_hold_every_value_and_every_use(name):
+    forward = LAYERS[name]
+    values = len(forward.inputs) + len(forward.steps)
+    assert mermaid(forward).count("-->") == dot(forward).count("->") == len(edges(forward))
+    assert tikz(forward).count(r"\draw[->]") == len(edges(forward))
+    assert tikz(forward).count(r"\node[") == len(nodes(forward)) == values
+    places = {(n.layer, n.row) for n in nodes(forward)}
+    assert len(places) == values, "two nodes in one place"
+
+
+def test_dot_is_accepted_by_graphviz_grammar():
+    text = dot(LAYERS["batch-norm"])
+    assert re.fullmatch(r'digraph "batch-norm" \{\n(    .*;\n)+\}\n', text)
+    assert text.count('"') % 2 == 0
