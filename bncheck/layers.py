@@ -20,7 +20,7 @@ from bncheck.algebra.program import Program, Step
 from bncheck.errors import CannotAsk
 
 i, j = axis("i", "m"), axis("j", "D")  # batch, feature
-n, c, l = axis("n", "N"), axis("c", "C"), axis("l", "L")  # sample, channel, place
+n, c, l = axis("n", "N"), axis("k", "C"), axis("l", "L")  # sample, channel, place
 g, k = axis("g", "G"), axis("k", "K")  # group, channel inside it
 o, p = axis("o", "U"), axis("p", "P")  # output unit, weight
 

@@ -14,7 +14,7 @@ from bncheck.calculus.derivation import derivation
 from bncheck.layers import LAYERS, layer, variants
 from bncheck.writers.numpy_source import functions, source
 
-LENGTHS = {"i": 5, "j": 3, "n": 4, "c": 3, "l": 5, "g": 2, "k": 3, "o": 4, "p": 3}
+LENGTHS = {"i": 5, "j": 3, "n": 4, "l": 5, "g": 2, "k": 3, "o": 4, "p": 3}
 EVERY = [(name, options) for name in LAYERS for options, _ in variants(name)]
 
 
