@@ -21,7 +21,7 @@ from bncheck.errors import CannotAsk
 
 i, j = axis("i", "m"), axis("j", "D")  # batch, feature
 n, c, l = axis("n", "N"), axis("k", "C"), axis("l", "L")  # sample, channel, place
-g, k = axis("g", "G"), axis("k", "K")  # group, channel inside it
+g, k = axis("h", "G"), axis("k", "K")  # group, channel inside it
 o, p = axis("o", "U"), axis("p", "P")  # output unit, weight
 
 AXES = {

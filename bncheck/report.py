@@ -59,7 +59,8 @@ def derivation(sections: Any, out: Console) -> None:
         out.print()
         out.print(Text(section.title, style="bold cyan"))
         if section.framed:
-            out.print(Panel.fit("\n".join(row[0] for row in section.rows), box=box.ROUNDED))
+            framed = [line for row in section.rows for line in broken(row[0], out.width - 4)]
+            out.print(Panel.fit("\n".join(framed), box=box.ROUNDED))
             continue
         _rows(section.rows, out)
 
@@ -69,14 +70,33 @@ def _rows(rows: Sequence[tuple[str, ...]], out: Console) -> None:
     first = max(cell_len(row[0]) for row in rows)
     beside = max((cell_len(row[1]) for row in rows if len(row) > 1), default=0)
     for row in rows:
-        if len(row) == 1:
-            out.print(Text(f"  {row[0]}", no_wrap=True, overflow="ignore"), crop=False)
-        elif first + beside + 5 <= out.width:
+        if len(row) > 1 and first + beside + 5 <= out.width:
             gap = " " * (first - cell_len(row[0]) + 3)
             out.print(Text.assemble(f"  {row[0]}{gap}", (row[1], "dim")))
-        else:
-            out.print(Text.assemble(("  " + row[1], "dim"), f"\n    {row[0]}"), crop=False,
-                      soft_wrap=True)  # fmt: skip
+            continue
+        indent = "  "
+        if len(row) > 1:
+            out.print(Text(f"  {row[1]}", "dim"))
+            indent = "    "
+        for line in broken(row[0], out.width - 8):
+            out.print(Text(indent + line), soft_wrap=True)
+
+
+def broken(formula: str, width: int) -> list[str]:
+    """A formula in lines of at most ``width`` columns, broken before a term of the sum."""
+    lines, rest = [], formula
+    while cell_len(rest) > width:
+        depth, places = 0, []
+        for at, letter in enumerate(rest):
+            depth += (letter in "([") - (letter in ")]")
+            if depth <= 1 and at and rest[at : at + 3] in (" + ", " \N{MINUS SIGN} "):
+                places.append(at)
+        fitting = [at for at in places if cell_len(rest[:at]) <= width]
+        if not fitting:
+            break
+        lines.append(rest[: fitting[-1]])
+        rest = "    " + rest[fitting[-1] + 1 :]
+    return [*lines, rest]
 
 
 def plain_derivation(page: Any) -> str:

@@ -14,7 +14,7 @@ from bncheck.calculus.derivation import derivation
 from bncheck.layers import LAYERS, layer, variants
 from bncheck.writers.numpy_source import functions, source
 
-LENGTHS = {"i": 5, "j": 3, "n": 4, "l": 5, "g": 2, "k": 3, "o": 4, "p": 3}
+LENGTHS = {"i": 5, "j": 3, "n": 4, "l": 5, "h": 2, "k": 3, "o": 4, "p": 3}
 EVERY = [(name, options) for name in LAYERS for options, _ in variants(name)]
 
 
@@ -24,8 +24,8 @@ def _id(case):
 
 def _shape(operand):
     letters = [str(i.label) for i in indices_of(operand)]
-    if "g" in letters:
-        at = letters.index("g")
+    if "h" in letters:
+        at = letters.index("h")
         sizes = [LENGTHS[c] for c in letters]
         return (*sizes[:at], sizes[at] * sizes[at + 1], *sizes[at + 2 :])
     return tuple(LENGTHS[c] for c in letters)

@@ -22,11 +22,11 @@ def _checked(name, values, shape, dtype):
 def forward(x, gamma, beta, eps, G):
     """Group norm of x: (N, C, L), gamma: (C), beta: (C), eps: a number.
 
-        mu[n, g] = Mean(x[n, g, k, l], k, l)
-        var[n, g] = Mean((x[n, g, k, l] - mu[n, g])**2, k, l)
-        sd[n, g] = sqrt(var[n, g] + eps)
-        xhat[n, g, k, l] = (x[n, g, k, l] - mu[n, g])/sd[n, g]
-        y[n, g, k, l] = gamma[g, k]*xhat[n, g, k, l] + beta[g, k]
+        mu[n, h] = Mean(x[n, h, k, l], k, l)
+        var[n, h] = Mean((x[n, h, k, l] - mu[n, h])**2, k, l)
+        sd[n, h] = sqrt(var[n, h] + eps)
+        xhat[n, h, k, l] = (x[n, h, k, l] - mu[n, h])/sd[n, h]
+        y[n, h, k, l] = gamma[h, k]*xhat[n, h, k, l] + beta[h, k]
 
     Returns (y, cache); y has the shape and dtype of x.
     """
@@ -45,7 +45,7 @@ def forward(x, gamma, beta, eps, G):
     beta = beta.reshape(G, K)
     mu = np.add.reduce(x, axis=(2, 3))/(K*L)
     centred = x - mu[:, :, None, None]
-    var = np.einsum("ngkl,ngkl->ng", centred, centred)/(K*L)
+    var = np.einsum("nhkl,nhkl->nh", centred, centred)/(K*L)
     sd = np.sqrt(var + eps)
     xhat = centred/sd[:, :, None, None]
     y = xhat*gamma[:, :, None]
@@ -57,13 +57,13 @@ def forward(x, gamma, beta, eps, G):
 def backward(dy, cache):
     """The gradients (dx, dgamma, dbeta) from the upstream gradient dy: (N, C, L).
 
-        dxhat[n, g, k, l] = dy[n, g, k, l]*gamma[g, k]
-        dgamma[g, k] = Total(dy[n, g, k, l]*xhat[n, g, k, l], l, n)
-        dbeta[g, k] = Total(dy[n, g, k, l], l, n)
-        sum_dxhat_xhat[n, g] = Total(dxhat[n, g, k, l]*xhat[n, g, k, l], k, l)
-        sum_dxhat[n, g] = Total(dxhat[n, g, k, l], k, l)
-        dx[n, g, k, l] = (dxhat[n, g, k, l] - sum_dxhat[n, g]/(K*L) - sum_dxhat_xhat[n,
-            g]*xhat[n, g, k, l]/(K*L))/sd[n, g]
+        dxhat[n, h, k, l] = dy[n, h, k, l]*gamma[h, k]
+        dgamma[h, k] = Total(dy[n, h, k, l]*xhat[n, h, k, l], l, n)
+        dbeta[h, k] = Total(dy[n, h, k, l], l, n)
+        sum_dxhat_xhat[n, h] = Total(dxhat[n, h, k, l]*xhat[n, h, k, l], k, l)
+        sum_dxhat[n, h] = Total(dxhat[n, h, k, l], k, l)
+        dx[n, h, k, l] = (dxhat[n, h, k, l] - sum_dxhat[n, h]/(K*L) - sum_dxhat_xhat[n,
+            h]*xhat[n, h, k, l]/(K*L))/sd[n, h]
     """
     N, G, K, L = cache["shape"]
     dtype, wide = _dtypes(dy)
@@ -73,9 +73,9 @@ def backward(dy, cache):
     sd = cache["sd"]
     xhat = cache["xhat"]
     dxhat = dy*gamma[:, :, None]
-    dgamma = np.einsum("ngkl,ngkl->gk", dy, xhat)
+    dgamma = np.einsum("nhkl,nhkl->hk", dy, xhat)
     dbeta = np.add.reduce(dy, axis=(0, 3))
-    sum_dxhat_xhat = np.einsum("ngkl,ngkl->ng", dxhat, xhat)
+    sum_dxhat_xhat = np.einsum("nhkl,nhkl->nh", dxhat, xhat)
     sum_dxhat = np.add.reduce(dxhat, axis=(2, 3))
     dx = xhat*(-sum_dxhat_xhat[:, :, None, None]/(K*L))
     dx += dxhat
@@ -90,9 +90,9 @@ def backward(dy, cache):
 def jacobian(x, gamma, beta, eps, G):
     """The Jacobian dy/dx, of shape y.shape + x.shape.
 
-    entry of y[n, g, k, l] by x[n1, g1, k1, l1] = ((KroneckerDelta(k, k1)*KroneckerDelta(l,
-            l1) - 1/(K*L) - xhat[n, g, k, l]*xhat[n, g, k1, l1]/(K*L))*gamma[g, k]/sd[n,
-            g])*KroneckerDelta(g, g1)*KroneckerDelta(n, n1)
+    entry of y[n, h, k, l] by x[n1, h1, k1, l1] = ((KroneckerDelta(k, k1)*KroneckerDelta(l,
+            l1) - 1/(K*L) - xhat[n, h, k, l]*xhat[n, h, k1, l1]/(K*L))*gamma[h, k]/sd[n,
+            h])*KroneckerDelta(h, h1)*KroneckerDelta(n, n1)
     """
     dtype, wide = _dtypes(x, gamma, beta)
     if np.ndim(x) != 3:
@@ -109,7 +109,7 @@ def jacobian(x, gamma, beta, eps, G):
     beta = beta.reshape(G, K)
     mu = np.add.reduce(x, axis=(2, 3))/(K*L)
     centred = x - mu[:, :, None, None]
-    var = np.einsum("ngkl,ngkl->ng", centred, centred)/(K*L)
+    var = np.einsum("nhkl,nhkl->nh", centred, centred)/(K*L)
     sd = np.sqrt(var + eps)
     xhat = centred/sd[:, :, None, None]
     entries = gamma[:, :, None, None, None, None, None]*np.eye(G)[:, None, None, None, :, None, None]*np.eye(N)[:, None, None, None, :, None, None, None]*(np.eye(K)[:, None, None, None, :, None]*np.eye(L)[:, None, None, None, :] - 1/(K*L) - xhat[:, :, :, :, None, None, None, None]*xhat[:, :, None, None, None, None, :, :]/(K*L))/sd[:, :, None, None, None, None, None, None]
