@@ -14,6 +14,7 @@ from bncheck.calculus.unroll import (
     evaluate,
     exactly_equal,
     gradients,
+    in_digits,
     sample,
     spread,
     value_at,
@@ -111,7 +112,7 @@ def witness(found: Derivation, most: int | None = None) -> None:
     """
     sizes = small_sizes(found.forward)
     small = found.forward.specialised(sizes)
-    values = sample(small)
+    values = in_digits(small, sample(small))
     known = evaluate(small, values) | {name: values[name] for name in map(name_of, found.upstream)}
     if any(number.has(zoo, nan) for name in small.tensors for number in known[name].values()):
         raise CannotAsk(f"{small.name} is not defined at numbers as plain as {values}")

@@ -12,6 +12,7 @@ from typing import Any
 from sympy import (
     Dummy,
     Expr,
+    Float,
     Function,
     Idx,
     Indexed,
@@ -112,17 +113,30 @@ def sample(forward: Program) -> dict[str, Any]:
     return {name: _scatter(name, a) for name, a in wanted.items()}
 
 
-def exactly_equal(a: Expr, b: Expr) -> bool:
-    """Whether two exact numbers are the same.
+def in_digits(forward: Program, values: Values) -> dict[str, Any]:
+    """The same numbers with 80 digits, where exact ones could not be compared; else as given.
 
-    Sums of products of rationals and their roots are compared exactly. Roots of roots, sums
-    below a fraction bar, exponentials: SymPy has no one form for them, so 60 digits decide.
+    SymPy brings sums of products of rationals and their roots to one form; it has none for roots
+    of roots, roots below a fraction bar and exponentials.
     """
+    known = evaluate(forward, values)
+    reached = [number for numbers in known.values() for number in numbers.values()]
+    if all(_has_one_form(number) for number in reached):
+        return dict(values)
+    return {
+        name: {at: Float(number, 80) for at, number in given.items()}
+        if isinstance(given, Mapping)
+        else Float(given, 80)
+        for name, given in values.items()
+    }
+
+
+def exactly_equal(a: Expr, b: Expr) -> bool:
+    """Whether two exact numbers are the same; of numbers with 80 digits, whether 50 are."""
     apart = a - b
-    plain = all(power.base.is_Rational for power in apart.atoms(Pow))
-    if plain and not apart.atoms(Function):
-        return expand(apart) == S.Zero
-    return bool(abs(apart.evalf(60)) < Rational(1, 10**50))
+    if apart.has(Float):
+        return bool(abs(apart) < Rational(1, 10**50))
+    return expand(apart) == S.Zero
 
 
 def _entries(given: Any) -> Mapping[tuple[int, ...], Any]:
@@ -158,3 +172,7 @@ def _partial(forward: Program, values: Values, operand: Tensor, at: tuple[int, .
         S.Zero,
     )
     return diff(loss, moving).xreplace({moving: sympify(here)})
+
+
+def _has_one_form(number: Expr) -> bool:
+    return not number.has(Function) and all(p.base.is_Rational for p in number.atoms(Pow))
