@@ -28,21 +28,30 @@ def main(repetitions: int) -> None:
         run = [sys.executable]
         bncheck = [*run, "-m", "bncheck"]
         heavy = "import sympy, numpy, typer, rich.console"
+        derive = [*bncheck, "derive"]
+        large = [*derive, "-m", "512", "--format"]
+        sympy = [*run, "-c", "import sympy"]
+        numbers = [*run, "-c", "import sympy, numpy"]
         pairs = {
-            "--help / a Typer program of five lines": ([*bncheck, "--help"],
-                                                       [*run, str(small), "--help"], 1.3),
-            "--version / import typer": ([*bncheck, "--version"], [*run, "-c", "import typer"], 1.3),
-            f"derive / {heavy}": ([*bncheck, "derive"], [*run, "-c", heavy], 2.0),
+            "--help / a Typer program of five lines": (
+                [*bncheck, "--help"],
+                [*run, str(small), "--help"],
+                1.3,
+            ),
+            "--version / import typer": (
+                [*bncheck, "--version"],
+                [*run, "-c", "import typer"],
+                1.3,
+            ),
+            f"derive / {heavy}": (derive, [*run, "-c", heavy], 2.0),
             "verify FILE / import sympy, numpy": (
                 [*bncheck, "verify", "examples/right/plain.py"],
-                [*run, "-c", "import sympy, numpy"], 3.0),
-            "derive -m 512 --format numpy / import sympy": (
-                [*bncheck, "derive", "-m", "512", "--format", "numpy"],
-                [*run, "-c", "import sympy"], 4.0),
-            "derive -m 512 --format json / import sympy": (
-                [*bncheck, "derive", "-m", "512", "--format", "json"],
-                [*run, "-c", "import sympy"], 4.0),
-        }  # fmt: skip
+                numbers,
+                3.0,
+            ),
+            "derive -m 512 --format numpy / import sympy": ([*large, "numpy"], sympy, 4.0),
+            "derive -m 512 --format json / import sympy": ([*large, "json"], sympy, 4.0),
+        }
         times: dict[str, tuple[list[float], list[float]]] = {n: ([], []) for n in pairs}
         for _ in range(repetitions):
             for name, (ours, yardstick, _) in pairs.items():
@@ -50,9 +59,8 @@ def main(repetitions: int) -> None:
                 times[name][1].append(_seconds(yardstick))
     for name, (ours, theirs) in times.items():
         a, b = statistics.median(ours), statistics.median(theirs)
-        print(
-            f"{a / b:5.2f}  (at most {pairs[name][2]})  {1e3 * a:4.0f} ms / {1e3 * b:4.0f} ms  {name}"
-        )
+        limit = pairs[name][2]
+        print(f"{a / b:5.2f} (at most {limit})  {1e3 * a:4.0f} ms / {1e3 * b:4.0f} ms  {name}")
 
 
 def _seconds(command: list[str]) -> float:
