@@ -75,7 +75,7 @@ def verify_all(
 
 def references() -> tuple[Report, ...]:
     """The reports of the reference implementations that ship with bncheck."""
-    return verify_all(str(Path(__file__).with_name("references.py")))
+    return verify_all("bncheck.checking.references")
 
 
 def _verified(

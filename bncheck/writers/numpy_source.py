@@ -31,18 +31,17 @@ from bncheck.writers.numpy_printer import VERBS, Printer, array, statements
 _HELPERS = '''
 def _dtypes(*arrays):
     """The dtype of the results, and that of the sums: float16 is summed in float32."""
-    dtype = np.result_type(*map(np.asarray, arrays))
-    if dtype.kind not in "fc":
-        dtype = np.dtype(np.float64)
-    return dtype, np.dtype(np.float32) if dtype.char == "e" else dtype
+    dtype = np.result_type(*arrays)
+    if dtype.char in "fdgFDG":
+        return dtype, dtype
+    return (dtype, np.dtype("f")) if dtype.char == "e" else (np.dtype("d"), np.dtype("d"))
 
 
 def _checked(name, values, shape, dtype):
     """``values`` as an array of ``dtype``; raises ValueError unless it has ``shape``."""
-    values = np.asarray(values, dtype)
     if values.shape != shape:
         raise ValueError(f"{name} has shape {values.shape}, expected {shape}")
-    return values
+    return np.asarray(values, dtype)
 '''
 
 
@@ -98,13 +97,13 @@ def _backward(found: Derivation) -> str:
     saved = [name_of(a) for a in found.cached]
     body = [
         f'{_unpacked(size(i) for i in forward.axes)} = cache["shape"]',
+        f"{name} = np.asarray({name})",
         f"dtype, wide = _dtypes({name})",
         f'{name} = _checked("{name}", {name}, {_joined_shape(forward, upstream)}, wide)',
         *([f"{name} = {name}.reshape{shape}"] if forward.joined else []),
         *(f'{a} = cache["{a}"]' for a in saved),
         *_lines(closed, closed.steps),
-        *(f"{name_of(out)} = {_result(forward, out)}" for out in closed.outputs),
-        "return " + _tuple(map(name_of, closed.outputs))[1:-1],
+        *_returned(forward, closed.outputs),
     ]
     names = ", ".join(name_of(o) for o in closed.outputs)
     about = [
@@ -183,14 +182,15 @@ def _with_shared(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 def _read_inputs(forward: Program) -> list[str]:
     first = forward.inputs[0]
     name = name_of(first)
-    arrays = ", ".join(name_of(a) for a in forward.inputs if indices_of(a))
-    lines = [f"dtype, wide = _dtypes({arrays})"]
+    arrays = [name_of(a) for a in forward.inputs if indices_of(a)]
     outer = _outer_sizes(forward, first)
-    lines += [
-        f"if np.ndim({name}) != {len(outer)}:",
-        f'    raise ValueError(f"{name} has shape {{np.shape({name})}}, expected '
+    lines = [
+        *(f"{a} = np.asarray({a})" for a in arrays),
+        f"dtype, wide = _dtypes({', '.join(arrays)})",
+        f"if {name}.ndim != {len(outer)}:",
+        f'    raise ValueError(f"{name} has shape {{{name}.shape}}, expected '
         f'({", ".join(outer)})")',
-        f"{_unpacked(outer)} = np.shape({name})",
+        f"{_unpacked(outer)} = {name}.shape",
     ]
     for whole, known, last in map(_run, forward.joined):
         lines += [
@@ -241,8 +241,18 @@ def _joined(forward: Program, out: Tensor) -> str:
     return f"{name_of(out)}.reshape({_joined_shape(forward, out)})"
 
 
-def _result(forward: Program, out: Tensor) -> str:
-    return f"{_joined(forward, out)}.astype(dtype, copy=False)"
+def _returned(forward: Program, outputs: tuple[Tensor, ...]) -> list[str]:
+    """Joined axes as one again, the dtype of the upstream gradient, and the return."""
+    names = [name_of(out) for out in outputs]
+    whole = _tuple(names)
+    casts = [f"    {name} = {name}.astype(dtype)" for name in names]
+    return [
+        *(f"{n} = {_joined(forward, o)}" for n, o in zip(names, outputs, strict=True)
+          if _joined(forward, o) != n),
+        f"if {names[0]}.dtype != dtype:",
+        *casts,
+        "return " + (whole[1:-1] if len(names) > 1 else names[0] + ","),
+    ]  # fmt: skip
 
 
 def _tuple(sizes: Iterable[Any]) -> str:

@@ -5,18 +5,17 @@ import numpy as np
 
 def _dtypes(*arrays):
     """The dtype of the results, and that of the sums: float16 is summed in float32."""
-    dtype = np.result_type(*map(np.asarray, arrays))
-    if dtype.kind not in "fc":
-        dtype = np.dtype(np.float64)
-    return dtype, np.dtype(np.float32) if dtype.char == "e" else dtype
+    dtype = np.result_type(*arrays)
+    if dtype.char in "fdgFDG":
+        return dtype, dtype
+    return (dtype, np.dtype("f")) if dtype.char == "e" else (np.dtype("d"), np.dtype("d"))
 
 
 def _checked(name, values, shape, dtype):
     """``values`` as an array of ``dtype``; raises ValueError unless it has ``shape``."""
-    values = np.asarray(values, dtype)
     if values.shape != shape:
         raise ValueError(f"{name} has shape {values.shape}, expected {shape}")
-    return values
+    return np.asarray(values, dtype)
 
 
 def forward(x, gamma, beta, eps):
@@ -30,10 +29,13 @@ def forward(x, gamma, beta, eps):
 
     Returns (y, cache); y has the shape and dtype of x.
     """
+    x = np.asarray(x)
+    gamma = np.asarray(gamma)
+    beta = np.asarray(beta)
     dtype, wide = _dtypes(x, gamma, beta)
-    if np.ndim(x) != 2:
-        raise ValueError(f"x has shape {np.shape(x)}, expected (m, D)")
-    m, D = np.shape(x)
+    if x.ndim != 2:
+        raise ValueError(f"x has shape {x.shape}, expected (m, D)")
+    m, D = x.shape
     x = _checked("x", x, (m, D), wide)
     gamma = _checked("gamma", gamma, (D,), wide)
     beta = _checked("beta", beta, (D,), wide)
@@ -56,6 +58,7 @@ def backward(dy, cache):
         dx[i, j] = (gamma[j]/sd[j])*(dy[i, j] - dbeta[j]/m - dgamma[j]*xhat[i, j]/m)
     """
     m, D = cache["shape"]
+    dy = np.asarray(dy)
     dtype, wide = _dtypes(dy)
     dy = _checked("dy", dy, (m, D), wide)
     gamma = cache["gamma"]
@@ -67,9 +70,10 @@ def backward(dy, cache):
     dx += dy
     dx -= dbeta/m
     dx *= gamma/sd
-    dx = dx.astype(dtype, copy=False)
-    dgamma = dgamma.astype(dtype, copy=False)
-    dbeta = dbeta.astype(dtype, copy=False)
+    if dx.dtype != dtype:
+        dx = dx.astype(dtype)
+        dgamma = dgamma.astype(dtype)
+        dbeta = dbeta.astype(dtype)
     return dx, dgamma, dbeta
 
 
@@ -79,10 +83,13 @@ def jacobian(x, gamma, beta, eps):
     entry of y[i, j] by x[i1, j1] = ((KroneckerDelta(i, i1) - 1/m - xhat[i, j]*xhat[i1,
             j]/m)*gamma[j]/sd[j])*KroneckerDelta(j, j1)
     """
+    x = np.asarray(x)
+    gamma = np.asarray(gamma)
+    beta = np.asarray(beta)
     dtype, wide = _dtypes(x, gamma, beta)
-    if np.ndim(x) != 2:
-        raise ValueError(f"x has shape {np.shape(x)}, expected (m, D)")
-    m, D = np.shape(x)
+    if x.ndim != 2:
+        raise ValueError(f"x has shape {x.shape}, expected (m, D)")
+    m, D = x.shape
     x = _checked("x", x, (m, D), wide)
     gamma = _checked("gamma", gamma, (D,), wide)
     beta = _checked("beta", beta, (D,), wide)

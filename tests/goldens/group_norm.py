@@ -5,18 +5,17 @@ import numpy as np
 
 def _dtypes(*arrays):
     """The dtype of the results, and that of the sums: float16 is summed in float32."""
-    dtype = np.result_type(*map(np.asarray, arrays))
-    if dtype.kind not in "fc":
-        dtype = np.dtype(np.float64)
-    return dtype, np.dtype(np.float32) if dtype.char == "e" else dtype
+    dtype = np.result_type(*arrays)
+    if dtype.char in "fdgFDG":
+        return dtype, dtype
+    return (dtype, np.dtype("f")) if dtype.char == "e" else (np.dtype("d"), np.dtype("d"))
 
 
 def _checked(name, values, shape, dtype):
     """``values`` as an array of ``dtype``; raises ValueError unless it has ``shape``."""
-    values = np.asarray(values, dtype)
     if values.shape != shape:
         raise ValueError(f"{name} has shape {values.shape}, expected {shape}")
-    return values
+    return np.asarray(values, dtype)
 
 
 def forward(x, gamma, beta, eps, G):
@@ -30,10 +29,13 @@ def forward(x, gamma, beta, eps, G):
 
     Returns (y, cache); y has the shape and dtype of x.
     """
+    x = np.asarray(x)
+    gamma = np.asarray(gamma)
+    beta = np.asarray(beta)
     dtype, wide = _dtypes(x, gamma, beta)
-    if np.ndim(x) != 3:
-        raise ValueError(f"x has shape {np.shape(x)}, expected (N, C, L)")
-    N, C, L = np.shape(x)
+    if x.ndim != 3:
+        raise ValueError(f"x has shape {x.shape}, expected (N, C, L)")
+    N, C, L = x.shape
     if C % G:
         raise ValueError(f"C = {C} does not divide into G = {G} equal parts")
     K = C // G
@@ -66,6 +68,7 @@ def backward(dy, cache):
             h]*xhat[n, h, k, l]/(K*L))/sd[n, h]
     """
     N, G, K, L = cache["shape"]
+    dy = np.asarray(dy)
     dtype, wide = _dtypes(dy)
     dy = _checked("dy", dy, (N, G*K, L), wide)
     dy = dy.reshape(N, G, K, L)
@@ -81,9 +84,13 @@ def backward(dy, cache):
     dx += dxhat
     dx -= sum_dxhat[:, :, None, None]/(K*L)
     dx /= sd[:, :, None, None]
-    dx = dx.reshape((N, G*K, L)).astype(dtype, copy=False)
-    dgamma = dgamma.reshape((G*K,)).astype(dtype, copy=False)
-    dbeta = dbeta.reshape((G*K,)).astype(dtype, copy=False)
+    dx = dx.reshape((N, G*K, L))
+    dgamma = dgamma.reshape((G*K,))
+    dbeta = dbeta.reshape((G*K,))
+    if dx.dtype != dtype:
+        dx = dx.astype(dtype)
+        dgamma = dgamma.astype(dtype)
+        dbeta = dbeta.astype(dtype)
     return dx, dgamma, dbeta
 
 
@@ -94,10 +101,13 @@ def jacobian(x, gamma, beta, eps, G):
             l1) - 1/(K*L) - xhat[n, h, k, l]*xhat[n, h, k1, l1]/(K*L))*gamma[h, k]/sd[n,
             h])*KroneckerDelta(h, h1)*KroneckerDelta(n, n1)
     """
+    x = np.asarray(x)
+    gamma = np.asarray(gamma)
+    beta = np.asarray(beta)
     dtype, wide = _dtypes(x, gamma, beta)
-    if np.ndim(x) != 3:
-        raise ValueError(f"x has shape {np.shape(x)}, expected (N, C, L)")
-    N, C, L = np.shape(x)
+    if x.ndim != 3:
+        raise ValueError(f"x has shape {x.shape}, expected (N, C, L)")
+    N, C, L = x.shape
     if C % G:
         raise ValueError(f"C = {C} does not divide into G = {G} equal parts")
     K = C // G
