@@ -95,9 +95,9 @@ def _use(forward: Program, step: Step, operand: Tensor) -> Use:
 
 
 def _named(forward: Program, expr: Expr) -> Expr:
-    """Roots by their names: ``1/(2 sqrt(var + eps))`` is ``1/(2 sd)``; functions too."""
+    """Roots and functions by their names: ``1/(2 sqrt(var + eps))`` is ``1/(2 sd)``."""
     for step in forward.steps:
-        if isinstance(step.expr, Pow | Function):
+        if isinstance(step.expr, Pow | Function) and step.target not in forward.outputs:
             expr = expr.subs(step.expr, step.target)
     return expr
 

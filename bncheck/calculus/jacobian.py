@@ -5,29 +5,22 @@
 """
 
 from dataclasses import dataclass
-from itertools import product
 
-from sympy import (
-    Add,
-    Expr,
-    Idx,
-    ImmutableDenseMatrix,
-    Indexed,
-    Integer,
-    KroneckerDelta,
-    Mul,
-)
+from sympy import Add, Expr, Idx, ImmutableDenseMatrix, Integer, KroneckerDelta, Mul
 
 from bncheck.algebra.notation import (
     Tensor,
     Total,
     distribute,
+    gradient,
     indices_of,
     name_of,
+    operands,
     size,
 )
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.calculus.factoring import factored
+from bncheck.calculus.matrix import matrix, moved
 from bncheck.errors import CannotAsk
 
 
@@ -41,7 +34,7 @@ class Jacobian:
 
 
 def jacobian(found: Derivation, name: str) -> Jacobian:
-    """The Jacobian of the (only) output with respect to the input called ``name``.
+    """The Jacobian of the (first) output with respect to the input called ``name``.
 
     Raises ``CannotAsk`` where the derivation does not hold that input's gradient.
     """
@@ -49,14 +42,13 @@ def jacobian(found: Derivation, name: str) -> Jacobian:
     if operand is None:
         there = ", ".join(name_of(a) for a in found.wrt)
         raise CannotAsk(f"{found.forward.name} was derived with respect to {there}, not {name}")
-    output, upstream = found.forward.outputs[0], found.upstream[0]
-    gradient = _in_full(found, operand)
-    one_hot = {i: _renamed(i, "0") for i in indices_of(upstream)}
-    entry = distribute(_collapsed(distribute(gradient), upstream, one_hot))
-    away = {i: _renamed(i, "1") for i in found.forward.axes}
-    home = {hot: i for i, hot in one_hot.items()}
-    entry = _moved(_moved(entry, away), home)
-    return Jacobian(output, _moved(operand, away), _merged(entry))
+    output, (upstream, *others) = found.forward.outputs[0], found.upstream
+    full = _in_full(found, operand).xreplace(dict.fromkeys(others, Integer(0)))
+    hot = {i: _suffixed(i, "0") for i in indices_of(upstream)}
+    entry = distribute(_collapsed(distribute(full), upstream, hot))
+    away = {i: _suffixed(i, "1") for i in found.forward.axes}
+    home = {zero: i for i, zero in hot.items()}
+    return Jacobian(output, moved(operand, away), _merged(moved(moved(entry, away), home)))
 
 
 def explicit(found: Derivation, name: str = "x") -> ImmutableDenseMatrix:
@@ -66,29 +58,22 @@ def explicit(found: Derivation, name: str = "x") -> ImmutableDenseMatrix:
     forward pass (``xhat[1, j]``, ``sd[j]``). For a parameter, a column for each of its entries
     in the group. Raises ``CannotAsk`` where a size is still a symbol.
     """
-    found_at = jacobian(found, name)
+    at = jacobian(found, name)
     along = normalised(found.forward)
     if not all(size(i).is_number for i in along):
         raise CannotAsk("an explicit Jacobian needs a batch size (-m); without one, see jacobian")
-    row_axes = [i for i in indices_of(found_at.row) if i in along]
-    column_axes = [i for i in indices_of(found_at.column) if _home(i) in {*map(str, along)}]
-    same = {
-        i: next(a for a in found.forward.axes if str(a) == _home(i))
-        for i in indices_of(found_at.column)
-        if i not in column_axes
-    }
-    entry = _moved(found_at.entry, same)
-    rows = [dict(zip(row_axes, at, strict=True)) for at in _places(row_axes)]
-    columns = [dict(zip(column_axes, at, strict=True)) for at in _places(column_axes)]
-    by_row = (_moved(entry, row) for row in rows)
-    return ImmutableDenseMatrix([[_moved(e, column) for column in columns] for e in by_row])
+    homes = {_suffixed(i, "1"): i for i in found.forward.axes}
+    rows = tuple(i for i in indices_of(at.row) if i in along)
+    columns = tuple(i for i in indices_of(at.column) if homes[i] in along)
+    same = {i: homes[i] for i in indices_of(at.column) if i not in columns}
+    return ImmutableDenseMatrix(matrix(moved(at.entry, same), rows, columns, homes))
 
 
 def _in_full(found: Derivation, operand: Tensor) -> Expr:
     """The closed gradient with every named sum and product written out."""
-    steps = {s.target: s.expr for s in found.closed.steps}
-    expr = steps[found.chain.tensors["d" + name_of(operand)]]
-    while expr.atoms(Indexed) & steps.keys():
+    steps = {step.target: step.expr for step in found.closed.steps}
+    expr = steps[gradient(operand)]
+    while steps.keys() & set(operands(expr)):
         expr = expr.xreplace(steps)
     return expr
 
@@ -97,56 +82,44 @@ def _collapsed(expr: Expr, upstream: Tensor, hot: dict[Idx, Idx]) -> Expr:
     """Each term with ``dy`` at one place: its sums pick that place, the rest is a delta."""
     if isinstance(expr, Add):
         return Add(*(_collapsed(term, upstream, hot) for term in expr.args))
-    factors = []
-    for factor in Mul.make_args(expr):
-        if isinstance(factor, Total) and factor.body.has(upstream):
-            picked = {i: hot[i] for i in factor.over}
-            body = _collapsed(factor.body, upstream, hot)
-            once = {KroneckerDelta(i, j): 1 for i, j in picked.items()}
-            factors.append(_moved(body.xreplace(once), picked))
-        elif factor == upstream:
-            factors += [KroneckerDelta(i, j) for i, j in hot.items()]
-        else:
-            factors.append(factor)
-    return Mul(*factors)
+    if isinstance(expr, Total) and expr.has(upstream):
+        return _picked(expr, upstream, hot)
+    if expr == upstream:
+        return Mul(*(KroneckerDelta(i, there) for i, there in hot.items()))
+    if isinstance(expr, Mul):
+        return Mul(*(_collapsed(factor, upstream, hot) for factor in expr.args))
+    return expr
 
 
-def _moved(expr: Expr, places: dict[Idx, Idx | int]) -> Expr:
-    return expr.xreplace(places)
-
-
-def _renamed(index: Idx, suffix: str) -> Idx:
-    return Idx(f"{index.label}{suffix}", (index.lower, index.upper))
-
-
-def _home(index: Idx) -> str:
-    return str(index.label).removesuffix("1")
-
-
-def _places(axes: list[Idx]) -> list[tuple[int, ...]]:
-    return list(product(*(range(1, int(size(i)) + 1) for i in axes)))
+def _picked(node: Total, upstream: Tensor, hot: dict[Idx, Idx]) -> Expr:
+    """A sum that holds ``dy``: of the indices that ``dy`` has, one place is left."""
+    picked = {i: hot[i] for i in node.over if i in hot}
+    met = {KroneckerDelta(i, there): Integer(1) for i, there in picked.items()}
+    body = moved(_collapsed(node.body, upstream, hot).xreplace(met), picked)
+    rest = tuple(i for i in node.over if i not in hot)
+    return distribute(Total(body, *rest)) if rest else body
 
 
 def _merged(entry: Expr) -> Expr:
     """Where a term says i = i1, it speaks of i alone; what all terms share stands outside."""
-    terms = []
-    for term in Add.make_args(entry):
-        deltas = [f for f in Mul.make_args(term) if isinstance(f, KroneckerDelta)]
-        rest = Mul(*(f for f in Mul.make_args(term) if f not in deltas))
-        same = dict(sorted(d.args, key=lambda i: -len(str(i))) for d in deltas)
-        terms.append(Mul(_moved(rest, same), *deltas))
-    shared = factored(Add(*terms))
-    return _merged_inside(shared) if isinstance(shared, Mul) else shared
+    terms = (_told_by_deltas(term) for term in Add.make_args(entry))
+    shared = factored(Add(*(Mul(rest, *deltas) for rest, deltas in terms)))
+    rest, deltas = _told_by_deltas(shared)
+    return Mul(*deltas, *([] if rest == 1 else [rest]), evaluate=False) if deltas else shared
 
 
-def _merged_inside(product: Expr) -> Expr:
-    """The same for the deltas that stand before a bracket."""
-    deltas = [d for d in product.atoms(KroneckerDelta) if not _bracket(product).has(d)]
-    same = dict(sorted(d.args, key=lambda i: -len(str(i))) for d in deltas)
-    inside = _moved(product.xreplace(dict.fromkeys(deltas, 1)), same)
-    around = deltas if inside == 1 else [*deltas, inside]
-    return Mul(*around, evaluate=False) if deltas else product
+def _told_by_deltas(product: Expr) -> tuple[Expr, list[Expr]]:
+    """A product without its deltas, written with the first index of each, and its deltas."""
+    factors = [f for part in Mul.make_args(product) for f in Mul.make_args(part)]
+    deltas = [f for f in factors if isinstance(f, KroneckerDelta)]
+    same = dict(sorted(d.args, key=_length, reverse=True) for d in deltas)
+    rest = product.xreplace(dict.fromkeys(deltas, Integer(1))) if deltas else product
+    return moved(rest, same), deltas
 
 
-def _bracket(product: Expr) -> Expr:
-    return next((f for f in product.args if isinstance(f, Add)), Integer(1))
+def _length(index: Idx) -> int:
+    return len(str(index))
+
+
+def _suffixed(index: Idx, suffix: str) -> Idx:
+    return Idx(f"{index.label}{suffix}", (index.lower, index.upper))
