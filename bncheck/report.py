@@ -11,6 +11,7 @@ from typing import Any
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, Group
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -112,7 +113,8 @@ def report(one: Report, out: Console) -> None:
     """One verification: verdict, table of witnesses, remarks, diagnosis; at most 25 lines."""
     out.print(_headline(one))
     if one.assumed:
-        out.print(Text(f"  {one.assumed}", style="dim"), soft_wrap=not out.is_terminal)
+        width = None if out.is_terminal else len(one.assumed) + 2
+        out.print(Padding(Text(one.assumed, style="dim"), (0, 0, 0, 2)), width=width)
     if one.gradients:
         out.print(_witnesses(one.gradients))
         if any("reference" in c.second_witness for g in one.gradients for c in g.comparisons):

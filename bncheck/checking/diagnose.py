@@ -148,7 +148,7 @@ def _factors(
             if name != "gamma" and "eps" in one.values:
                 ratio = per_group / np.sqrt(per_group**2 - float(one.values["eps"]))
                 known["eps is forgotten"] = ratio
-                known["eps is forgotten, three times"] = ratio**3
+                known["eps is forgotten, cubed"] = ratio**3
     return known
 
 
