@@ -205,3 +205,67 @@ def test_every_pair_of_a_file_gets_a_report(tmp_path):
     )
     assert [r.line for r in verify_all(str(path))] == [1, 3]
     assert verify(f"{path}:two_backward").target.endswith(":two_backward")
+
+
+def test_state_between_calls_is_remarked():
+    buffer, stale = {}, {}
+
+    def reused(dy, x, gamma, beta, eps):
+        dx, dgamma, dbeta = batch_closed(dy, x, gamma, beta, eps)
+        out = buffer.setdefault(x.shape, np.empty(x.shape))
+        out[...] = dx
+        return out, dgamma, dbeta
+
+    def cached(dy, x, gamma, beta, eps):
+        x = stale.setdefault(x.shape, x.copy())
+        return batch_closed(dy, x, gamma, beta, eps)
+
+    report = verify(reused, layer="batch-norm")
+    assert (report.verdict, [r.code for r in report.remarks]) == ("right", ["reused-buffer"])
+    report = verify(cached, layer="batch-norm")
+    assert report.verdict == "wrong"
+
+
+def test_chance_is_remarked():
+    rng = np.random.default_rng(0)
+
+    def backward(dy, x, gamma, beta, eps):
+        dx, dgamma, dbeta = batch_closed(dy, x, gamma, beta, eps)
+        return dx * (1 + 1e-16 * rng.integers(0, 9, dx.shape)), dgamma, dbeta
+
+    report = verify(backward, layer="batch-norm")
+    assert "state" in {r.code for r in report.remarks}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_own_inputs_of_low_precision_are_judged_at_their_own(dtype):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(64, 5)).astype(dtype)
+    inputs = {"x": x, "dy": rng.normal(size=x.shape).astype(dtype),
+              "gamma": np.array([0.5, -2, 3, 1.5, 0.25], dtype), "beta": np.zeros(5, dtype),
+              "eps": 1e-3}  # fmt: skip
+
+    def backward(dy, x, gamma, beta, eps):
+        parts = batch_closed(*(np.asarray(a, np.float64) for a in (dy, x, gamma, beta)), eps)
+        return tuple(p.astype(x.dtype) for p in parts)
+
+    def wrong(dy, x, gamma, beta, eps):
+        dx, dgamma, dbeta = backward(dy, x, gamma, beta, eps)
+        return -dx, dgamma, dbeta
+
+    assert verify(backward, layer="batch-norm", inputs=inputs).verdict == "right"
+    assert verify(wrong, layer="batch-norm", inputs=inputs).verdict == "wrong"
+
+
+def test_digits_lost_elsewhere_are_a_remark_where_own_inputs_are_fine():
+    def backward(dy, x, gamma, beta, eps):
+        m, mu = len(x), x.mean(axis=0)
+        std = np.sqrt(np.maximum((x * x).mean(axis=0) - mu * mu, 0) + eps)
+        xhat = (x - mu) / std
+        dbeta, dgamma = dy.sum(axis=0), (dy * xhat).sum(axis=0)
+        return gamma / std * (dy - dbeta / m - xhat * dgamma / m), dgamma, dbeta
+
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    report = verify(backward, layer="batch-norm", inputs={"x": x})
+    assert report.verdict == "right"
+    assert "loses-digits" in {r.code for r in report.remarks}

@@ -46,6 +46,35 @@ def call(found: Found, inputs: Inputs) -> Outcome:
     return Outcome(y, {n: np.array(g) for n, g in gradients.items()}, tuple(remarks))
 
 
+def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
+    """What the first result has to do with later calls: it should not change, nor differ.
+
+    Both inputs have the same shapes, so that a cache or a work buffer would be used again.
+    """
+    way = {"class": _call_class, "pair": _call_pair, "function": _call_function}
+    run = way[found.candidate.kind]
+
+    def gradients(inputs: Inputs) -> dict[str, Any]:
+        given = {n: np.array(v) if isinstance(v, np.ndarray) else v for n, v in inputs.items()}
+        _, result, extra = run(found, given)
+        return _gradients(found.candidate.name, result, extra, inputs)[0]
+
+    once = gradients(first)
+    kept = {name: np.array(value) for name, value in once.items()}
+    gradients(second)
+    changed = {n for n, v in kept.items() if not np.array_equal(once[n], v, equal_nan=True)}
+    again = gradients(first)
+    remarks = []
+    for name, value in kept.items():
+        if not np.array_equal(again[name], value, equal_nan=True):
+            text = f"{name} differs when the same call is made again: state, or chance"
+            remarks.append(Remark("state", text))
+        elif name in changed:
+            text = f"{name} is overwritten by the next call: it lives in a buffer used again"
+            remarks.append(Remark("reused-buffer", text))
+    return remarks
+
+
 def _call_function(found: Found, given: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     y = None
     if found.forward is not None:

@@ -1,7 +1,7 @@
 """Is this backward pass the gradient of that layer? Trials, witnesses, verdicts, diagnosis."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,11 +60,15 @@ def judge(
     case = _Case(subject, candidate, found, identity)
     for trial in trials:
         _try(case, trial)
+    if diagnosed:
+        _try_again(case, trials[0])
     if not case.comparisons:
         raise CannotAsk(f"{candidate.name} returned no gradient of {_wanted(found)}")
     _say_what_is_missing(case)
     easy = {trial.name for trial in trials if trial.easy}
-    gradients = tuple(_result(name, made, easy) for name, made in case.comparisons.items())
+    gradients = tuple(
+        _result(name, _graded(case, made, trials), easy) for name, made in case.comparisons.items()
+    )
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
     causes = tuple(_cause(case, g) for g in wrong) if diagnosed else ()
     program = found.forward
@@ -93,7 +97,8 @@ def _try(case: _Case, trial: Trial) -> None:
         return
     for remark in outcome.remarks:
         _remark(case, remark)
-    truth = reference(case.found, trial.values)
+    dtype = np.asarray(trial.values[name_of(program.inputs[0])]).dtype
+    truth = reference(case.found, trial.values, dtype)
     gradients = layout.from_user(program, outcome.gradients, trial.values)
     measured = _differences(case, trial) if trial.differences else None
     if case.identity.known:
@@ -103,6 +108,15 @@ def _try(case: _Case, trial: Trial) -> None:
     for name in truth.gradients:
         if name in gradients:
             _compare(case, trial, name, gradients[name], truth, measured)
+
+
+def _try_again(case: _Case, trial: Trial) -> None:
+    """The same call twice, with another of the same shapes between."""
+    program = case.found.forward
+    other = {k: v + 1.0 if isinstance(v, np.ndarray) else v for k, v in trial.values.items()}
+    first, second = (layout.to_user(program, values) for values in (trial.values, other))
+    for remark in case.subject.repeated(case.candidate.name, first, second):
+        _remark(case, remark)
 
 
 def _compare(
@@ -195,6 +209,20 @@ def _is_rounding(case: _Case, trial: Trial, name: str, yours: Array, right: Arra
         return False
     before, after = float(abs(yours - right).max()), float(abs(again - right).max())
     return bool(np.isfinite(before) and after * LOST < before)
+
+
+def _graded(case: _Case, made: list[Comparison], trials: Sequence[Trial]) -> list[Comparison]:
+    """With inputs of the user's, accuracy is graded there; digits lost elsewhere are remarks."""
+    if not any(trial.own for trial in trials):
+        return made
+    own = {trial.name for trial in trials if trial.own}
+    for c in made:
+        if c.verdict == "inaccurate" and c.trial not in own:
+            _remark(case, Remark("loses-digits", f"digits are lost where {c.trial}"))
+    return [
+        replace(c, verdict="right") if c.verdict == "inaccurate" and c.trial not in own else c
+        for c in made
+    ]
 
 
 def _result(name: str, made: list[Comparison], easy: set[str]) -> GradientResult:

@@ -44,8 +44,7 @@ def reference(
     ``dtype``: the precision that is judged, float64 by default. Raises ``Disagreement`` where
     closed form and chain rule differ by more than their own rounding.
     """
-    kind = np.dtype(np.float64) if dtype is None else dtype
-    roundoff = float(np.finfo(kind).eps) / 2
+    roundoff, smallest = precision(np.dtype(np.float64) if dtype is None else dtype)
     lifted = {name: lift(value) for name, value in values.items()}
     forward = evaluate(found.forward, lifted, roundoff)
     upstream = {name_of(u): lifted[name_of(u)] for u in found.upstream}
@@ -54,7 +53,7 @@ def reference(
     _agree(found, chain, closed, roundoff)
     outputs = [name_of(out) for out in found.chain.outputs]
     out = forward[name_of(found.forward.outputs[0])]
-    floor = float(np.finfo(kind).smallest_subnormal) * 16
+    floor = smallest * 16
     return Reference(
         known={**_values(forward), **_values(chain), **_values(closed)},
         gradients={name: closed[name].value for name in outputs},
@@ -64,10 +63,18 @@ def reference(
     )
 
 
+def precision(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Unit roundoff and smallest subnormal of a dtype; bfloat16 has 8 bits of float32's range."""
+    if dtype.name == "bfloat16":
+        return 2.0**-8, 2.0**-133
+    found = np.finfo(dtype)
+    return float(found.eps) / 2, float(found.smallest_subnormal)
+
+
 def lift(value: Any) -> Array:
     """A number or array in a type that is longer than float64: longdouble, else mpmath's."""
     if np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant:
-        return np.asarray(value, np.longdouble)
+        return np.asarray(value).astype(np.longdouble)
     from mpmath import mpf
 
     exact: NDArray[Any] = np.vectorize(lambda v: mpf(float(v)), otypes=[object])(value)

@@ -67,12 +67,18 @@ class FileSubject:
         remarks = tuple(Remark(**r) for r in answer["remarks"])
         return Outcome(answer["y"], answer["gradients"], remarks)
 
+    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
+        """Whether results depend on earlier calls or change in later ones."""
+        asked = [dict(first), dict(second)]
+        answer = self._request({"do": "repeat", "name": name, "inputs": asked})
+        return tuple(Remark(**r) for r in answer)
+
     def close(self) -> None:
         """End the child and whatever it started."""
         for stream in (self._questions, self._answers, self._printed):
             with suppress(OSError):
                 stream.close()
-        self._kill()
+        self._kill(patience=2.0)
         self._child.wait()
 
     def _request(self, question: dict[str, Any]) -> Any:
@@ -114,9 +120,9 @@ class FileSubject:
             return f"{self._target} crashed the interpreter ({signal.Signals(-code).name})"
         return f"{self._target} ended the interpreter (exit code {code}) instead of returning"
 
-    def _kill(self) -> None:
+    def _kill(self, patience: float = 0.05) -> None:
         with suppress(subprocess.TimeoutExpired):
-            self._child.wait(0.05)
+            self._child.wait(patience)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, signal.SIGKILL)
 
@@ -145,13 +151,17 @@ class CallableSubject:
         outcome: Outcome = self._guarded(calling.call, inputs)
         return outcome
 
+    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
+        """Whether results depend on earlier calls or change in later ones."""
+        return tuple(self._guarded(calling.repeated, first, second))
+
     def close(self) -> None:
         """Nothing to end."""
 
-    def _guarded(self, way: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
+    def _guarded(self, way: Callable[..., Any], *inputs: Mapping[str, Any]) -> Any:
         try:
             with np.errstate(all="ignore"):
-                return way(self._found, inputs)
+                return way(self._found, *inputs)
         except CannotAsk:
             raise
         except Exception as error:

@@ -23,13 +23,15 @@ class Trial:
     """Named inputs, the upstream gradient among them, by their names in the program.
 
     ``easy`` trials decide whether the mathematics is right; the others grade accuracy and look
-    into corners. ``differences``: whether finite differences are taken here too.
+    into corners. ``differences``: whether finite differences are taken here too. ``own``: these
+    are inputs of the user's.
     """
 
     name: str
     values: dict[str, Any]
     easy: bool = True
     differences: bool = False
+    own: bool = False
 
 
 def trials(program: Program, eps: float | None = None, seed: int = 0) -> Iterator[Trial]:

@@ -171,7 +171,7 @@ def _own(program: Program, given: Mapping[str, Any], eps: float | None) -> Itera
     for parameter in program.wrt[1:]:
         width = np.shape(values[first])[-1]
         values.setdefault(name_of(parameter), rng.uniform(0.4, 0.9, width))
-    yield Trial("your inputs", values, easy=False)
+    yield Trial("your inputs", values, easy=False, own=True)
 
 
 def _place(place: str, candidate: Candidate) -> str:

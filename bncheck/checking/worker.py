@@ -70,6 +70,8 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     chosen = next(f for f in found if f.candidate.name == question["name"])
     if question["do"] == "forward":
         return [calling.forward(chosen, inputs) for inputs in question["inputs"]]
+    if question["do"] == "repeat":
+        return [asdict(r) for r in calling.repeated(chosen, *question["inputs"])]
     outcome = calling.call(chosen, question["inputs"])
     return {
         "y": outcome.y,
