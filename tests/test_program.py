@@ -1,102 +1,118 @@
-"""Oracle: the message that a wrong program has to give."""
+"""Oracle: the message that a wrong program has to give, and what a program says of itself."""
+
+import re
 
 import pytest
-from sympy import Symbol, sqrt, tanh
+from sympy import Integer, Symbol
 
-from bncheck.algebra.notation import Mean, Total, axis, distribute, operands, tensor, total
+from bncheck.algebra.notation import Mean, Total, axis, size, tensor
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.derivation import derivation, witness
 from bncheck.errors import CannotAsk
-from bncheck.layers import LAYERS, layer, options, variants
+from bncheck.layers import LAYERS
 
-i, j = axis("i", "m"), axis("j", "D")
+i, j, k = axis("i", "m"), axis("j", "D"), axis("k", "K")
 x, y, z, mu, gamma = map(tensor, ("x", "y", "z", "mu", "gamma"))
-m = Symbol("m", integer=True, positive=True)
 
 
-def _program(*steps, inputs=(x[i, j],), outputs=(y[i, j],)):
-    return Program("own", (i, j), inputs, tuple(Step(*s) for s in steps), outputs)
+def _program(*steps, inputs=(x[i, j],), outputs=(y[i, j],), **rest):
+    return Program("own", (i, j), inputs, tuple(Step(*s) for s in steps), outputs, **rest)
 
 
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        ([(y[i, j], x[i, j] - mu[j])], "reads mu"),
-        ([(mu[j], Mean(x[i, j], i)), (y[i, j], x[i, j] - mu[i])], "it was defined as"),
-        ([(y[i, j], x[i, j]), (y[i, j], 2 * x[i, j])], "defined twice"),
-        ([(mu[j], x[i, j])], "leaves i free"),
-        ([(y[i, j], x[i, j] - Mean(x[i, j], i))], "carries it too"),
-        ([(mu[j, j], Mean(x[i, j], i))], "distinct indices"),
-        ([(mu[j], Mean(x[i, j], i, axis("k", "K")))], "no such axis"),
-        ([(z[i, j], x[i, j])], "never defined"),
+        ([(y[i, j], x[i, j] - mu[j])], "the step for y reads mu, which no input or earlier step"),
+        (
+            [(y[i, j], x[i, j] - mu[j]), (mu[j], Mean(x[i, j], i))],
+            "the step for y reads mu, which no input or earlier step gives",
+        ),
+        (
+            [(mu[j], Mean(x[i, j], i)), (y[i, j], x[i, j] - mu[i])],
+            "the step for y reads mu[i], but it was defined as mu[j]",
+        ),
+        ([(y[i, j], x[j, i])], "reads x[j, i], but it was defined as x[i, j]"),
+        ([(y[i, j], x[i, j] - x[1, j])], "reads x[1, j], but it was defined as x[i, j]"),
+        (
+            [(y[i, j], tensor("x", positive=True)[i, j])],
+            "but it was defined as x[i, j] with other assumptions (positive or not)",
+        ),
+        ([(y[i, j], x[i, j]), (y[i, j], 2 * x[i, j])], "y is defined twice; give each its own"),
+        ([(x[i, j], x[i, j])], "x is defined twice"),
+        ([(mu[j], x[i, j])], "the step for mu leaves i free; sum over it or give it a place"),
+        ([(Symbol("t"), x[i, j])], "the step for t leaves i, j free"),
+        (
+            [(y[i, j], x[i, j] - Mean(x[i, j], i))],
+            "the step for y sums over i and carries it too; make the sum a step",
+        ),
+        (
+            [(mu[j], Mean((x[i, j] - Mean(x[i, j], i)) ** 2, i))],
+            "the step for mu sums over i inside a sum over it; make the inner a step",
+        ),
+        ([(mu[j, j], Mean(x[i, j], i))], "mu[j, j] needs distinct indices out of i, j"),
+        ([(mu[k], Mean(x[i, j], i, j))], "mu[k] needs distinct indices out of i, j"),
+        ([(mu[j], Mean(x[i, j], i, k))], "the step for mu sums over k: no such axis"),
+        ([(z[i, j], x[i, j])], "y[i, j] is asked for, but never defined"),
+        ([(y[i, j], i * x[i, j])], "the step for y computes with the index i"),
+        ([(mu[j], Total(i * x[i, j], i)), (y[i, j], x[i, j])], "mu computes with the index i"),
+        (
+            [(y[i, j], Symbol("q", integer=True) * x[i, j])],
+            "the step for y reads q, which is the size of no axis",
+        ),
     ],
 )
 def test_a_program_that_means_nothing_is_refused(steps, said):
-    with pytest.raises(CannotAsk, match=said):
+    with pytest.raises(CannotAsk, match=re.escape(said)) as caught:
         _program(*steps)
+    assert str(caught.value).startswith("program own: ")
+    assert caught.value.exit_code == 2
 
 
-def test_totals_pull_out_what_does_not_carry_the_index():
-    assert total(gamma[j] * x[i, j], (i,)) == gamma[j] * Total(x[i, j], i)
-    assert total(gamma[j], (i,)) == m * gamma[j]
-    body = Mean(x[i, j] - mu[j], i)
-    assert distribute(body) == Total(x[i, j], i) / m - mu[j]
-    assert set(operands(Mean(x[i, j] * gamma[j], i))) == {x[i, j], gamma[j]}
-    with pytest.raises(ValueError, match="one or more indices"):
-        Total(x[i, j])
-
-
-def test_layers_and_variants_that_do_not_exist():
-    with pytest.raises(CannotAsk, match="no layer is called 'bach-norm'"):
-        layer("bach-norm")
-    with pytest.raises(CannotAsk, match="no variant 'ddof'"):
-        layer("rms-norm", ddof=1)
-    with pytest.raises(CannotAsk, match="ddof is 2"):
-        layer("batch-norm", ddof=2)
-    assert {n: len(list(variants(n))) for n in LAYERS} == {
-        "batch-norm": 10, "layer-norm": 8, "rms-norm": 2,
-        "group-norm": 8, "instance-norm": 8, "weight-norm": 1,
-    }  # fmt: skip
-    assert options("weight-norm") == {}
-
-
-OWN = {
-    "nonlinear": [(y[i, j], gamma[j] * tanh(x[i, j]))],
-    "scalar statistic": [
-        (Symbol("s", real=True), Mean(x[i, j], i, j)),
-        (y[i, j], gamma[j] * (x[i, j] - Symbol("s", real=True))),
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"inputs": (x[i, i],)}, "x[i, i] needs distinct indices"),
+        ({"inputs": (x[i, j], x[j])}, "x is defined twice"),
+        ({"wrt": (gamma[j],)}, "gamma[j] is asked for, but never defined"),
+        ({"outputs": (y[j, i],)}, "y[j, i] is asked for, but never defined"),
     ],
-    "operand inside and outside a mean": [
-        (mu[j], Mean(x[i, j] ** 2, i) * gamma[j] + gamma[j] ** 2),
-        (y[i, j], x[i, j] * mu[j] * gamma[j]),
-    ],
-    "two statistics of one tensor": [
-        (mu[j], Mean(x[i, j], i)),
-        (tensor("nu")[i], Total(x[i, j] * mu[j], j)),
-        (y[i, j], gamma[j] * x[i, j] * tensor("nu")[i] + mu[j]),
-    ],
-    "root with eps outside": [
-        (tensor("sq", positive=True)[j], Mean(x[i, j] ** 2, i)),
-        (tensor("rt", positive=True)[j], sqrt(tensor("sq", positive=True)[j]) + 1),
-        (y[i, j], gamma[j] * x[i, j] / tensor("rt", positive=True)[j]),
-    ],
-}
+)
+def test_wrong_inputs_and_outputs_are_refused(given, said):
+    with pytest.raises(CannotAsk, match=re.escape(said)):
+        _program((y[i, j], 2 * x[i, j]), **given)
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_unusual_programs_derive_and_agree_with_the_witness(name):
-    witness(derivation(_program(*OWN[name], inputs=(x[i, j], gamma[j]))))
+def test_sizes_may_stand_in_a_step():
+    assert _program((y[i, j], size(i) * x[i, j] / (size(j) - 1)))
 
 
-def test_an_output_that_is_read_again_is_refused():
-    program = _program(
-        (y[i, j], 2 * x[i, j]), (z[i, j], y[i, j] + x[i, j]), outputs=(y[i, j], z[i, j])
-    )
-    with pytest.raises(CannotAsk, match="read by a later step"):
-        derivation(program)
+def test_what_a_program_says_of_itself():
+    program = LAYERS["batch-norm"]
+    named = program.tensors
+    assert list(named) == ["x", "gamma", "beta", "eps", "mu", "var", "sd", "xhat", "y"]
+    assert [str(t) for t in program.targets] == [
+        "mu[j]",
+        "var[j]",
+        "sd[j]",
+        "xhat[i, j]",
+        "y[i, j]",
+    ]
+    assert program.step(named["mu"]).expr == Mean(named["x"], i)
+    assert [str(s.target.base) for s in program.users(named["mu"])] == ["var", "xhat"]
+    assert program.users(named["y"]) == ()
 
 
-def test_an_input_without_influence_has_no_gradient():
-    program = _program((y[i, j], 2 * x[i, j]), inputs=(x[i, j], gamma[j]))
-    with pytest.raises(CannotAsk, match="does not depend on gamma"):
-        derivation(program, wrt=("gamma",))
+def test_a_size_can_be_a_number_everywhere_at_once():
+    program = LAYERS["group-norm"]
+    small = program.specialised({size(a): n for n, a in enumerate(program.axes, 2)})
+    assert [size(a) for a in small.axes] == [2, 3, 4, 5]
+    everything = (*small.inputs, *small.outputs, *small.wrt, *small.joined[0], *small.targets)
+    sizes = {size(a) for t in everything for a in getattr(t, "indices", (t,)) if t.args}
+    assert sizes <= {2, 3, 4, 5}
+    own = _program((y[i, j], size(i) * x[i, j]), (z[i, j], size(i)), outputs=(y[i, j],))
+    assert own.specialised({size(i): 7}).steps[1].expr == Integer(7)
+
+
+def test_titles_and_notes_survive_specialising():
+    small = LAYERS["layer-norm"].specialised({size(j): 3})
+    assert small.title == "Layer norm"
+    assert [s.note for s in small.steps] == [s.note for s in LAYERS["layer-norm"].steps]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Expr, Idx, Indexed, S
+from sympy import Expr, Idx, Indexed, Integer, S
 
 from bncheck.algebra.notation import (
     Tensor,
@@ -72,9 +72,10 @@ class Program:
 
     def specialised(self, sizes: dict[Any, int]) -> "Program":
         """The same program with numbers for some sizes (``{m: 3}``)."""
+        put = {symbol: Integer(number) for symbol, number in sizes.items()}
 
         def at(things: Iterable[Any]) -> tuple[Any, ...]:
-            return tuple(t.xreplace(sizes) for t in things)
+            return tuple(t.xreplace(put) for t in things)
 
         return replace(
             self,
@@ -84,7 +85,7 @@ class Program:
             wrt=at(self.wrt),
             joined=tuple(at(run) for run in self.joined),
             steps=tuple(
-                Step(s.target.xreplace(sizes), s.expr.xreplace(sizes), s.note) for s in self.steps
+                Step(s.target.xreplace(put), s.expr.xreplace(put), s.note) for s in self.steps
             ),
         )
 

@@ -87,10 +87,7 @@ def specialised(found: Derivation, batch_size: int) -> Derivation:
             f"{found.forward.name} with batch size {batch_size} divides by zero: "
             f"the variance over {less} needs at least two values"
         )
-    lines = tuple(
-        Rewriting(r.target.xreplace(sizes), r.expr.xreplace(sizes), r.reason)
-        for r in found.rewritings
-    )
+    lines = tuple(_with_sizes(line, sizes) for line in found.rewritings)
     return Derivation(programs[0], programs[1], Closing(programs[2], lines))
 
 
@@ -104,13 +101,16 @@ def normalised(forward: Program) -> tuple[Idx, ...]:
     return tuple(i for i in indices_of(first) if i not in kept)
 
 
-def witness(found: Derivation, most: int | None = None) -> None:
+def witness(
+    found: Derivation, most: int | None = None, sizes: dict[Any, int] | None = None
+) -> None:
     """Raise ``Disagreement`` unless chain, closed form and plain ``sympy.diff`` agree exactly.
 
-    On exact rationals, at the smallest sizes that hide nothing (3 where a mean runs), at ``most``
-    places of each gradient, or at all. The lines of the closing are held against the chain.
+    On exact rationals, at ``sizes`` or the smallest that hide nothing (3 where a mean runs), at
+    ``most`` places of each gradient, or at all. The lines of the closing are held against the
+    chain.
     """
-    sizes = small_sizes(found.forward)
+    sizes = {s: Integer(n) for s, n in (sizes or small_sizes(found.forward)).items()}
     small = found.forward.specialised(sizes)
     values = in_digits(small, sample(small))
     known = evaluate(small, values) | {name: values[name] for name in map(name_of, found.upstream)}
@@ -123,15 +123,13 @@ def witness(found: Derivation, most: int | None = None) -> None:
         by = "sympy.diff of the forward pass"
         _agree(f"{found.chain.name}: {name}", chain[name], numbers, by)
         _agree(f"{found.closed.name}: {name}", closed[name], numbers, by)
-    everything = {**known, **closed, **chain}
-    for line in found.rewritings:
-        target, expr = line.target.xreplace(sizes), line.expr.xreplace(sizes)
-        numbers = chain[name_of(target)]
-        got = {
-            at: value_at(expr, everything, dict(zip(indices_of(target), at, strict=True)))
-            for at in spread(list(numbers), most)
-        }
-        _agree(f"{found.closed.name}: {name_of(target)} ({line.reason})", numbers, got, "the line")
+    everything, by = {**known, **closed, **chain}, "the chain rule"
+    for line in (_with_sizes(line, sizes) for line in found.rewritings):
+        name, numbers = name_of(line.target), chain[name_of(line.target)]
+        for at in spread(list(numbers), most):
+            here = dict(zip(indices_of(line.target), at, strict=True))
+            got = {at: value_at(line.expr, everything, here)}
+            _agree(f"{found.closed.name}: {name}, {line.reason},", got, {at: numbers[at]}, by)
 
 
 def small_sizes(forward: Program) -> dict[Any, int]:
@@ -142,6 +140,10 @@ def small_sizes(forward: Program) -> dict[Any, int]:
         if not size(axis).is_number:
             sizes[size(axis)] = 3 if axis in along and 3 not in sizes.values() else 2
     return sizes
+
+
+def _with_sizes(line: Rewriting, sizes: dict[Any, Any]) -> Rewriting:
+    return Rewriting(line.target.xreplace(sizes), line.expr.xreplace(sizes), line.reason)
 
 
 def _agree(what: str, got: Entries, wanted: Entries, source: str) -> None:
