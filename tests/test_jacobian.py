@@ -1,12 +1,18 @@
 """Oracle: SymPy's derivative of the unrolled forward pass, and the published form."""
 
-import pytest
-from sympy import KroneckerDelta, Mul, S, Symbol, diff
+import time
+from dataclasses import replace
+from itertools import product
 
-from bncheck.algebra.notation import name_of, size
+import pytest
+from sympy import Dummy, Idx, Indexed, KroneckerDelta, Matrix, Mul, S, Symbol, diff
+
+from bncheck.algebra.notation import Mean, Total, name_of, size, tensor
+from bncheck.algebra.program import Step
 from bncheck.calculus import derivation as passes
 from bncheck.calculus.derivation import derivation, normalised
 from bncheck.calculus.jacobian import explicit, jacobian
+from bncheck.calculus.matrix import moved
 from bncheck.calculus.unroll import evaluate, exactly_equal, places, sample, value_at
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS
@@ -64,6 +70,121 @@ def test_the_explicit_matrix_is_symmetric_and_annihilates_ones():
 
 def found_feature(matrix):
     return next(iter(matrix.atoms(type(LAYERS["batch-norm"].axes[0]))))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_explicit_matrix_holds_the_derivatives_of_one_group(name):
+    """Each entry in exact numbers, against ``sympy.diff`` of the output, for every input."""
+    found = derivation(LAYERS[name], batch_size=2 if name == "group-norm" else 3)
+    sizes = passes.small_sizes(found.forward)
+    small = found.forward.specialised(sizes)
+    values = sample(small)
+    known = evaluate(small, values)
+    (out,) = small.outputs
+    here = dict.fromkeys(small.axes, 2)
+    rows = _places_of_the_group(small, out, here)
+    for operand in small.wrt:
+        matrix = explicit(found, name_of(operand)).xreplace(sizes)
+        columns = _places_of_the_group(small, operand, here)
+        assert matrix.shape == (len(rows), len(columns))
+        for c, column in enumerate(columns):
+            moving = Dummy(positive=True)
+            given = values[name_of(operand)]
+            moved = evaluate(small, {**values, name_of(operand): {**given, column: moving}})
+            for r in {0, c, len(rows) - 1}:
+                slope = diff(moved[name_of(out)][rows[r]], moving)
+                got = _number(matrix[r, c], known, here)
+                assert exactly_equal(got, slope.xreplace({moving: given[column]})), (r, c)
+
+
+def _places_of_the_group(small, operand, here):
+    """The places of the tensor in the group that lies at ``here``."""
+    along = normalised(small)
+    every = [(1, 2, 3)[: size(i)] if i in along else (here[i],) for i in operand.indices]
+    return list(product(*every))
+
+
+def _number(entry, known, here):
+    leaves = entry.atoms(Indexed)
+    at = {a: tuple(int(here.get(i, i)) for i in a.indices) for a in leaves}
+    return entry.xreplace({a: known[name_of(a)][at[a]] for a in leaves})
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 11])
+@pytest.mark.parametrize("name", ["batch-norm", "layer-norm", "instance-norm", "weight-norm"])
+def test_the_matrix_is_what_plain_replacement_gives(name, rows):
+    """Its entries are filled into a few forms; ``xreplace`` works each of them out anew."""
+    found = derivation(LAYERS[name], batch_size=rows)
+    for operand in found.wrt:
+        assert explicit(found, name_of(operand)).tolist() == _plain(found, name_of(operand))
+
+
+def test_two_axes_in_the_matrix_as_plain_replacement_gives_them():
+    found = derivation(LAYERS["group-norm"], batch_size=3)
+    assert explicit(found).tolist() == _plain(found, "x")
+
+
+def _plain(found, name):
+    at = jacobian(found, name)
+    home = {str(i) + "1": i for i in at.row.indices}
+    along = normalised(found.forward)
+    row = [i for i in at.row.indices if i in along]
+    column = [i for i in at.column.indices if home[str(i)] in along]
+    same = {i: home[str(i)] for i in at.column.indices if i not in column}
+
+    def entry(r, c):
+        return at.entry.xreplace(same | dict(zip((*row, *column), map(S, (*r, *c)), strict=True)))
+
+    return [[entry(r, c) for c in places(tuple(column))] for r in places(tuple(row))]
+
+
+def test_a_matrix_of_512_rows_takes_seconds():
+    found = derivation(LAYERS["batch-norm"], batch_size=512)
+    start = time.process_time()
+    matrix = explicit(found)
+    assert time.process_time() - start < 15  # each entry worked out anew takes a minute
+    assert matrix.shape == (512, 512)
+    at = jacobian(found, "x")
+    (i, j), (i1, j1) = at.row.indices, at.column.indices
+    for r, c in ((0, 0), (7, 300), (511, 2)):
+        assert matrix[r, c] == at.entry.xreplace({i: S(r + 1), i1: S(c + 1), j1: j})
+
+
+def test_indices_bound_by_a_sum_stay_where_they_are():
+    x, (i, j) = LAYERS["batch-norm"].tensors["x"].base, LAYERS["batch-norm"].axes
+    expr = x[i, j] * Total(x[i, j], i)
+    assert moved(expr, {i: S(2), j: S(5)}) == x[2, 5] * Total(x[i, 5], i)
+
+
+def test_an_entry_with_a_sum_in_it_is_filled_in_too():
+    program = LAYERS["batch-norm"]
+    x, (i, j) = program.tensors["x"].base, program.axes
+    a, y = tensor("a"), tensor("y")
+    steps = (Step(a[j], Mean(x[i, j], i)), Step(y[i, j], a[j] * Mean(a[j] * x[i, j], i)))
+    with pytest.raises(CannotAsk):
+        replace(program, steps=steps, inputs=(x[i, j],), wrt=(x[i, j],))
+    b = tensor("b")
+    steps = (steps[0], Step(b[j], steps[1].expr), Step(y[i, j], b[j] * x[i, j]))
+    own = replace(program, steps=steps, inputs=(x[i, j],), wrt=(x[i, j],))
+    matrix = explicit(derivation(own, batch_size=2))
+    mean = (x[1, j] + x[2, j]) / 2
+    unrolled = {Total(x[i2, j], i2): 2 * mean for i2 in matrix.atoms(Idx) if str(i2) == "i"} | {
+        a[j]: mean,
+        b[j]: mean**3,
+    }
+    wanted = [[diff(mean**3 * x[r, j], x[c, j]) for c in (1, 2)] for r in (1, 2)]
+    assert matrix.xreplace(unrolled).expand() == Matrix(wanted).expand()
+
+
+def test_the_jacobian_is_of_the_first_output():
+    program = LAYERS["batch-norm"]
+    x, (i, j) = program.tensors["x"].base, program.axes
+    y, b = tensor("y"), tensor("b")
+    steps = (Step(b[j], Mean(x[i, j], i)), Step(y[i, j], 3 * x[i, j]))
+    own = replace(program, steps=steps, inputs=(x[i, j],), wrt=(x[i, j],), outputs=(y[i, j], b[j]))
+    at = jacobian(derivation(own), "x")
+    i1, j1 = at.column.indices
+    assert at.entry == 3 * KroneckerDelta(i, i1) * KroneckerDelta(j, j1)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def _merged(entry: Expr) -> Expr:
     terms = (_told_by_deltas(term) for term in Add.make_args(entry))
     shared = factored(Add(*(Mul(rest, *deltas) for rest, deltas in terms)))
     rest, deltas = _told_by_deltas(shared)
-    return Mul(*deltas, *([] if rest == 1 else [rest]), evaluate=False) if deltas else shared
+    return Mul(*deltas, rest, evaluate=rest.is_number) if deltas else shared
 
 
 def _told_by_deltas(product: Expr) -> tuple[Expr, list[Expr]]:
