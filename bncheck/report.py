@@ -111,18 +111,25 @@ def plain_derivation(page: Any) -> str:
 
 def report(one: Report, out: Console) -> None:
     """One verification: verdict, table of witnesses, remarks, diagnosis; at most 25 lines."""
-    out.print(_headline(one))
+    out.print(_headline(one), soft_wrap=not out.is_terminal)
     if one.assumed:
-        width = None if out.is_terminal else len(one.assumed) + 2
-        out.print(Padding(Text(one.assumed, style="dim"), (0, 0, 0, 2)), width=width)
+        _prose(Text(one.assumed, style="dim"), out)
     if one.gradients:
         out.print(_witnesses(one.gradients))
         if any("reference" in c.second_witness for g in one.gradients for c in g.comparisons):
             out.print(Text("  * of the reference forward pass: none was given", style="dim"))
     for remark in one.remarks[: 2 if one.diagnosis else 4]:
-        out.print(Text.assemble(("  remark  ", "cyan"), remark.text))
+        _prose(Text.assemble(("remark  ", "cyan"), remark.text), out)
     for cause in one.diagnosis:
         out.print(_diagnosis(cause, one))
+
+
+def _prose(text: Text, out: Console) -> None:
+    """An indented sentence: wrapped in a terminal, on one line in a pipe."""
+    if out.is_terminal:
+        out.print(Padding(text, (0, 0, 0, 2)))
+    else:
+        out.print(Text.assemble("  ", text), soft_wrap=True)
 
 
 def summary(reports: Sequence[Report], out: Console) -> None:

@@ -3,14 +3,14 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from sympy import Rational, S, expand, sqrt
+from sympy import Rational, S, Symbol, diff, expand, sqrt
 
-from bncheck.algebra.notation import size
-from bncheck.calculus.derivation import derivation
-from bncheck.calculus.unroll import evaluate
-from bncheck.layers import LAYERS, layer
+from bncheck.algebra.notation import name_of, size
+from bncheck.calculus.derivation import derivation, normalised
+from bncheck.calculus.unroll import evaluate, places
+from bncheck.layers import LAYERS, layer, options
 
 numbers = st.fractions(min_value=-5, max_value=5, max_denominator=6)
 columns = st.lists(numbers, min_size=4, max_size=4)
@@ -100,3 +100,114 @@ def test_weight_norm_gradient_is_orthogonal_to_the_weights(name):
     got = evaluate(found.closed, {**evaluate(forward, values), "dw": values["dw"]})
     assert sum(got["dv"][at] * values["v"][at] for at in got["dv"]) == 0
     assert got["dgamma"][(1,)] == Rational(1 - 6 + 14, 3)
+
+
+SMALL = {  # one or two groups of three or four values
+    "batch-norm": (3, 2),
+    "layer-norm": (2, 3),
+    "rms-norm": (2, 3),
+    "group-norm": (1, 2, 2, 2),
+    "instance-norm": (2, 1, 3),
+    "weight-norm": (2, 3),
+}
+ALL = {
+    (name, ddof): derivation(layer(name, **({"ddof": ddof} if ddof else {})))
+    for name in LAYERS
+    for ddof in (0, 1)
+    if not ddof or "ddof" in options(name)
+}
+
+
+def _numbers(draw, found, *names):
+    """The forward program at small sizes, and random inputs, upstream and directions for it."""
+    axes = found.forward.axes
+    put = dict(zip(map(size, axes), SMALL[found.forward.name], strict=True))
+    small = found.forward.specialised(put)
+    tensors = {name_of(a): a for a in (*small.inputs, *small.outputs)}
+    made = {}
+    for name in (*map(name_of, small.inputs), *names):
+        operand = tensors[name if name in tensors else name.removeprefix("d").removeprefix("_")]
+        if not hasattr(operand, "indices"):
+            made[name] = Rational(1, 3)
+            continue
+        every = list(places(operand.indices))
+        some = draw(st.lists(numbers, min_size=len(every), max_size=len(every)))
+        made[name] = dict(zip(every, map(_q, some), strict=True))
+    return small, put, made
+
+
+def _gradients(found, put, values, upstream):
+    small = found.forward.specialised(put)
+    given = {**evaluate(small, values), "d" + name_of(small.outputs[0]): upstream}
+    return evaluate(found.closed.specialised(put), given)
+
+
+def _spread_out(small, values):
+    """No group of equal values (weights: of zeros), which would be divided by its length."""
+    first = small.inputs[0]
+    kept = [n for n, i in enumerate(first.indices) if i not in normalised(small)]
+    groups = {}
+    for at, number in values[name_of(first)].items():
+        groups.setdefault(tuple(at[n] for n in kept), set()).add(number)
+    return all(len(group) > 1 for group in groups.values())
+
+
+def _dot(a, b):
+    return sum(a[at] * b[at] for at in a)
+
+
+@pytest.mark.parametrize("case", ALL, ids=str)
+@settings(relaxed, max_examples=4)
+@given(data=st.data())
+def test_backward_is_the_transpose_of_forward(case, data):
+    """<dy, J u> = <J^T dy, u> for all inputs at once; J u is a derivative along a line."""
+    found = ALL[case]
+    out = name_of(found.forward.outputs[0])
+    names = [name_of(a) for a in found.wrt]
+    small, put, made = _numbers(data.draw, found, "d" + out, *(f"d_{n}" for n in names))
+    assume(_spread_out(small, made))
+    along = Symbol("along", real=True)
+    line = {n: {at: v + along * made[f"d_{n}"][at] for at, v in made[n].items()} for n in names}
+    moved = evaluate(small, {**made, **line})[out]
+    forward = {at: diff(v, along).xreplace({along: S(0)}) for at, v in moved.items()}
+    got = _gradients(found, put, made, made["d" + out])
+    backward = sum(_dot(got["d" + n], made[f"d_{n}"]) for n in names)
+    assert _zero(_dot(made["d" + out], forward) - backward)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in ALL if c[0] not in ("rms-norm", "weight-norm")], ids=str
+)
+@settings(relaxed, max_examples=4)
+@given(data=st.data())
+def test_dx_sums_to_zero_over_every_group_of_a_centred_layer(case, data):
+    found = ALL[case]
+    small, put, made = _numbers(data.draw, found, "dy")
+    assume(_spread_out(small, made))
+    dx = _gradients(found, put, made, made["dy"])["dx"]
+    kept = [n for n, i in enumerate(small.inputs[0].indices) if i not in normalised(small)]
+    sums = {}
+    for at, number in dx.items():
+        group = tuple(at[n] for n in kept)
+        sums[group] = sums.get(group, S(0)) + number
+    assert len(sums) > 1
+    assert all(_zero(total) for total in sums.values())
+
+
+@pytest.mark.parametrize("case", ALL, ids=str)
+@settings(relaxed, max_examples=4)
+@given(data=st.data())
+def test_scaling_a_group_and_the_root_of_eps_scales_dx_by_one_over_it(case, data):
+    """dx(2 x; 4 eps) = dx(x; eps) / 2, and the gradients of the parameters stay."""
+    found = ALL[case]
+    first, out = name_of(found.wrt[0]), name_of(found.forward.outputs[0])
+    small, put, made = _numbers(data.draw, found, "d" + out)
+    assume(_spread_out(small, made))
+    larger = {**made, first: {at: 2 * v for at, v in made[first].items()}}
+    larger |= {"eps": 4 * made["eps"]} if "eps" in made else {}
+    one = _gradients(found, put, made, made["d" + out])
+    two = _gradients(found, put, larger, made["d" + out])
+    for operand in found.wrt:
+        factor = 2 if name_of(operand) == first else 1
+        name = "d" + name_of(operand)
+        assert all(_zero(one[name][at] - factor * two[name][at]) for at in one[name])
