@@ -1,6 +1,5 @@
 """Call the user's code in its own convention; arrays by role in, a uniform outcome back."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.checking.convention import Found, roles_of
-from bncheck.checking.names import gradient, role
+from bncheck.checking import objects, passes, tensors
+from bncheck.checking.convention import Found
+from bncheck.checking.passes import Ran
 from bncheck.checking.results import Remark
+from bncheck.checking.returned import gradients, output
 from bncheck.errors import CannotAsk
 
 Inputs = Mapping[str, Any]
-"""Arrays and numbers by role: dy, x, gamma, beta, eps, groups."""
+"""Arrays and numbers by role: dy, x, gamma, beta, eps, groups; and what ``statistics`` asks."""
+
+MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
+"""How the arrays that the user's code gets lie in memory."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +32,16 @@ class Outcome:
 
 def forward(found: Found, inputs: Inputs) -> NDArray[Any]:
     """The output of the user's forward pass."""
-    if found.candidate.kind == "class":
-        instance = _instance(found.backward, inputs)
-        return _output(_called(instance.forward, inputs), instance)
-    if found.forward is None:
-        raise CannotAsk(f"{found.candidate.name} has no forward pass")
-    return _output(_called(found.forward, inputs))
+    return _tried(found, _FORWARDS[found.candidate.kind], _copied(inputs))
 
 
-def call(found: Found, inputs: Inputs) -> Outcome:
+def call(found: Found, inputs: Inputs, memory: str = "plain") -> Outcome:
     """Forward pass, where there is one, and backward pass, on copies of the inputs."""
-    given = {name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in inputs.items()}
-    ways = {"class": _call_class, "pair": _call_pair, "function": _call_function}
-    y, result, extra = ways[found.candidate.kind](found, given)
-    gradients, remarks = _gradients(found.candidate.name, result, extra, inputs)
-    remarks += _overwritten(given, inputs) + _aliased(gradients, given)
-    return Outcome(y, {n: np.array(g) for n, g in gradients.items()}, tuple(remarks))
+    given = _copied(inputs, memory)
+    ran: Ran = _tried(found, _WAYS[found.candidate.kind], given)
+    named, remarks = gradients(found.candidate.name, ran.result, ran.extra, inputs)
+    remarks = [*ran.remarks, *remarks, *_overwritten(given, inputs), *_aliased(named, given)]
+    return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks))
 
 
 def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
@@ -51,19 +49,16 @@ def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
 
     Both inputs have the same shapes, so that a cache or a work buffer would be used again.
     """
-    way = {"class": _call_class, "pair": _call_pair, "function": _call_function}
-    run = way[found.candidate.kind]
 
-    def gradients(inputs: Inputs) -> dict[str, Any]:
-        given = {n: np.array(v) if isinstance(v, np.ndarray) else v for n, v in inputs.items()}
-        _, result, extra = run(found, given)
-        return _gradients(found.candidate.name, result, extra, inputs)[0]
+    def once_more(inputs: Inputs) -> dict[str, Any]:
+        ran: Ran = _tried(found, _WAYS[found.candidate.kind], _copied(inputs))
+        return gradients(found.candidate.name, ran.result, ran.extra, inputs)[0]
 
-    once = gradients(first)
+    once = once_more(first)
     kept = {name: np.array(value) for name, value in once.items()}
-    gradients(second)
+    once_more(second)
     changed = {n for n, v in kept.items() if not np.array_equal(once[n], v, equal_nan=True)}
-    again = gradients(first)
+    again = once_more(first)
     remarks = []
     for name, value in kept.items():
         if not np.array_equal(again[name], value, equal_nan=True):
@@ -75,195 +70,57 @@ def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
     return remarks
 
 
-def _call_function(found: Found, given: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    y = None
-    if found.forward is not None:
-        y = _output(_called(found.forward, {n: np.copy(v) for n, v in given.items()}))
-    return y, _called(found.backward, given), {}
-
-
-def _call_pair(found: Found, given: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    assert found.forward is not None
-    result = _called(found.forward, given)
-    if not isinstance(result, tuple) or len(result) < 2:
-        raise CannotAsk(
-            f"{found.forward.__name__} returned {_kind(result)}; expected (output, cache)"
-        )
-    y, *caches = result
-    cache = caches[0] if len(caches) == 1 else tuple(caches)
-    y = np.array(y)
-    return y, _with_cache(found.backward, given, cache), {}
-
-
-def _with_cache(backward: Callable[..., Any], given: dict[str, Any], cache: Any) -> Any:
-    known = roles_of(backward)
-    if len(known) == 2 and set(known.values()) != {"dy", "cache"}:
-        names = [n for n, r in known.items() if r == "cache"] or list(known)[1:]
-        known = {n: "cache" if n == names[0] else "dy" for n in known}
-        return backward(**{n: cache if r == "cache" else given["dy"] for n, r in known.items()})
-    return _called(backward, {**given, "cache": cache})
-
-
-def _call_class(found: Found, given: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    instance = _instance(found.backward, given)
-    y = _output(_called(instance.forward, given), instance)
-    if _set_parameters(instance, given):
-        y = _output(_called(instance.forward, given), instance)
-    backward = instance.backward
-    named = roles_of(backward)
-    if len(named) == 1 and "dy" not in named.values():
-        result = backward(given["dy"])
-    else:
-        result = _called(backward, given)
-    return y, result, _attributes(instance)
-
-
-def _instance(cls: Callable[..., Any], inputs: Inputs) -> Any:
-    """A fresh object, its parameters set where they are there already."""
-    width = np.size(inputs["gamma"]) if "gamma" in inputs else np.shape(inputs["x"])[-1]
-    values = {**inputs}
-    arguments: dict[str, Any] = {}
-    for parameter in inspect.signature(cls).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+def _tried(found: Found, way: Callable[..., Any], given: dict[str, Any]) -> Any:
+    """With arrays or with tensors, whichever the code turns out to want."""
+    learnt = found.memory.get("tensors")
+    if learnt is None:
+        learnt = (True, False) if tensors.are_used_by(found.backward) else (False,)
+    problem: Exception | None = None
+    for wanted in learnt:
+        try:
+            handed = tensors.to_tensors(given) if wanted else given
+            result = way(found, handed)
+        except Exception as error:
+            problem = problem or error
             continue
-        found = role(parameter.name)
-        if found in values:
-            arguments[parameter.name] = values[found]
-        elif parameter.default is parameter.empty:
-            arguments[parameter.name] = width
-    instance = cls(**arguments)
-    _set_parameters(instance, inputs)
-    return instance
+        found.memory["tensors"] = (wanted,)
+        return result
+    assert problem is not None
+    raise problem
 
 
-def _set_parameters(instance: Any, inputs: Inputs) -> bool:
-    """Give the object the trial's gamma, beta and eps; whether a parameter was changed by it."""
-    changed = False
-    holders = [vars(instance), *(v for v in vars(instance).values() if isinstance(v, dict))]
-    for holder in holders:
-        for name, value in list(holder.items()):
-            found = role(name)
-            if found not in ("gamma", "beta", "eps") or found not in inputs:
-                continue
-            if found == "eps" and isinstance(value, float | int):
-                holder[name] = inputs["eps"]
-            elif isinstance(value, np.ndarray) and value.size == np.size(inputs[found]):
-                new = np.reshape(np.array(inputs[found]), value.shape)
-                changed |= not np.array_equal(new, value)
-                holder[name] = new
-    return changed
+def _function_output(found: Found, given: Inputs) -> NDArray[Any]:
+    if found.forward is None:
+        raise CannotAsk(f"{found.candidate.name} has no forward pass")
+    return output(passes.called(found.forward, given, found.roles))
 
 
-def _attributes(instance: Any) -> dict[str, Any]:
-    """Gradients that the object holds after backward, also in dictionaries."""
-    found: dict[str, Any] = {}
-    for holder in (vars(instance), *(v for v in vars(instance).values() if isinstance(v, dict))):
-        grads = holder is not vars(instance)
-        for name, value in holder.items():
-            key = gradient(str(name)) or (_plain_key(str(name)) if grads else None)
-            if key in ("dgamma", "dbeta") and isinstance(value, np.ndarray):
-                found.setdefault(key, value)
-    return found
+_WAYS: dict[str, Callable[..., Ran]] = {
+    "class": objects.run, "pair": passes.run_pair, "function": passes.run_function,
+    "autograd": tensors.run_autograd,
+}  # fmt: skip
+_FORWARDS: dict[str, Callable[..., NDArray[Any]]] = {
+    "class": objects.output_of, "pair": _function_output, "function": _function_output,
+    "autograd": tensors.output_of,
+}  # fmt: skip
 
 
-def _plain_key(name: str) -> str | None:
-    return {"gamma": "dgamma", "beta": "dbeta"}.get(role(name) or "")
+def _copied(inputs: Inputs, memory: str = "plain") -> dict[str, Any]:
+    return {n: _laid_out(v, memory) if isinstance(v, np.ndarray) else v for n, v in inputs.items()}
 
 
-def _called(function: Callable[..., Any], values: Inputs) -> Any:
-    """Call by role: every parameter that has one and a value gets it; defaults stay."""
-    positional, keywords = [], {}
-    supplied = {**_defaults(values), **values}
-    for parameter in inspect.signature(function).parameters.values():
-        found = role(parameter.name)
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if found in supplied and (found in values or parameter.default is parameter.empty
-                                  or found in ("training", "params")):  # fmt: skip
-            value = _switch(parameter, supplied[found]) if found == "training" else supplied[found]
-            if parameter.kind is parameter.POSITIONAL_ONLY:
-                positional.append(value)
-            else:
-                keywords[parameter.name] = value
-        elif parameter.default is parameter.empty and len(roles_of(function)) == 1:
-            positional.append(values["x"])
-    return function(*positional, **keywords)
+def _laid_out(value: NDArray[Any], memory: str) -> NDArray[Any]:
+    if memory == "not contiguous":
+        wide = np.zeros((*value.shape[:-1], 2 * value.shape[-1]), value.dtype)
+        wide[..., ::2] = value
+        return wide[..., ::2]
+    copied = np.array(value, order="F" if memory == "Fortran order" else "C")
+    if memory == "read-only":
+        copied.flags.writeable = False
+    return copied
 
 
-def _defaults(values: Inputs) -> dict[str, Any]:
-    settings = {"mode": "train", "eps": values.get("eps", 1e-5), "momentum": 0.9}
-    return {"params": settings, "training": True, "momentum": 0.9, "eps": settings["eps"]}
-
-
-def _switch(parameter: inspect.Parameter, value: bool) -> Any:
-    return "train" if parameter.name == "mode" or isinstance(parameter.default, str) else value
-
-
-def _output(result: Any, instance: Any = None) -> NDArray[Any]:
-    if isinstance(result, tuple) and result:
-        result = result[0]
-    if result is None and instance is not None:
-        result = getattr(instance, "output", None)
-    if result is None:
-        raise CannotAsk("the forward pass returned None; expected its output")
-    return np.array(result)
-
-
-def _gradients(
-    name: str, result: Any, extra: dict[str, Any], inputs: Inputs
-) -> tuple[dict[str, Any], list[Remark]]:
-    """The gradients by name out of whatever was returned, in whatever order."""
-    if isinstance(result, dict):
-        pairs = {gradient(str(k)): v for k, v in result.items()}
-        named = {k: v for k, v in pairs.items() if k}
-    elif isinstance(result, tuple | list) and not _is_numbers(result):
-        named = _by_position(name, list(result), inputs)
-    elif result is None:
-        named = {}
-    else:
-        named = {"dx": result}
-    named = {**extra, **named}
-    if not named:
-        raise CannotAsk(f"{name} returned {_kind(result)}; expected (dx, dgamma, dbeta)")
-    return _as_arrays(name, named, inputs)
-
-
-def _by_position(name: str, parts: list[Any], inputs: Inputs) -> dict[str, Any]:
-    while parts and parts[-1] is None:
-        parts.pop()
-    nested = [p for p in parts if isinstance(p, dict)]
-    if nested:
-        named = {gradient(str(k)): v for k, v in nested[0].items()}
-        parts = [p for p in parts if not isinstance(p, dict)]
-        return {**{k: v for k, v in named.items() if k}, **dict(zip(("dx",), parts, strict=False))}
-    wanted = ["dx", *("d" + p for p in ("gamma", "beta") if p in inputs)]
-    if len(parts) > len(wanted):
-        raise CannotAsk(
-            f"{name} returned {len(parts)} values; expected {len(wanted)}: {', '.join(wanted)}"
-        )
-    return dict(zip(wanted, parts, strict=False))
-
-
-def _as_arrays(
-    name: str, named: dict[str, Any], inputs: Inputs
-) -> tuple[dict[str, Any], list[Remark]]:
-    remarks, arrays = [], {}
-    for key, value in named.items():
-        array = np.asarray(value)
-        if array.dtype == object or not np.issubdtype(array.dtype, np.number):
-            raise CannotAsk(f"{name}: {key} is {_kind(value)}; expected an array of numbers")
-        if np.iscomplexobj(array) and not np.iscomplexobj(inputs["x"]):
-            raise CannotAsk(f"{name}: {key} is complex; expected real numbers from real inputs")
-        shape = np.shape(inputs[key[1:]]) if key[1:] in inputs else array.shape
-        if array.shape != shape and array.size == int(np.prod(shape)) and key != "dx":
-            text = f"{key} has shape {array.shape}; its parameter has {shape}"
-            remarks.append(Remark("param-shape", text))
-            array = array.reshape(shape)
-        arrays[key] = array
-    return arrays, remarks
-
-
-def _overwritten(given: dict[str, Any], inputs: Inputs) -> list[Remark]:
+def _overwritten(given: Inputs, inputs: Inputs) -> list[Remark]:
     changed = [
         name
         for name, value in given.items()
@@ -273,20 +130,9 @@ def _overwritten(given: dict[str, Any], inputs: Inputs) -> list[Remark]:
     return [Remark("input-overwritten", text)] if changed else []
 
 
-def _aliased(gradients: dict[str, Any], given: dict[str, Any]) -> list[Remark]:
-    for name, result in gradients.items():
+def _aliased(named: Mapping[str, Any], given: Inputs) -> list[Remark]:
+    for name, result in named.items():
         for source, value in given.items():
             if isinstance(value, np.ndarray) and value.size and np.shares_memory(result, value):
                 return [Remark("aliases-input", f"{name} shares its memory with {source}")]
     return []
-
-
-def _is_numbers(result: Any) -> bool:
-    """A list that is one array written out, not several gradients."""
-    return isinstance(result, list) and bool(result) and np.ndim(result[0]) == 1 and all(
-        np.shape(r) == np.shape(result[0]) for r in result
-    ) and len(result) > 3  # fmt: skip
-
-
-def _kind(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"

@@ -9,13 +9,18 @@ from bncheck.checking.results import Comparison, Verdict
 
 
 def compare(
-    witnesses: tuple[str, str], first: Array, second: Array, allowed: Array, trial: str
+    witnesses: tuple[str, str],
+    first: Array,
+    second: Array,
+    allowed: Array,
+    trial: str,
+    roundoff: float = 2.0**-53,
 ) -> Comparison:
     """Compare entry by entry against what is allowed; both arrays have one shape.
 
     The verdict is ``right`` within the bound, ``cannot tell`` where nothing can be said (the
     bound is not finite, both are not a number), else ``wrong``; whether it is rather
-    ``inaccurate`` is for the caller to find out.
+    ``inaccurate`` is for the caller to find out. ``roundoff``: of the dtype that is judged.
     """
     first, second = np.asarray(first), np.asarray(second)
     with np.errstate(all="ignore"):
@@ -30,7 +35,7 @@ def compare(
     return Comparison(
         first_witness=witnesses[0],
         second_witness=witnesses[1],
-        ulps=_ulps(apart, second),
+        ulps=_ulps(apart, second) * 2.0**-53 / roundoff,
         of_bound=max(worst, 0.0),
         at=tuple(int(i) for i in at),
         first=float(np.real(first[at])) if judged.size else 0.0,
@@ -51,7 +56,7 @@ def _verdict(worst: float, known: Array) -> Verdict:
 
 
 def _ulps(apart: Array, truth: Any) -> float:
-    """The largest difference in ULPs of the largest value: entries near 0 have tiny ULPs."""
+    """The largest difference in ULPs (float64) of the largest value: those near 0 are tiny."""
     finite = np.asarray(truth, np.float64)
     finite = finite[np.isfinite(finite)]
     if not finite.size or not apart.size:

@@ -1,23 +1,29 @@
 """How the user's code wants to be called: find the backward passes in a namespace.
 
-Three conventions: a plain ``backward(dy, x, gamma, eps)`` in any order of recognised names, a
-pair ``forward(x, gamma, beta, params) -> (y, cache)`` and ``backward(dout, cache)``, and a
-class with ``forward`` and ``backward``. A further convention is one more ``_as_...`` below and
-one more way of calling in ``calling``.
+Four kinds: a plain ``backward(dy, x, gamma, eps)`` in any order of recognised names, a pair
+``forward(x, gamma, beta, params) -> (y, cache)`` and ``backward(dout, cache)`` (functions, or
+static methods of a class), a class whose objects have a forward and a backward pass, and a
+``torch.autograd.Function``. A further one is one more ``_as_...`` below and one more way in
+``calling``.
 """
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bncheck.checking.names import layer_hint, role
+from bncheck.checking.names import (
+    BACKWARDS,
+    FORWARDS,
+    STATISTICS,
+    is_backward,
+    is_other_layer,
+    layer_hint,
+)
+from bncheck.checking.roles import Roles, document, line_of, roles_of, signature
 from bncheck.errors import CannotAsk
 
-Kind = Literal["function", "pair", "class"]
-
-SUPPLIED = ("dy", "x", "gamma", "beta", "eps", "params", "groups", "training", "momentum")
-"""Roles that bncheck can fill; ``cache`` comes from the forward pass."""
+Kind = Literal["function", "pair", "class", "autograd"]
 
 
 @dataclass(frozen=True)
@@ -40,27 +46,38 @@ class Candidate:
         """Whether eps can be given; where it cannot, it has to be found out."""
         return "eps" in self.takes or "params" in self.takes
 
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """What the backward pass wants of the forward pass, where none is there to give it."""
+        return tuple(r for r in self.takes if r in STATISTICS) if self.kind == "function" else ()
+
 
 @dataclass(frozen=True)
 class Found:
-    """A candidate with the objects behind it."""
+    """A candidate with the objects behind it.
+
+    ``roles``: what the user said that parameters are; ``memory``: what calling it has taught.
+    """
 
     candidate: Candidate
     backward: Callable[..., Any]
     forward: Callable[..., Any] | None = None
+    roles: Roles = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
-def find(namespace: Mapping[str, Any], name: str | None, place: str = "") -> list[Found]:
+def find(
+    namespace: Mapping[str, Any], name: str | None, place: str = "", said: Roles | None = None
+) -> list[Found]:
     """Every backward pass in the namespace, or the one asked for, in the order of the file.
 
-    Raises ``CannotAsk`` where there is none, or where the one asked for cannot be called.
+    ``said``: roles of parameters by name, from the user. Raises ``CannotAsk`` where there is
+    none, or where the one asked for cannot be called.
     """
     own = {n: o for n, o in namespace.items() if _is_own(o, namespace)}
     if name is not None:
-        if name not in own:
-            raise CannotAsk(f"{place} has no function or class {name!r}; it has {_list(own)}")
-        return [_as_candidate(name, own[name], own, place)]
-    likely = [n for n, o in own.items() if _looks_like_backward(n, o)]
+        return [_as_candidate(name, _named(own, name, place), own, place, said or {})]
+    likely = _likely(own)
     if not likely:
         raise CannotAsk(
             f"{place}: no backward pass found; expected a function with 'backward' in its name, "
@@ -69,7 +86,7 @@ def find(namespace: Mapping[str, Any], name: str | None, place: str = "") -> lis
     found, problems = [], []
     for candidate in likely:
         try:
-            found.append(_as_candidate(candidate, own[candidate], own, place))
+            found.append(_as_candidate(candidate, own[candidate], own, place, said or {}))
         except CannotAsk as error:
             problems.append(str(error))
     if not found:
@@ -83,79 +100,142 @@ def from_callables(
     """The same for callables given from Python."""
     name = getattr(backward, "__name__", type(backward).__name__)
     if isinstance(backward, type):
-        return _as_class(name, backward)
-    takes = _roles(backward, name)
+        return _as_class(name, backward, {})
+    takes = signature(backward, name, {})
     if "cache" in takes:
         if forward is None:
             raise CannotAsk(f"{name} takes a cache; give the forward pass that makes it as well")
-        return _as_pair(name, backward, forward)
-    return _as_function(name, backward, forward)
+        return _as_pair(name, backward, forward, {})
+    return _as_function(name, backward, forward, {})
 
 
-def roles_of(function: Callable[..., Any]) -> dict[str, str | None]:
-    """Each parameter of a function with its role (None: unknown), but for *args and **kwargs."""
-    parameters = inspect.signature(function).parameters.values()
-    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    return {p.name: role(p.name) for p in named}
+def backward_method(cls: type) -> str | None:
+    """The method that is a backward pass."""
+    return _method(cls, BACKWARDS)
 
 
-def _as_candidate(name: str, thing: Any, own: Mapping[str, Any], place: str) -> Found:
+def forward_method(cls: type) -> str | None:
+    """The method that is a forward pass."""
+    return _method(cls, FORWARDS)
+
+
+def _method(cls: type, names: Iterable[str]) -> str | None:
+    plain = {n.replace("_", "").lower(): n for n in reversed(dir(cls)) if not _inherited(cls, n)}
+    for name in names:
+        there = plain.get(name.replace("_", ""))
+        if there is not None and callable(getattr(cls, there)):
+            return there
+    return None
+
+
+def _inherited(cls: type, name: str) -> bool:
+    """Whether it comes from ``object`` or from torch, which have methods of such names."""
+    for base in cls.__mro__:
+        if name in vars(base):
+            return base is object or (base.__module__ or "").split(".")[0] in ("torch", "abc")
+    return True
+
+
+def _named(own: Mapping[str, Any], name: str, place: str) -> Any:
+    outer, _, inner = name.partition(".")
+    if outer not in own:
+        raise CannotAsk(f"{place} has no function or class {name!r}; it has {_list(own)}")
+    thing = own[outer]
+    if inner and not callable(getattr(thing, inner, None)):
+        raise CannotAsk(f"{place}: {outer} has no method {inner!r}")
+    return thing
+
+
+def _likely(own: Mapping[str, Any]) -> list[str]:
+    """The backward passes; those of other layers (affine, ReLU, ...) left out where others are."""
+    likely = [n for n, o in own.items() if _looks_like_backward(n, o)]
+    hinted = [n for n in likely if layer_hint(n)]
+    return hinted or [n for n in likely if not is_other_layer(n)] or []
+
+
+def _as_candidate(name: str, thing: Any, own: Mapping[str, Any], place: str, said: Roles) -> Found:
     if isinstance(thing, type):
-        return _as_class(name, thing)
+        return _as_class(name.partition(".")[0], thing, said)
+    takes = signature(thing, name, said)
     partner = _partner(name, own)
-    if partner is not None and ("cache" in _roles(thing, name) or _is_pair(thing)):
-        return _as_pair(name, thing, partner)
-    if "cache" in _roles(thing, name):
+    if partner is not None and ("cache" in takes or _is_pair(thing, said)):
+        return _as_pair(name, thing, partner, said)
+    if "cache" in takes:
         raise CannotAsk(
             f"{place}: {name} takes a cache, but no forward pass that would make it was found; "
             f"expected {name.replace('backward', 'forward')} beside it"
         )
-    return _as_function(name, thing, partner)
+    if partner is not None and set(takes) & set(STATISTICS):
+        return _as_pair(name, thing, partner, said)
+    return _as_function(name, thing, partner, said)
 
 
 def _as_function(
-    name: str, backward: Callable[..., Any], forward: Callable[..., Any] | None
+    name: str, backward: Callable[..., Any], forward: Callable[..., Any] | None, said: Roles
 ) -> Found:
-    takes = _roles(backward, name)
+    takes = signature(backward, name, said)
     for needed in ("dy", "x"):
-        if needed not in takes:
+        if needed not in takes and not (needed == "x" and {"xhat", "centred"} & set(takes)):
             what = {"dy": "the upstream gradient", "x": "the input"}[needed]
             raise CannotAsk(
                 f"{name}{inspect.signature(backward)} has no parameter that bncheck knows as "
-                f"{what}; expected one called {needed}, say backward(dy, x, gamma, beta, eps)"
+                f"{what}; expected one called {needed}, say backward(dy, x, gamma, beta, eps), "
+                f"or --name PARAMETER={needed}"
             )
-    _check_required(name, backward)
-    return Found(_candidate(name, "function", backward, takes, forward), backward, forward)
+    _check_required(name, backward, said)
+    return Found(_candidate(name, "function", backward, takes, forward), backward, forward, said)
 
 
-def _as_pair(name: str, backward: Callable[..., Any], forward: Callable[..., Any]) -> Found:
-    _check_required(getattr(forward, "__name__", "forward"), forward)
-    takes = _roles(forward, name)
-    return Found(_candidate(name, "pair", backward, takes, forward), backward, forward)
+def _as_pair(
+    name: str, backward: Callable[..., Any], forward: Callable[..., Any], said: Roles
+) -> Found:
+    _check_required(getattr(forward, "__name__", "forward"), forward, said)
+    takes = signature(forward, name, said)
+    return Found(_candidate(name, "pair", backward, takes, forward), backward, forward, said)
 
 
-def _as_class(name: str, cls: type) -> Found:
-    for method in ("forward", "backward"):
-        if not callable(getattr(cls, method, None)):
-            raise CannotAsk(f"class {name} has no method {method}; expected forward and backward")
+def _as_class(name: str, cls: type, said: Roles) -> Found:
+    there, back = forward_method(cls), backward_method(cls)
+    if there is None or back is None:
+        missing = "forward" if there is None else "backward"
+        raise CannotAsk(f"class {name} has no method {missing}; expected forward and backward")
+    if any(base.__module__ == "torch.autograd.function" for base in cls.__mro__):
+        return _as_autograd(name, cls, said)
+    if _is_static(cls, there) and _is_static(cls, back):
+        return _as_pair(name, getattr(cls, back), getattr(cls, there), said)
     takes = tuple(
         dict.fromkeys(
             found
-            for method in (cls.__init__, cls.forward, cls.backward)  # type: ignore[misc, attr-defined]
-            for found in roles_of(method).values()
+            for method in (cls.__init__, getattr(cls, there), getattr(cls, back))  # type: ignore[misc]
+            for found in roles_of(method, said).values()
             if found
         )
     )
     candidate = Candidate(
         name=name,
         kind="class",
-        line=_line(cls),
+        line=line_of(cls),
         has_forward=True,
         takes=(*takes, "gamma", "beta"),
         layer_hint=layer_hint(name),
-        description=f"{name}(...), forward(x), backward(dy)",
+        description=f"{name}(...), {there}(x), {back}(dy)",
     )
-    return Found(candidate, cls, None)
+    return Found(candidate, cls, None, said)
+
+
+def _as_autograd(name: str, cls: type, said: Roles) -> Found:
+    forward = cls.forward  # type: ignore[attr-defined]
+    takes = tuple(r for r in list(roles_of(forward, said).values())[1:] if r)
+    candidate = Candidate(
+        name=name,
+        kind="autograd",
+        line=line_of(cls),
+        has_forward=True,
+        takes=takes,
+        layer_hint=layer_hint(name, document(cls)),
+        description=f"{name}.apply(...), a torch.autograd.Function",
+    )
+    return Found(candidate, cls, forward, said)
 
 
 def _candidate(
@@ -172,55 +252,63 @@ def _candidate(
     return Candidate(
         name=name,
         kind=kind,
-        line=_line(backward),
+        line=line_of(backward),
         has_forward=forward is not None,
         takes=takes,
-        layer_hint=layer_hint(name, getattr(forward, "__name__", ""), _document(backward)),
+        layer_hint=layer_hint(name, getattr(forward, "__name__", ""), document(backward)),
         description=calls,
     )
 
 
-def _roles(function: Callable[..., Any], name: str) -> tuple[str, ...]:
-    try:
-        return tuple(r for r in roles_of(function).values() if r)
-    except (TypeError, ValueError):
-        raise CannotAsk(f"{name} has no signature that Python can show; wrap it in a def") from None
-
-
-def _check_required(name: str, function: Callable[..., Any]) -> None:
+def _check_required(name: str, function: Callable[..., Any], said: Roles) -> None:
+    roles = roles_of(function, said)
     for parameter in inspect.signature(function).parameters.values():
         required = parameter.default is parameter.empty and parameter.kind not in (
             parameter.VAR_POSITIONAL,
             parameter.VAR_KEYWORD,
         )
-        if required and role(parameter.name) not in SUPPLIED:
+        if (
+            required
+            and roles[parameter.name] in (None, "cache")
+            and list(roles) != [parameter.name]
+        ):
             raise CannotAsk(
-                f"{name} has a parameter {parameter.name!r} that bncheck does not know; "
-                "known are dy, x, gamma, beta, eps, groups and their usual other names"
+                f"{name} has a parameter {parameter.name!r} that bncheck does not know; say what "
+                f"it is with --name {parameter.name}=ROLE (dy, x, gamma, beta, eps, groups, mean, "
+                "var, sd, rstd, xhat, ...)"
             )
 
 
 def _partner(name: str, own: Mapping[str, Any]) -> Callable[..., Any] | None:
     """The forward pass that belongs to a backward pass, by its name."""
-    forward = name.replace("backward", "forward").replace("Backward", "Forward")
-    tries = [forward, forward.removesuffix("_alt"), forward.rpartition("_")[0]]
+    tries = [name.replace(a, b) for a, b in _OPPOSITES if a in name]
+    tries += [t for other in tries for t in (other.removesuffix("_alt"), other.rpartition("_")[0])]
     for other in tries:
         if other != name and inspect.isfunction(own.get(other)):
             return own[other]
     forwards = [o for n, o in own.items() if "forward" in n.lower() and inspect.isfunction(o)]
-    return forwards[0] if len(forwards) == 1 else None
+    hint = layer_hint(name)
+    alike = [f for f in forwards if layer_hint(f.__name__) == hint]
+    return alike[0] if len(alike) == 1 else forwards[0] if len(forwards) == 1 else None
 
 
-def _is_pair(backward: Callable[..., Any]) -> bool:
+_OPPOSITES = (
+    ("backward", "forward"), ("Backward", "Forward"), ("BACKWARD", "FORWARD"), ("bwd", "fwd"),
+    ("backprop", "forward"), ("_backward", ""), ("_bwd", ""), ("back_pass", "forward_pass"),
+    ("BackPass", "ForwardPass"), ("bprop", "fprop"), ("_grad", ""), ("grad_", ""), ("_vjp", ""),
+)  # fmt: skip
+
+
+def _is_pair(backward: Callable[..., Any], said: Roles) -> bool:
     """``backward(a, b)`` of two unknown names: the upstream gradient and the cache."""
-    found = roles_of(backward)
-    return len(found) == 2 and "x" not in found.values() and "gamma" not in found.values()
+    found = roles_of(backward, said)
+    return len(found) == 2 and not {"x", "gamma", "xhat"} & set(found.values())
 
 
 def _looks_like_backward(name: str, thing: Any) -> bool:
     if isinstance(thing, type):
-        return all(callable(getattr(thing, m, None)) for m in ("forward", "backward"))
-    return "backward" in name.lower() or "backprop" in name.lower()
+        return forward_method(thing) is not None and backward_method(thing) is not None
+    return is_backward(name)
 
 
 def _is_own(thing: Any, namespace: Mapping[str, Any]) -> bool:
@@ -230,16 +318,8 @@ def _is_own(thing: Any, namespace: Mapping[str, Any]) -> bool:
     return bool(thing.__module__ == namespace.get("__name__"))
 
 
-def _line(thing: Any) -> int:
-    try:
-        return inspect.getsourcelines(thing)[1]
-    except (OSError, TypeError):
-        code = getattr(thing, "__code__", None)
-        return code.co_firstlineno if code else 0
-
-
-def _document(function: Callable[..., Any]) -> str:
-    return (inspect.getdoc(function) or "")[:200]
+def _is_static(cls: type, method: str) -> bool:
+    return isinstance(inspect.getattr_static(cls, method), staticmethod)
 
 
 def _list(own: Iterable[str]) -> str:

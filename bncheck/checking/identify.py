@@ -1,22 +1,38 @@
 """Which layer does the user's forward pass compute? Asked of its numbers, not of its name."""
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
-from bncheck.checking import layout
+from bncheck.checking import layout as layouts
 from bncheck.checking.arithmetic import Array, evaluate
 from bncheck.checking.convention import Candidate
+from bncheck.checking.layout import Layout
+from bncheck.checking.nearly import slopes, variants_of
+from bncheck.checking.results import Remark
 from bncheck.checking.subject import Subject
 from bncheck.checking.trials import Trial, trials, with_eps
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS, layer, options
 
 USUAL_EPS = (1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, 1e-16, 0.0)
+CLOSE, ROUGH = 1e-9, 2e-5
+"""How near, relative to the output, a forward pass is the layer's; and with single precision."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user said, so that bncheck need not find out: layer, layout, ddof, eps."""
+
+    program: Program | None = None
+    layout: str | None = None
+    ddof: int | None = None
+    eps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -28,42 +44,93 @@ class Identity:
     """
 
     program: Program
+    layout: Layout
     ddof: int | None
     eps: float | None
     known: bool
     distance: float = 0.0
+    remarks: tuple[Remark, ...] = ()
 
 
-def identify(subject: Subject, candidate: Candidate, hint: str | None) -> Identity:
+@dataclass(frozen=True)
+class _Seen:
+    """An output of the user's, and what it was computed from."""
+
+    program: Program
+    layout: Layout
+    trial: Trial
+    y: Array
+
+
+def identify(
+    subject: Subject, candidate: Candidate, hint: str | None, asked: Asked | None = None
+) -> Identity:
     """The layer, from the outputs on one trial each; ``hint``: which layer to try first.
 
     Raises ``CannotAsk`` where the forward pass fails on everything.
     """
-    nearest: Identity | None = None
+    said = asked or Asked()
+    settable = (candidate.eps_settable or candidate.kind == "class") and said.eps is None
+    near: list[tuple[float, _Seen]] = []
     problem: CannotAsk | None = None
-    for variant, program in _programs(candidate, hint):
+    for programs, at in _choices(candidate, hint, said):
         try:
-            met = _compared(subject, candidate, program, variant.get("ddof"))
+            seen = _seen(subject, candidate, programs[0][1], at)
         except CannotAsk as error:
             problem = problem or error
             continue
-        if met.known:
-            return met
-        if nearest is None or met.distance < nearest.distance:
-            nearest = met
-    if nearest is None:
+        for ddof, program in programs:
+            eps, distance = _fitted(program, seen, settable, said.eps)
+            if distance <= ROUGH:
+                return Identity(program, at, ddof, eps, True, distance, _rough(distance))
+            if np.isfinite(distance):
+                near.append((distance, replace(seen, program=program)))
+    if not near:
         raise problem or CannotAsk(f"{candidate.name}: no layer fits its arguments")
-    return nearest
+    return _nearest(near, settable, said)
 
 
-def _programs(candidate: Candidate, hint: str | None) -> Iterator[tuple[dict[str, Any], Program]]:
+def program_of(name: str, affine: bool, ddof: int) -> Program:
+    """A layer in the variant that a backward pass speaks of; raises ``CannotAsk``."""
+    wanted = {"affine": affine, "ddof": ddof}
+    variant = {k: v for k, v in wanted.items() if k in options(name)}
+    if ddof and "ddof" not in variant:
+        raise CannotAsk(f"{name} has no ddof")
+    return layer(name, **variant)
+
+
+def _choices(
+    candidate: Candidate, hint: str | None, said: Asked
+) -> Iterator[tuple[list[tuple[int | None, Program]], Layout]]:
+    """Programs that one output can decide between, and the layout of its input."""
     names = sorted(LAYERS, key=lambda name: name != hint)
+    if said.program is not None:
+        names = [said.program.name]
     for name in names:
+        if name not in LAYERS:
+            assert said.program is not None
+            yield [(None, said.program)], layouts.usual(said.program)
+            continue
         choices = options(name)
         for affine in _affine(candidate, choices):
-            for ddof in choices.get("ddof", (None,)):
-                variant = {k: v for k, v in (("affine", affine), ("ddof", ddof)) if v is not None}
-                yield variant, layer(name, **variant)
+            chosen = {} if affine is None else {"affine": affine}
+            ddofs = choices.get("ddof", (None,)) if said.ddof is None else (said.ddof,)
+            programs = [
+                (d, layer(name, **chosen, **({} if d is None else {"ddof": d}))) for d in ddofs
+            ]
+            for at in _layouts(candidate, programs[0][1], said.layout):
+                yield programs, at
+
+
+def _layouts(candidate: Candidate, program: Program, said: str | None) -> Iterator[Layout]:
+    there = [layouts.named(program, said)] if said else list(layouts.layouts(program))
+    if re.search(r"spatial|2d|conv|image|channel|cnn", candidate.name, re.IGNORECASE):
+        there.sort(key=lambda at: len(at.order) != 4)
+    if any(name.endswith("-norm") and program.name == name for name in ("group-norm",)):
+        there.sort(key=lambda at: len(at.order) != 4)
+    for kept in (False, True):
+        for at in there:
+            yield layouts.with_kept(at) if kept else at
 
 
 def _affine(candidate: Candidate, choices: Mapping[str, Any]) -> tuple[bool | None, ...]:
@@ -74,39 +141,84 @@ def _affine(candidate: Candidate, choices: Mapping[str, Any]) -> tuple[bool | No
     return (True,) if "gamma" in candidate.takes else (False,)
 
 
-def _compared(
-    subject: Subject, candidate: Candidate, program: Program, ddof: int | None
-) -> Identity:
-    trial = next(t for t in trials(program) if t.name == "variance near eps")
-    (y,) = subject.forward(candidate.name, [layout.to_user(program, trial.values)])
-    y = layout.output_from_user(program, y, trial.values)
-    settable = candidate.eps_settable or candidate.kind == "class"
-    tried: list[float | None] = [None] if settable or "eps" not in program.tensors else []
-    if "eps" in program.tensors:
-        tried += [*USUAL_EPS, _solved(program, trial, y)]
-    best = np.inf
+def _seen(subject: Subject, candidate: Candidate, program: Program, at: Layout) -> _Seen:
+    trial = next(t for t in trials(program, layout=at) if t.name == "variance near eps")
+    (y,) = subject.forward(
+        candidate.name, [layouts.to_user(at, program, trial.values, trial.parts)]
+    )
+    y = np.real(layouts.output_from_user(at, program, y, trial.values, trial.parts))
+    return _Seen(program, at, trial, y)
+
+
+def _fitted(
+    program: Program, seen: _Seen, settable: bool, said: float | None
+) -> tuple[float | None, float]:
+    """The eps at which the outputs are nearest (None: the one that was set), and how near."""
+    if "eps" not in program.tensors:
+        return None, _apart(program, seen, None)
+    tried: list[float | None] = [*([None] if settable else []), *USUAL_EPS]
+    if said is not None:
+        tried = [said]
+    best: tuple[float | None, float] = (None, np.inf)
     for eps in tried:
-        right = _output(program, trial if eps is None else with_eps(trial, eps))
-        if y.shape != right.shape:
-            return Identity(program, ddof, None, known=False, distance=np.inf)
-        apart = float(np.nan_to_num(abs(y - right), nan=np.inf).max())
-        if apart <= 1e-9 * (1.0 + float(abs(right).max())):
-            return Identity(program, ddof, eps, known=True)
-        best = min(best, apart)
-    return Identity(program, ddof, None, known=False, distance=best)
+        distance = _apart(program, seen, eps)
+        if distance <= CLOSE:
+            return eps, distance
+        if distance < best[1]:
+            best = eps, distance
+    if said is None and best[1] < 0.5:
+        solved = _solved(program, seen)
+        distance = _apart(program, seen, solved)
+        if distance < best[1]:
+            best = solved, distance
+    return best
+
+
+def _apart(program: Program, seen: _Seen, eps: float | None) -> float:
+    """The largest difference of the outputs, relative to the largest output."""
+    right = _output(program, seen.trial if eps is None else with_eps(seen.trial, eps))
+    if seen.y.shape != right.shape:
+        return np.inf
+    apart = float(np.nan_to_num(abs(seen.y - right), nan=np.inf).max())
+    return apart / (1.0 + float(abs(right).max()))
 
 
 def _output(program: Program, trial: Trial) -> Array:
     return np.asarray(evaluate(program, trial.values)[name_of(program.outputs[0])].value, float)
 
 
-def _solved(program: Program, trial: Trial, y: Array) -> float:
+def _solved(program: Program, seen: _Seen) -> float:
     """The eps that gives the user's output its size; outputs shrink as eps grows."""
-    shift = _output(program, with_eps(trial, 1e300))
-    size = float(((y - shift) ** 2).sum()) if y.shape == shift.shape else np.nan
-    low, high = -320.0, 10.0
-    for _ in range(200):
+    shift = _output(program, with_eps(seen.trial, 1e300))
+    size = float(((seen.y - shift) ** 2).sum())
+    low, high = -30.0, 6.0
+    for _ in range(60):
         middle = (low + high) / 2
-        own = _output(program, with_eps(trial, 10.0**middle))
+        own = _output(program, with_eps(seen.trial, 10.0**middle))
         low, high = (middle, high) if float(((own - shift) ** 2).sum()) > size else (low, middle)
     return float(10.0 ** ((low + high) / 2))
+
+
+def _nearest(near: list[tuple[float, _Seen]], settable: bool, said: Asked) -> Identity:
+    """What the forward pass is instead: a layer with one change, or how it depends on x.
+
+    Of several layers that are far away it is the one it is called, in its usual layout.
+    """
+    first = near[0][1].program.name
+    for _, seen in [n for n in near if n[1].program.name == first or n[0] < 0.3]:
+        for code, text, program in variants_of(seen.program):
+            eps, apart = _fitted(program, seen, settable, said.eps)
+            if apart <= ROUGH:
+                remark = Remark(code, f"the forward pass is {text}")
+                return Identity(program, seen.layout, None, eps, True, apart, (remark,))
+    distance, seen = near[0]
+    text = slopes(seen.program, seen.trial, seen.y) if seen.y.size else ""
+    remark = Remark("forward-unknown", text or "the forward pass is none that bncheck knows")
+    return Identity(seen.program, seen.layout, None, None, False, distance, (remark,))
+
+
+def _rough(distance: float) -> tuple[Remark, ...]:
+    if distance <= CLOSE:
+        return ()
+    text = f"the forward pass is right to {-np.log10(distance):.0f} digits only (single precision?)"
+    return (Remark("forward-inaccurate", text),)

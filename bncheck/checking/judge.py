@@ -12,20 +12,15 @@ from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.calling import Outcome
+from bncheck.checking.causes import cause
 from bncheck.checking.compare import compare
 from bncheck.checking.convention import Candidate
-from bncheck.checking.diagnose import Seen, diagnose
+from bncheck.checking.diagnose import Seen
 from bncheck.checking.differences import Differences, differences
 from bncheck.checking.identify import Identity
-from bncheck.checking.reference import Reference, reference
-from bncheck.checking.results import (
-    WORST_FIRST,
-    Comparison,
-    Diagnosis,
-    GradientResult,
-    Remark,
-    Report,
-)
+from bncheck.checking.reference import Reference, precision, reference
+from bncheck.checking.results import WORST_FIRST, Comparison, GradientResult, Remark, Report
+from bncheck.checking.statistics import statistics
 from bncheck.checking.subject import Subject
 from bncheck.checking.trials import Trial
 from bncheck.errors import CannotAsk, Disagreement
@@ -33,15 +28,24 @@ from bncheck.errors import CannotAsk, Disagreement
 LOST = 64.0
 """An error that shrinks by this factor in longer arithmetic is rounding, not mathematics."""
 
+LOW = ("float32", "float16")
+"""Trials in which losing digits is worth a remark, and no more."""
+
 
 @dataclass
-class _Case:
-    """What is being judged, and what has been found so far."""
+class Case:
+    """What is being judged, and what has been found so far.
+
+    ``averaged``: whether parameter gradients divided by the batch size are accepted;
+    ``swapped``: whether dgamma and dbeta turned out to come in the other order.
+    """
 
     subject: Subject
     candidate: Candidate
     found: Derivation
     identity: Identity
+    averaged: bool = False
+    swapped: bool = False
     comparisons: dict[str, list[Comparison]] = field(default_factory=dict)
     remarks: dict[str, Remark] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
@@ -55,9 +59,12 @@ def judge(
     identity: Identity,
     trials: Sequence[Trial],
     diagnosed: bool = True,
+    averaged: bool = False,
 ) -> Report:
     """The report on one backward pass; raises ``CannotAsk`` where an easy trial cannot be run."""
-    case = _Case(subject, candidate, found, identity)
+    case = Case(subject, candidate, found, identity, averaged)
+    for remark in identity.remarks:
+        _remark(case, remark)
     for trial in trials:
         _try(case, trial)
     if diagnosed:
@@ -70,39 +77,56 @@ def judge(
         _result(name, _graded(case, made, trials), easy) for name, made in case.comparisons.items()
     )
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
-    causes = tuple(_cause(case, g) for g in wrong) if diagnosed else ()
+    shape = case.remarks.get("shape")
+    causes = tuple(cause(found, identity, case.seen, g, shape) for g in wrong) if diagnosed else ()
     program = found.forward
     return Report(
         target=candidate.name,
         verdict=min((g.verdict for g in gradients), key=WORST_FIRST.index),
         layer=program.name if identity.known else None,
+        layout=identity.layout.name,
         eps=identity.eps,
         ddof=identity.ddof,
         assumed=_assumed(case),
         gradients=gradients,
-        remarks=tuple(case.remarks.values()),
+        remarks=tuple(dict.fromkeys(case.remarks.values())),
         diagnosis=causes,
         trials=tuple(t.name for t in trials),
     )
 
 
-def _try(case: _Case, trial: Trial) -> None:
+def user_inputs(case: Case, values: Any, trial: Trial) -> dict[str, Any]:
+    """Values of the program as the user's code gets them."""
+    program, at = case.found.forward, case.identity.layout
+    given = layout.to_user(at, program, values, trial.parts)
+    if case.candidate.statistics:
+        given |= statistics(program, at, trial, values, case.candidate.statistics)
+    return given
+
+
+def _try(case: Case, trial: Trial) -> None:
     program = case.found.forward
     try:
-        outcome = case.subject.call(case.candidate.name, layout.to_user(program, trial.values))
+        asked = user_inputs(case, trial.values, trial)
+        outcome = case.subject.call(case.candidate.name, asked, trial.memory)
     except CannotAsk as error:
         if trial.easy:
             raise
-        _remark(case, Remark("fails-on", f"fails where {trial.name}: {error}"))
+        if trial.memory == "plain" and trial.name not in LOW:
+            _remark(case, Remark("fails-on", f"fails where {trial.name}: {error}"))
+        elif trial.memory == "read-only":
+            _remark(case, Remark("fails-on", f"fails on read-only arrays: {error}"))
         return
     for remark in outcome.remarks:
         _remark(case, remark)
-    dtype = np.asarray(trial.values[name_of(program.inputs[0])]).dtype
-    truth = reference(case.found, trial.values, dtype)
-    gradients = layout.from_user(program, outcome.gradients, trial.values)
+    truth = reference(case.found, trial.values, trial.judged)
+    at = case.identity.layout
+    gradients = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
+    gradients = _in_order(case, trial, gradients, truth)
     measured = _differences(case, trial) if trial.differences else None
     if case.identity.known:
         _check_output(case, trial, outcome, truth)
+    _check_type(case, trial, gradients)
     if trial.easy:
         case.seen.append(Seen(trial.values, truth, gradients))
     for name in truth.gradients:
@@ -110,17 +134,39 @@ def _try(case: _Case, trial: Trial) -> None:
             _compare(case, trial, name, gradients[name], truth, measured)
 
 
-def _try_again(case: _Case, trial: Trial) -> None:
+def _in_order(
+    case: Case, trial: Trial, gradients: dict[str, Array], truth: Reference
+) -> dict[str, Array]:
+    """dgamma and dbeta by value: where they fit only the other way round, that is the order."""
+    names = ("dgamma", "dbeta")
+    if not case.identity.known or not all(n in gradients and n in truth.gradients for n in names):
+        return gradients
+    other = {**gradients, "dgamma": gradients["dbeta"], "dbeta": gradients["dgamma"]}
+    if not case.comparisons:
+
+        def fits(made: dict[str, Array]) -> bool:
+            return all(
+                made[n].shape == truth.gradients[n].shape
+                and bool(np.all(abs(made[n] - truth.gradients[n]) <= truth.allowed[n]))
+                for n in names
+            )
+
+        case.swapped = fits(other) and not fits(gradients)
+        if case.swapped:
+            _remark(case, Remark("return-order", "returns dbeta before dgamma"))
+    return other if case.swapped else gradients
+
+
+def _try_again(case: Case, trial: Trial) -> None:
     """The same call twice, with another of the same shapes between."""
-    program = case.found.forward
     other = {k: v + 1.0 if isinstance(v, np.ndarray) else v for k, v in trial.values.items()}
-    first, second = (layout.to_user(program, values) for values in (trial.values, other))
+    first, second = (user_inputs(case, values, trial) for values in (trial.values, other))
     for remark in case.subject.repeated(case.candidate.name, first, second):
         _remark(case, remark)
 
 
 def _compare(
-    case: _Case,
+    case: Case,
     trial: Trial,
     name: str,
     yours: Array,
@@ -128,6 +174,7 @@ def _compare(
     measured: Differences | None,
 ) -> None:
     made = case.comparisons.setdefault(name, [])
+    u, _ = precision(trial.judged)
     right = truth.gradients[name]
     if yours.shape != right.shape:
         place = tuple(0 for _ in right.shape)
@@ -136,22 +183,36 @@ def _compare(
         text = f"{name} has shape {yours.shape}, expected {right.shape}"
         _remark(case, Remark("shape", text))
         return
+    if case.averaged and name != name_of(case.found.chain.outputs[0]):
+        yours = _not_averaged(case, trial, name, yours, truth)
     if case.identity.known:
-        found = compare(("yours", "symbolic"), yours, right, truth.allowed[name], trial.name)
+        found = compare(("yours", "symbolic"), yours, right, truth.allowed[name], trial.name, u)
         if found.verdict == "wrong" and _is_rounding(case, trial, name, yours, right):
-            found = Comparison(**{**vars(found), "verdict": "inaccurate"})
+            found = replace(found, verdict="inaccurate")
         made.append(found)
     if measured is not None:
         slope, off = measured.gradients[name], measured.error[name]
         allowed = truth.allowed[name] + off
-        made.append(compare(("yours", case.method), yours, slope, allowed, trial.name))
+        made.append(compare(("yours", case.method), yours, slope, allowed, trial.name, u))
         if case.identity.known:
-            between = compare(("symbolic", case.method), right, slope, allowed, trial.name)
+            between = compare(("symbolic", case.method), right, slope, allowed, trial.name, u)
             _believe(case, between)
             made.append(between)
 
 
-def _believe(case: _Case, between: Comparison) -> None:
+def _not_averaged(case: Case, trial: Trial, name: str, yours: Array, truth: Reference) -> Array:
+    """The sum of which the user's parameter gradient is an average, if it is one."""
+    right, allowed = truth.gradients[name], truth.allowed[name]
+    x = user_inputs(case, trial.values, trial)["x"]
+    for count in dict.fromkeys((x.shape[0], x.size // max(1, right.size))):
+        if np.all(abs(yours * count - right) <= (1 + count) * allowed):
+            text = f"{name} is divided by the batch size, which was accepted"
+            _remark(case, Remark("batch-average", text))
+            return np.asarray(yours * count)
+    return yours
+
+
+def _believe(case: Case, between: Comparison) -> None:
     """Symbolic gradient and differences of the reference forward agree, or bncheck is wrong."""
     if between.verdict == "wrong" and not case.candidate.has_forward:
         raise Disagreement(
@@ -161,14 +222,14 @@ def _believe(case: _Case, between: Comparison) -> None:
         )
 
 
-def _differences(case: _Case, trial: Trial) -> Differences:
+def _differences(case: Case, trial: Trial) -> Differences:
     """Differences of the user's own forward pass, or of the reference where there is none."""
-    program = case.found.forward
+    program, at = case.found.forward, case.identity.layout
 
     def theirs(many: Sequence[Any]) -> list[Array]:
-        asked = [layout.to_user(program, values) for values in many]
+        asked = [user_inputs(case, values, trial) for values in many]
         outputs = case.subject.forward(case.candidate.name, asked)
-        return [layout.output_from_user(program, y, trial.values) for y in outputs]
+        return [layout.output_from_user(at, program, y, trial.values, trial.parts) for y in outputs]
 
     def ours(many: Sequence[Any]) -> list[Array]:
         from bncheck.checking.arithmetic import evaluate
@@ -183,53 +244,75 @@ def _differences(case: _Case, trial: Trial) -> Differences:
     return measured
 
 
-def _check_output(case: _Case, trial: Trial, outcome: Outcome, truth: Reference) -> None:
+def _check_output(case: Case, trial: Trial, outcome: Outcome, truth: Reference) -> None:
     if outcome.y is None:
         return
-    y = layout.output_from_user(case.found.forward, outcome.y, trial.values)
+    at, program = case.identity.layout, case.found.forward
+    y = layout.output_from_user(at, program, outcome.y, trial.values, trial.parts)
     made = compare(("yours", "symbolic"), y, truth.output, truth.output_allowed, trial.name)
-    if made.verdict == "wrong" and trial.easy:
+    if made.verdict == "wrong" and trial.easy and made.of_bound > 1e6:
         text = f"the forward pass is not {case.found.forward.name} where {trial.name}"
         _remark(case, Remark("forward-differs", text))
 
 
-def _is_rounding(case: _Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
+def _check_type(case: Case, trial: Trial, gradients: dict[str, Array]) -> None:
+    for name, made in gradients.items():
+        if made.dtype != trial.dtype and trial.memory == "plain":
+            text = f"gradients are {made.dtype} where the inputs are {trial.dtype}: {name}"
+            _remark(case, Remark("dtype-changed", text))
+
+
+def _is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
     """Whether the error shrinks with the precision: then digits are lost, and nothing else."""
-    longer = {
-        k: np.asarray(v, np.longdouble) if isinstance(v, np.ndarray) else v
-        for k, v in trial.values.items()
-    }
-    program = case.found.forward
+    before = float(abs(yours - right).max())
+    for dtype in (np.longdouble, np.float64):
+        if np.finfo(dtype).eps >= np.finfo(trial.dtype).eps:
+            continue
+        longer = {
+            k: np.asarray(v, dtype) if isinstance(v, np.ndarray) else v
+            for k, v in trial.values.items()
+        }
+        again = _again(case, trial, name, longer)
+        if again is not None and again.shape == right.shape:
+            after = float(abs(again - right).max())
+            return bool(after * LOST < before) if np.isfinite(before) else np.isfinite(after)
+    return False
+
+
+def _again(case: Case, trial: Trial, name: str, values: dict[str, Any]) -> Array | None:
+    program, at = case.found.forward, case.identity.layout
     try:
-        outcome = case.subject.call(case.candidate.name, layout.to_user(program, longer))
+        outcome = case.subject.call(case.candidate.name, user_inputs(case, values, trial))
     except CannotAsk:
-        return False
-    again = layout.from_user(program, outcome.gradients, trial.values).get(name)
-    if again is None or again.shape != right.shape:
-        return False
-    before, after = float(abs(yours - right).max()), float(abs(again - right).max())
-    return bool(np.isfinite(before) and after * LOST < before)
+        return None
+    back = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
+    if case.swapped:
+        back = {**back, "dgamma": back["dbeta"], "dbeta": back["dgamma"]}
+    return back.get(name)
 
 
-def _graded(case: _Case, made: list[Comparison], trials: Sequence[Trial]) -> list[Comparison]:
-    """With inputs of the user's, accuracy is graded there; digits lost elsewhere are remarks."""
-    if not any(trial.own for trial in trials):
-        return made
+def _graded(case: Case, made: list[Comparison], trials: Sequence[Trial]) -> list[Comparison]:
+    """Digits lost in short arithmetic are remarks; with inputs of the user's, so are all others.
+
+    Where the user gives inputs, accuracy is graded on these.
+    """
     own = {trial.name for trial in trials if trial.own}
+    graded = []
     for c in made:
-        if c.verdict == "inaccurate" and c.trial not in own:
+        if c.verdict == "inaccurate" and (c.trial in LOW or (own and c.trial not in own)):
             _remark(case, Remark("loses-digits", f"digits are lost where {c.trial}"))
-    return [
-        replace(c, verdict="right") if c.verdict == "inaccurate" and c.trial not in own else c
-        for c in made
-    ]
+            c = replace(c, verdict="right")
+        graded.append(c)
+    return graded
 
 
 def _result(name: str, made: list[Comparison], easy: set[str]) -> GradientResult:
     """The worst comparison of each pair of witnesses, and the verdict that follows.
 
-    Of two that are as bad, the one on an easy trial: its numbers are those to look at.
+    Of two that are as bad, the one on an easy trial: its numbers are those to look at. Trials on
+    which nothing can be said (one value, over m - 1) count only where there is no other.
     """
+    made = [c for c in made if c.verdict != "cannot tell"] or made
     pairs = dict.fromkeys((c.first_witness, c.second_witness) for c in made)
     worst = tuple(
         max(
@@ -243,49 +326,24 @@ def _result(name: str, made: list[Comparison], easy: set[str]) -> GradientResult
     return GradientResult(name, worst, min(symbolic or mine, key=WORST_FIRST.index))
 
 
-def _cause(case: _Case, result: GradientResult) -> Diagnosis:
-    name = result.name
-    shape = case.remarks.get("shape")
-    if shape is not None and shape.text.startswith(f"{name} "):
-        return Diagnosis("shape", name, shape.text)
-    seen = [s for s in case.seen if name in s.gradients]
-    easy = [s for s in seen if _is_off(s, name)]
-    worst = result.comparisons[0]
-    if result.verdict == "inaccurate":
-        digits = f"{max(0.0, 15.95 - np.log10(max(worst.ulps, 1.0))):.0f} digits are right"
-        text = f"right mathematics, lost digits where {worst.trial}: {digits}"
-        return Diagnosis("inaccurate", name, text)
-    if not easy:
-        return Diagnosis("corner", name, f"right elsewhere, wrong where {worst.trial}")
-    if not case.identity.known:
-        return Diagnosis("not-own-gradient", name, "not the derivative of its own forward pass")
-    return diagnose(case.found, name, easy[:3])
-
-
-def _is_off(seen: Seen, name: str) -> bool:
-    right, yours = seen.reference.gradients[name], seen.gradients[name]
-    return yours.shape == right.shape and not np.all(
-        abs(yours - right) <= seen.reference.allowed[name]
-    )
-
-
-def _say_what_is_missing(case: _Case) -> None:
+def _say_what_is_missing(case: Case) -> None:
     for out in case.found.chain.outputs:
         name = name_of(out)
         if name not in case.comparisons:
             _remark(case, Remark("not-returned", f"{name} is not returned and was not checked"))
 
 
-def _remark(case: _Case, remark: Remark) -> None:
+def _remark(case: Case, remark: Remark) -> None:
     case.remarks.setdefault(f"{remark.code} {remark.text.split(' ')[0]}", remark)
     case.remarks.setdefault(remark.code, remark) if remark.code == "shape" else None
 
 
-def _assumed(case: _Case) -> str:
+def _assumed(case: Case) -> str:
     identity, program = case.identity, case.found.forward
-    eps = "" if identity.eps is None else f", eps = {identity.eps:g}"
+    eps = "" if identity.eps is None else f", eps = {identity.eps:.6g}"
     ddof = "" if identity.ddof is None else f", ddof = {identity.ddof}"
-    layer = f"{program.title.lower()}{ddof}{eps}"
+    over = "" if not identity.layout.name else f" over {', '.join(layout.fields(identity.layout))}"
+    layer = f"{program.title.lower() or program.name}{over}{ddof}{eps}"
     if not identity.known:
         return f"forward pass of no known layer (nearest: {layer}); {case.candidate.description}"
     return f"{layer}; {case.candidate.description}"

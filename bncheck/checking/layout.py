@@ -1,6 +1,12 @@
-"""Between a program's arrays (one axis per index) and the user's (by role, joined axes as one)."""
+"""Between a program's arrays (one axis per index) and the user's (axes split, joined, reordered).
 
-from collections.abc import Mapping
+A layout says for each axis of the user's input which index of the program it is, or which part
+of one: images in (N, C, H, W) are batch norm's (m, D) with m = N H W in three parts.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,47 +14,272 @@ import numpy as np
 from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.checking.arithmetic import Array
+from bncheck.errors import CannotAsk
 
-PASSED = ("x", "dy", "gamma", "beta", "eps", "running_mean", "running_var")
+Piece = tuple[str, int]
+"""An index by name, and which part of it: always 0 where it is not split."""
+
+Parts = Mapping[str, tuple[int, ...]]
+"""The lengths of the parts of every index that is split."""
 
 
-def to_user(program: Program, values: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Layout:
+    """``order``: for each axis of the user's input the pieces that it joins.
+
+    ``kept``: whether parameters have all axes of the input, of length 1 where they do not vary
+    ((1, C, 1, 1), say), rather than only those where they vary.
+    """
+
+    name: str
+    order: tuple[tuple[Piece, ...], ...]
+    kept: bool = False
+
+    def split(self) -> dict[str, int]:
+        """How many parts each index has, for those that have more than one."""
+        names = [name for axis in self.order for name, _ in axis]
+        return {name: names.count(name) for name in names if names.count(name) > 1}
+
+
+_SAMPLES = {
+    "(N, D)": "i j",
+    "(B, T, D)": "i0 i1 j",
+    "(D, N)": "j i",
+    "(N, H, W, C)": "i0 i1 i2 j",
+    "(N, C, H, W), all of a sample": "i j0 j1 j2",
+    "(N, C, L), all of a sample": "i j0 j1",
+}
+_LAYOUTS = {
+    "batch-norm": {
+        "(N, D)": "i j",
+        "(N, C, H, W)": "i0 j i1 i2",
+        "(D, N)": "j i",
+        "(N, H, W, C)": "i0 i1 i2 j",
+        "(N, C, L)": "i0 j i1",
+        "(B, T, D)": "i0 i1 j",
+        "(N, C, H, W), each place": "i j0 j1 j2",
+    },
+    "layer-norm": _SAMPLES,
+    "rms-norm": _SAMPLES,
+    "group-norm": {
+        "(N, C, L)": "n hk l",
+        "(N, C, H, W)": "n hk l0 l1",
+        "(N, H, W, C)": "n l0 l1 hk",
+    },
+    "instance-norm": {
+        "(N, C, L)": "n k l",
+        "(N, C, H, W)": "n k l0 l1",
+        "(N, H, W, C)": "n l0 l1 k",
+    },
+    "weight-norm": {"(U, P)": "o p", "(P, U)": "p o", "(U, C, H, W)": "o p0 p1 p2"},
+}
+
+
+def layouts(program: Program) -> tuple[Layout, ...]:
+    """The layouts in which people write this layer, the usual one first."""
+    known = _LAYOUTS.get(program.name, {})
+    found = [Layout(name, tuple(map(_axis, text.split()))) for name, text in known.items()]
+    fitting = [at for at in found if {n for axis in at.order for n, _ in axis} == _names(program)]
+    return tuple(fitting) or (usual(program),)
+
+
+def usual(program: Program) -> Layout:
+    """The program's own axes, joined runs as one."""
+    order: list[tuple[Piece, ...]] = []
+    for index in indices_of(program.inputs[0]):
+        run = next((r for r in program.joined if index in r), (index,))
+        if index == run[0]:
+            order.append(tuple((str(i), 0) for i in run))
+    known = _LAYOUTS.get(program.name, {})
+    sizes = "".join("".join(name for name, _ in axis) + " " for axis in order).strip()
+    name = next((n for n, text in known.items() if text == sizes), "")
+    return Layout(name or "(" + ", ".join(_size(program, axis) for axis in order) + ")",
+                  tuple(order))  # fmt: skip
+
+
+def named(program: Program, name: str) -> Layout:
+    """The layout asked for: ``NCHW`` or ``(N, C, H, W)``; raises ``CannotAsk``."""
+    there = layouts(program)
+    for one in there:
+        if _letters(name) in (_letters(one.name), _letters(one.name.partition("),")[0])):
+            return one
+    names = ", ".join(one.name for one in there)
+    raise CannotAsk(f"{program.name} has no layout {name!r}; there are: {names}")
+
+
+def with_kept(layout: Layout) -> Layout:
+    """The same with parameters that keep all axes."""
+    return replace(layout, kept=True)
+
+
+def parts_of(layout: Layout, lengths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Lengths for the parts of every split index, of about the given length in all.
+
+    Distinct, so that one cannot stand for another unseen; 1 stays 1.
+    """
+    return {name: _divided(lengths[name], count) for name, count in layout.split().items()}
+
+
+def to_user(
+    layout: Layout, program: Program, values: Mapping[str, Any], parts: Parts
+) -> dict[str, Any]:
     """The values by role: the first input is ``x``, the upstream gradient ``dy``."""
     by_role: dict[str, Any] = {}
     for name, operand in _operands(program).items():
         if name in values:
-            by_role[_role(program, name)] = _joined(program, operand, values[name])
+            by_role[_role(program, name)] = array_to_user(
+                layout, program, operand, values[name], parts
+            )
     for run in program.joined:
         first = np.shape(values[name_of(program.inputs[0])])
-        where = indices_of(program.inputs[0]).index(run[0])
-        by_role["groups"] = int(first[where])
+        by_role["groups"] = int(first[indices_of(program.inputs[0]).index(run[0])])
     return by_role
 
 
+def array_to_user(
+    layout: Layout, program: Program, operand: Tensor, value: Any, parts: Parts
+) -> Any:
+    """One array of the program in the user's axes; numbers stay as they are."""
+    indices = [str(i) for i in indices_of(operand)]
+    if not indices:
+        return value
+    value = np.asarray(value)
+    own = _pieces(indices, parts)
+    wanted = [piece for axis in layout.order for piece in axis if piece[0] in indices]
+    opened = value.reshape(_open_shape(indices, value.shape, parts))
+    length = dict(zip(own, opened.shape, strict=True))
+    moved = opened.transpose([own.index(piece) for piece in wanted])
+    full = set(indices) == _names(program)
+    axes = [
+        int(np.prod([length[p] for p in axis if p in length]))
+        for axis in layout.order
+        if layout.kept or full or any(p in length for p in axis)
+    ]
+    return np.ascontiguousarray(moved.reshape(axes))
+
+
+def array_from_user(
+    layout: Layout, program: Program, operand: Tensor, array: Array, shape: tuple[int, ...],
+    parts: Parts,
+) -> Array:  # fmt: skip
+    """The user's array in the program's axes, of ``shape``; as it is where it does not fit."""
+    indices = [str(i) for i in indices_of(operand)]
+    if array.size != int(np.prod(shape)):
+        return array
+    own = _pieces(indices, parts)
+    length = dict(zip(own, _open_shape(indices, shape, parts), strict=True))
+    wanted = [piece for axis in layout.order for piece in axis if piece[0] in indices]
+    opened = array.reshape([length[piece] for piece in wanted])
+    return opened.transpose([wanted.index(piece) for piece in own]).reshape(shape)
+
+
 def from_user(
-    program: Program, gradients: Mapping[str, Array], values: Mapping[str, Any]
-) -> dict[str, Array]:
-    """The gradients by the program's names, in the program's axes where the shapes allow it."""
-    names = {"d" + _role(program, name_of(a)): name_of(a) for a in program.inputs}
+    layout: Layout, program: Program, gradients: Mapping[str, Array], values: Mapping[str, Any],
+    parts: Parts,
+) -> dict[str, Array]:  # fmt: skip
+    """The gradients by the program's names and in its axes, where the shapes allow it."""
     back = {}
-    for name, array in gradients.items():
-        if name in names:
-            shape = np.shape(values[names[name]])
-            fits = program.joined and array.size == int(np.prod(shape))
-            back["d" + names[name]] = array.reshape(shape) if fits else array
+    for operand in program.inputs:
+        name = name_of(operand)
+        array = gradients.get("d" + _role(program, name))
+        if array is not None:
+            shape = np.shape(values[name])
+            expected = np.shape(array_to_user(layout, program, operand, values[name], parts))
+            if operand == program.inputs[0] and array.shape != expected:
+                back["d" + name] = array
+                continue
+            back["d" + name] = array_from_user(layout, program, operand, array, shape, parts)
     return back
 
 
-def output_from_user(program: Program, y: Array, values: Mapping[str, Any]) -> Array:
+def output_from_user(
+    layout: Layout, program: Program, y: Array, values: Mapping[str, Any], parts: Parts
+) -> Array:
     """The user's output in the program's axes."""
-    shape = np.shape(values["d" + name_of(program.outputs[0])])
-    return y.reshape(shape) if program.joined and y.size == int(np.prod(shape)) else y
+    out = program.outputs[0]
+    shape = np.shape(values["d" + name_of(out)])
+    expected = np.shape(array_to_user(layout, program, out, values["d" + name_of(out)], parts))
+    return array_from_user(layout, program, out, y, shape, parts) if y.shape == expected else y
 
 
-def own_values(program: Program, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs given by the user, by role, as values of the program."""
-    names = {_role(program, name): name for name in _operands(program)}
-    return {names[key]: value for key, value in given.items() if key in names}
+def own_values(
+    layout: Layout, program: Program, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """Inputs given by the user, by role, as values of the program, and the parts they have."""
+    if "x" not in given:
+        raise CannotAsk(f"the inputs hold {', '.join(given) or 'nothing'}, but no x")
+    shape = np.shape(given["x"])
+    if len(shape) != len(layout.order):
+        raise CannotAsk(f"x of the inputs has shape {shape}; expected {layout.name}")
+    length: dict[Piece, int] = {}
+    for axis, size in zip(layout.order, shape, strict=True):
+        length.update(_unjoined(axis, size, given))
+    parts = {
+        name: tuple(length[name, k] for k in range(count))
+        for name, count in layout.split().items()
+    }  # fmt: skip
+    values: dict[str, Any] = {}
+    for name, operand in _operands(program).items():
+        role = _role(program, name)
+        if role not in given:
+            continue
+        value = given[role]
+        names = [str(i) for i in indices_of(operand)]
+        wanted = tuple(int(np.prod(parts.get(n) or (length[n, 0],))) for n in names)
+        if names and np.size(value) != int(np.prod(wanted)):
+            raise CannotAsk(
+                f"{role} of the inputs has shape {np.shape(value)}, x has {shape}: expected "
+                f"{int(np.prod(wanted))} values for {role}"
+            )
+        array = np.asarray(value)
+        values[name] = (
+            array_from_user(layout, program, operand, array, wanted, parts) if names else value
+        )
+    return values, parts
+
+
+def _unjoined(axis: tuple[Piece, ...], size: int, given: Mapping[str, Any]) -> dict[Piece, int]:
+    if len(axis) == 1:
+        return {axis[0]: size}
+    groups = int(given.get("groups", 1))
+    if groups < 1 or size % groups:
+        raise CannotAsk(f"{size} channels of the inputs do not make {groups} groups")
+    return {axis[0]: groups, axis[1]: size // groups}
+
+
+def _axis(word: str) -> tuple[Piece, ...]:
+    return tuple((name, int(part or 0)) for name, part in re.findall(r"([a-z])(\d?)", word))
+
+
+def _pieces(indices: list[str], parts: Parts) -> list[Piece]:
+    return [(name, k) for name in indices for k in range(len(parts.get(name, (0,))))]
+
+
+def _open_shape(indices: list[str], shape: tuple[int, ...], parts: Parts) -> tuple[int, ...]:
+    return tuple(
+        n for name, size in zip(indices, shape, strict=True) for n in parts.get(name, (size,))
+    )
+
+
+def _divided(length: int, count: int) -> tuple[int, ...]:
+    if length <= 2:
+        return (length, *(1 for _ in range(count - 1)))
+    return (length // 2 + count, *(2, 3)[: count - 1])
+
+
+def _names(program: Program) -> set[str]:
+    return {str(i) for i in indices_of(program.inputs[0])}
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z]", "", text.lower())
+
+
+def _size(program: Program, axis: tuple[Piece, ...]) -> str:
+    from bncheck.algebra.notation import size
+
+    by_name = {str(i): str(size(i)) for i in program.axes}
+    return "*".join(by_name[name] for name, _ in axis)
 
 
 def _operands(program: Program) -> dict[str, Tensor]:
@@ -62,12 +293,8 @@ def _role(program: Program, name: str) -> str:
     return "dy" if name == "d" + name_of(program.outputs[0]) else name
 
 
-def _joined(program: Program, operand: Tensor, value: Any) -> Any:
-    indices = indices_of(operand)
-    for run in program.joined:
-        if set(run) <= set(indices):
-            at = indices.index(run[0])
-            shape = np.shape(value)
-            whole = int(np.prod(shape[at : at + len(run)]))
-            return np.reshape(value, (*shape[:at], whole, *shape[at + len(run) :]))
-    return value
+def fields(layout: Layout) -> Iterator[str]:
+    """The name, and how parameters are shaped where that is worth saying."""
+    yield layout.name
+    if layout.kept:
+        yield "parameters keep all axes"

@@ -31,6 +31,37 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
         "istraining",
     ),
     "momentum": ("momentum", "mom", "decay"),
+    "rate": ("lr", "learning_rate", "eta_lr", "step_size", "lrate", "learningrate"),
+    "optimizer": ("optimizer", "optim", "opt", "optimiser", "updater"),
+    "mean": (
+        "mean", "mu", "sample_mean", "batch_mean", "x_mean", "mu_b", "avg", "m_b", "means", "mus",
+        "save_mean", "saved_mean",
+    ),
+    "var": (
+        "var", "variance", "sigma2", "sample_var", "batch_var", "x_var", "sigma_squared", "v_b",
+        "vars", "sig2", "sigma_sq",
+    ),
+    "sd": ("sd", "std", "sigma", "stddev", "sqrtvar", "sample_std", "batch_std", "std_dev"),
+    "rstd": (
+        "rstd", "ivar", "inv_std", "invstd", "inv_var", "istd", "std_inv", "rsigma", "invvar",
+        "inv_sd", "stddev_inv", "rrms", "save_invstd", "inv_stddev",
+    ),
+    "xhat": (
+        "xhat", "x_hat", "x_norm", "xnorm", "normalized", "normalised", "x_normalized", "xn",
+        "x_normed", "norm_x", "x_h", "x_bar", "x_standardized", "hat_x", "zhat", "z_norm",
+    ),
+    "centred": ("xmu", "x_mu", "x_centered", "xc", "x_minus_mu", "x_centred", "centered", "diff"),
+    "count": ("n", "m", "batch_size", "num_examples", "num_samples", "batch"),
+    "width": (
+        "d", "dim", "dims", "num_features", "n_features", "features", "channels", "num_channels",
+        "normalized_shape", "size", "hidden_size", "n_out", "n_in", "nb_features", "c",
+        "feature_size", "in_features", "out_features", "n_channels", "num_units", "input_dim",
+        "input_size", "units", "nin", "nout", "neurons", "n_neurons", "embed_dim", "d_model",
+        "input_shape", "shape", "in_dim", "n_inputs", "n_units", "in_channels", "in_shape",
+    ),
+    "label": ("name", "label", "layer_name", "scope", "tag"),
+    "running_mean": ("running_mean", "moving_mean", "run_mean", "global_mean", "test_mean"),
+    "running_var": ("running_var", "moving_var", "run_var", "global_var", "moving_variance"),
 }  # fmt: skip
 """Role: its spellings in lower case; where a name could be two things the first role wins."""
 
@@ -55,13 +86,59 @@ _LAYERS = {
     "instance-norm": r"instance_?norm",
     "rms-norm": r"rms",
     "weight-norm": r"weight_?norm",
-    "batch-norm": r"batch_?norm|(?<![a-z])bn(?![a-z])",
+    "batch-norm": r"batch_?norm|(?<![a-z])bn(?![a-z])|batch_?layer_?norm",
 }
 
 
 def role(name: str) -> str | None:
     """What an argument of this name is: ``"dy"``, ``"x"``, ``"gamma"``, ...; None if unknown."""
     return _find(name, SPELLINGS)
+
+
+STATISTICS = ("mean", "var", "sd", "rstd", "xhat", "centred", "count", "width")
+"""What a forward pass computes on the way, and some backward passes ask for."""
+
+FORWARDS = (
+    "forward", "forward_pass", "__call__", "feedforward", "feed_forward", "fprop", "call",
+    "train_forward", "forwardpass", "forward_propagation", "fwd", "propagate", "apply", "predict",
+)  # fmt: skip
+"""Methods that are a forward pass, the likeliest first."""
+
+BACKWARDS = (
+    "backward", "backward_pass", "backprop", "back_pass", "backpropagation", "backpropagate",
+    "bprop", "train_backward", "backwardpass", "gradient", "backward_propagation", "bwd", "back",
+    "learn", "back_prop", "backpass", "grad", "gradients", "calc_gradient", "backprop_pass",
+)  # fmt: skip
+"""Methods that are a backward pass."""
+
+SETUPS = (
+    "set_input_shape", "build", "initialize", "init_params", "initialise", "make", "compile",
+    "init_parameters", "initialize_parameters", "init_weights", "reset_parameters", "setup",
+    "initialize_params", "set_optimizer", "_init_params", "_build", "init", "initparams",
+)  # fmt: skip
+"""Methods that make the parameters, called before the first forward pass, in this order."""
+
+_BACKWARD_NAME = re.compile(
+    r"backward|back_?prop|back_?pass|bprop|(?<![a-z])bwd|(?<![a-z])vjp|_grads?$|^grads?_|gradient"
+    r"|calc_?deri",
+    re.IGNORECASE,
+)
+_OTHER_LAYERS = re.compile(
+    r"affine|linear|dense|relu|conv|pool|softmax|sigmoid|tanh|dropout|svm|rnn|lstm|gru|embed|"
+    r"attention|flatten|loss|cross_?entropy|mse|gelu|swish|temporal|word|upsample|padding|"
+    r"sequential|network|model|matmul|two_?layer|full_?connect|fully|activation",
+    re.IGNORECASE,
+)
+
+
+def is_backward(name: str) -> bool:
+    """Whether a function of this name is a backward pass."""
+    return bool(_BACKWARD_NAME.search(name))
+
+
+def is_other_layer(*names: str) -> bool:
+    """Whether a name speaks of a layer that is no normalization: ``affine_backward``, say."""
+    return any(_OTHER_LAYERS.search(n) and not layer_hint(n) for n in names)
 
 
 def gradient(name: str) -> str | None:
@@ -79,5 +156,6 @@ def layer_hint(*names: str) -> str | None:
 
 
 def _find(name: str, table: dict[str, tuple[str, ...]]) -> str | None:
-    plain = name.strip("_").lower()
-    return next((found for found, names in table.items() if plain in names), None)
+    plain = name.replace("_", "").lower()
+    spelled = ((found, other) for found, names in table.items() for other in names)
+    return next((found for found, other in spelled if other.replace("_", "") == plain), None)

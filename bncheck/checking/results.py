@@ -82,6 +82,12 @@ class Report:
     remarks: tuple[Remark, ...] = ()
     diagnosis: tuple[Diagnosis, ...] = ()
     trials: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    printed: str = ""
+
+    def code(self, strict: bool = False) -> int:
+        """The exit code; ``strict``: remarks fail, too."""
+        return self.exit_code or int(strict and bool(self.remarks))
 
     @property
     def exit_code(self) -> int:

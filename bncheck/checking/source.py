@@ -6,7 +6,10 @@ A missing import becomes a stand-in that fails only when it is used, naming itse
 
 import ast
 import importlib
+import importlib.util
 import io
+import json
+import linecache
 import os
 import sys
 import tokenize
@@ -72,7 +75,7 @@ def parse_target(text: str) -> Target:
     place, _, name = text.rpartition(":") if ":" in text else (text, "", "")
     if not place:
         raise CannotAsk(f"{text!r}: expected FILE.py, FILE.py:name or package.module:name")
-    if place.endswith(".py") or os.sep in place or Path(place).exists():
+    if place.endswith((".py", ".ipynb")) or os.sep in place or Path(place).exists():
         return Target(place, name or None, is_file=True)
     if not all(part.isidentifier() for part in place.split(".")):
         raise CannotAsk(
@@ -82,22 +85,70 @@ def parse_target(text: str) -> Target:
     return Target(place, name or None, is_file=False)
 
 
-def load(target: Target) -> Source:
-    """The definitions of a file or module; raises ``CannotAsk`` where it cannot be loaded."""
+def load(target: Target, ordinary: bool = False) -> Source:
+    """The definitions of a file or module; raises ``CannotAsk`` where it cannot be loaded.
+
+    ``ordinary``: import a file as Python would, all of it.
+    """
     if not target.is_file:
         sys.path.insert(0, str(Path.cwd()))
         return Source(vars(_module(target.place)), ())
     path = Path(target.place)
     text = _text(path)
+    if path.suffix == ".ipynb":
+        text = _cells(text, path)
+        lines = text.splitlines(keepends=True)
+        linecache.cache[str(path)] = (len(text), None, lines, str(path))
+    elif ordinary:
+        _parsed(text, path)
+        return _imported(path)
     tree = _parsed(text, path)
     notes = _supply_removed_names(text)
-    sys.path.insert(0, str(path.resolve().parent))
+    here = path.resolve()
+    sys.path.insert(0, str(here.parent))
+    sys.path += [str(folder) for folder in here.parents[1:5]]  # for imports of its own package
     module = types.ModuleType(f"_checked_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
     for node in tree.body:
         notes += _run(node, module, path)
     return Source(vars(module), (*notes, *_defined_twice(tree)))
+
+
+def _imported(path: Path) -> Source:
+    sys.path.insert(0, str(path.resolve().parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise CannotAsk(f"{path} cannot be imported: {_said(error)}") from None
+    return Source(vars(module), ())
+
+
+def _cells(text: str, path: Path) -> str:
+    """The code cells of a notebook as one file; each error shows its line in that."""
+    try:
+        cells = json.loads(text)["cells"]
+        parts = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError):
+        raise CannotAsk(f"{path} is no notebook that bncheck can read: no cells") from None
+    return "\n\n".join(part for part in map(_without_magic, parts) if part)
+
+
+def _without_magic(cell: str) -> str:
+    """A cell without shell and magic lines; one that still does not parse is left out."""
+    lines = ("pass" if line.lstrip()[:1] in ("%", "!", "?") and not line[:1].isspace()
+             else line for line in cell.splitlines())  # fmt: skip
+    code = "\n".join(lines)
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return ""
+    return code
 
 
 def _module(name: str) -> types.ModuleType:

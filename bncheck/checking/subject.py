@@ -4,15 +4,16 @@ Two kinds with the same methods: code in a file, run in a child process with a t
 callables given from Python, run here.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
 from typing import Any
 
 import numpy as np
@@ -24,24 +25,45 @@ from bncheck.checking.convention import Candidate, from_callables
 from bncheck.checking.results import Remark
 from bncheck.errors import CannotAsk
 
+SHOWN = 64 * 1024
+"""Bytes of what the user's code prints that are kept."""
+
 
 class FileSubject:
     """A file or module in a child process, started at once and asked later."""
 
-    def __init__(self, target: str, timeout: float = 30.0) -> None:
-        """Start the child; ``timeout``: seconds that one request may take."""
+    def __init__(
+        self,
+        target: str,
+        timeout: float = 30.0,
+        names: Mapping[str, str] | None = None,
+        ordinary: bool = False,
+    ) -> None:
+        """Start the child; ``timeout``: seconds that one request may take.
+
+        ``names``: roles of parameters by name; ``ordinary``: import the file as Python would.
+        """
         self._target, self._timeout = target, timeout
-        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        self._printed = bytearray()
+        told = json.dumps({"names": dict(names or {}), "ordinary": ordinary})
         requests, self._ask = os.pipe()
         self._hear, replies = os.pipe()
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "bncheck.checking.worker", target, str(requests), str(replies)],
+            [
+                sys.executable,
+                "-m",
+                "bncheck.checking.worker",
+                target,
+                str(requests),
+                str(replies),
+                told,
+            ],
             pass_fds=(requests, replies),
             stdin=subprocess.DEVNULL,
-            stdout=self._printed,
-            stderr=self._printed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": path, "MPLBACKEND": "Agg"},
             start_new_session=True,
         )
@@ -49,7 +71,14 @@ class FileSubject:
         os.close(replies)
         self._questions = os.fdopen(self._ask, "wb")
         self._answers = os.fdopen(self._hear, "rb")
+        self._reader = Thread(target=self._drain, daemon=True)
+        self._reader.start()
         self.notes: tuple[str, ...] = ()
+
+    @property
+    def printed(self) -> str:
+        """What the code printed, at most ``SHOWN`` bytes of it."""
+        return self._printed.decode(errors="replace")
 
     def candidates(self) -> tuple[Candidate, ...]:
         """What was found in the file; raises ``CannotAsk`` where it cannot be loaded."""
@@ -61,9 +90,10 @@ class FileSubject:
         """The outputs of the forward pass for several inputs."""
         return list(self._request({"do": "forward", "name": name, "inputs": list(inputs)}))
 
-    def call(self, name: str, inputs: Inputs) -> Outcome:
-        """One forward and backward pass."""
-        answer = self._request({"do": "call", "name": name, "inputs": dict(inputs)})
+    def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
+        """One forward and backward pass; ``memory``: how the arrays lie (``calling.MEMORY``)."""
+        asked = {"do": "call", "name": name, "inputs": dict(inputs), "memory": memory}
+        answer = self._request(asked)
         remarks = tuple(Remark(**r) for r in answer["remarks"])
         return Outcome(answer["y"], answer["gradients"], remarks)
 
@@ -75,11 +105,19 @@ class FileSubject:
 
     def close(self) -> None:
         """End the child and whatever it started."""
-        for stream in (self._questions, self._answers, self._printed):
+        for stream in (self._questions, self._answers):
             with suppress(OSError):
                 stream.close()
         self._kill(patience=2.0)
         self._child.wait()
+        self._reader.join(1.0)
+
+    def _drain(self) -> None:
+        """Read what the code prints, lest it blocks; keep the beginning."""
+        assert self._child.stdout is not None
+        with suppress(OSError, ValueError), self._child.stdout as stream:
+            while part := stream.read1(1 << 16):  # type: ignore[attr-defined]
+                self._printed += part[: max(0, SHOWN - len(self._printed))]
 
     def _request(self, question: dict[str, Any]) -> Any:
         late: list[bool] = []
@@ -131,6 +169,7 @@ class CallableSubject:
     """Callables given from Python, run in this process."""
 
     notes: tuple[str, ...] = ()
+    printed = ""
 
     def __init__(
         self, backward: Callable[..., Any], forward: Callable[..., Any] | None = None
@@ -146,9 +185,9 @@ class CallableSubject:
         """The outputs of the forward pass for several inputs."""
         return [self._guarded(calling.forward, one) for one in inputs]
 
-    def call(self, name: str, inputs: Inputs) -> Outcome:
-        """One forward and backward pass."""
-        outcome: Outcome = self._guarded(calling.call, inputs)
+    def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
+        """One forward and backward pass; ``memory``: how the arrays lie (``calling.MEMORY``)."""
+        outcome: Outcome = self._guarded(calling.call, inputs, memory)
         return outcome
 
     def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
@@ -158,9 +197,10 @@ class CallableSubject:
     def close(self) -> None:
         """Nothing to end."""
 
-    def _guarded(self, way: Callable[..., Any], *inputs: Mapping[str, Any]) -> Any:
+    def _guarded(self, way: Callable[..., Any], *inputs: Any) -> Any:
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 return way(self._found, *inputs)
         except CannotAsk:
             raise

@@ -6,7 +6,7 @@ only away from zero, and nearly all of them only if the upstream gradient is not
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sympy import Idx
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import normalised
+from bncheck.checking.layout import Layout, Parts, parts_of, usual
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Trial:
 
     ``easy`` trials decide whether the mathematics is right; the others grade accuracy and look
     into corners. ``differences``: whether finite differences are taken here too. ``own``: these
-    are inputs of the user's.
+    are inputs of the user's. ``parts``: the lengths of the parts of axes that the layout splits.
+    ``memory``: how the arrays that the user's code gets lie in memory. ``at_most``: a precision
+    that is all that can be asked for here, where it is not that of the arrays.
     """
 
     name: str
@@ -32,50 +35,75 @@ class Trial:
     easy: bool = True
     differences: bool = False
     own: bool = False
+    parts: Parts = field(default_factory=dict)
+    memory: str = "plain"
+    at_most: np.dtype[Any] | None = None
+
+    @property
+    def judged(self) -> np.dtype[Any]:
+        """The precision at which this trial is judged: that of its arrays, or ``at_most``."""
+        return self.dtype if self.at_most is None else self.at_most
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the widest array."""
+        return max((v.dtype for v in self.values.values() if isinstance(v, np.ndarray)),
+                   key=lambda dtype: dtype.itemsize)  # fmt: skip
 
 
-def trials(program: Program, eps: float | None = None, seed: int = 0) -> Iterator[Trial]:
-    """The trials for a program; ``eps`` is the user's own where it cannot be set."""
-    rng = np.random.default_rng(seed)
+def trials(
+    program: Program,
+    eps: float | None = None,
+    seed: int = 0,
+    layout: Layout | None = None,
+    more: int = 0,
+) -> Iterator[Trial]:
+    """The trials for a program; ``eps`` is the user's own where it cannot be set.
+
+    ``more``: how many of random sizes follow. With a layout that splits axes, the lengths of
+    these are products.
+    """
+    draw = _Draw(program, np.random.default_rng(seed), layout or usual(program))
     big = 0.125 if eps is None else eps
     small = 1e-5 if eps is None else eps
-    yield Trial("7 by 3", _draw(program, (7, 3), rng, big), differences=True)
-    yield Trial("8 by 5", _draw(program, (8, 5), rng, small, mean=-2.0, spread=0.5))
-    yield Trial("3 by 11", _draw(program, (3, 11), rng, big, mean=0.5))
-    yield Trial("5 by 5", _draw(program, (5, 5), rng, big))
-    yield Trial("23 by 19", _draw(program, (23, 19), rng, small, spread=3.0))
-    large = _draw(program, (12, 4), rng, big, spread=4.0)
-    for upstream in _upstream(program):
-        large[upstream] *= 20
-    yield Trial("large upstream gradient", large)
-    yield Trial("variance near eps", _draw(program, (9, 4), rng, small, mean=0.01, spread=0.005))
-    yield from _hard(program, eps, rng)
+    yield replace(draw("7 by 3", (7, 3), big), differences=True)
+    yield draw("8 by 5", (8, 5), small, mean=-2.0, spread=0.5)
+    yield draw("3 by 11", (3, 11), big, mean=0.5)
+    yield draw("5 by 5", (5, 5), big)
+    yield draw("23 by 19", (23, 19), small, spread=3.0)
+    yield draw("large upstream gradient", (12, 4), big, spread=4.0, upstream=20.0)
+    yield draw("variance near eps", (9, 4), small, mean=0.01, spread=0.005)
+    yield draw("70 by 67", (70, 67), big)
+    yield from _hard(draw, eps)
+    for number in range(more):
+        per_group, groups = draw.rng.integers(2, 40, 2)
+        yield draw(f"random {number + 1}", (int(per_group), int(groups)), (big, small)[number % 2])
 
 
-def _hard(program: Program, eps: float | None, rng: np.random.Generator) -> Iterator[Trial]:
-    usual = 1e-5 if eps is None else eps
-    first = name_of(program.inputs[0])
+def _hard(draw: "_Draw", eps: float | None) -> Iterator[Trial]:
+    usual_eps = 1e-5 if eps is None else eps
+    rough_eps = 1e-2 if eps is None else eps
+    program = draw.program
     if eps is None and _has_eps(program):
-        yield Trial("eps = 0", _draw(program, (8, 3), rng, 0.0), easy=False)
-        yield Trial("eps = 1e-3", _draw(program, (6, 4), rng, 1e-3, spread=0.03), easy=False)
-    yield Trial("mean 1e4", _draw(program, (16, 3), rng, usual, mean=1e4), easy=False)
-    tiny = _draw(program, (12, 3), rng, usual, mean=0.0, spread=1e-3)
-    yield Trial("variance 1e-6", tiny, easy=False)
-    one_hot = _draw(program, (7, 4), rng, usual)
-    for upstream in _upstream(program):
-        hot = np.zeros_like(one_hot[upstream])
-        hot.flat[hot.size // 2] = 1.0
-        one_hot[upstream] = hot
-    yield Trial("one-hot upstream gradient", one_hot, easy=False)
-    if _has_eps(program):
-        constant = _draw(program, (10, 3), rng, max(usual, 1e-5))
-        constant[first][_first_group(program, constant[first])] = 0.75
-        yield Trial("one group constant", constant, easy=False)
-        yield Trial("two values", _draw(program, (2, 4), rng, max(usual, 1e-5)), easy=False)
-        yield Trial("one value", _draw(program, (1, 3), rng, max(usual, 1e-5)), easy=False)
-    yield Trial("read-only", _frozen(_draw(program, (6, 4), rng, usual)), easy=False)
-    strided = _draw(program, (6, 5), rng, usual)
-    yield Trial("not contiguous", {k: _strided(v) for k, v in strided.items()}, easy=False)
+        yield _graded(draw("eps = 0", (8, 3), 0.0))
+        yield _graded(draw("eps = 1e-3", (6, 4), 1e-3, spread=0.03))
+    yield _graded(draw("mean 1e4", (16, 3), usual_eps, mean=1e4))
+    yield _graded(draw("variance 1e-6", (12, 3), usual_eps, mean=0.0, spread=1e-3))
+    yield _graded(_one_hot(draw("one-hot upstream gradient", (7, 4), usual_eps)))
+    yield _graded(draw("zero upstream gradient", (6, 3), usual_eps, upstream=0.0))
+    if _has_eps(program) and usual_eps > 0:
+        constant = draw("one group constant", (10, 3), usual_eps)
+        first = constant.values[name_of(program.inputs[0])]
+        first[_first_group(program)] = 0.75
+        yield _graded(constant)
+        yield _graded(draw("two values", (2, 4), usual_eps))
+        yield _graded(draw("one value", (1, 3), usual_eps))
+    for memory in ("read-only", "not contiguous", "Fortran order"):
+        yield _graded(replace(draw(memory, (6, 4), usual_eps), memory=memory))
+    for dtype in ("float32", "float16"):
+        # at a size where even half precision has digits left to judge
+        single = draw(dtype, (9, 4), rough_eps, mean=0.5, spread=1.0)
+        yield _graded(replace(single, values=_cast(single.values, np.dtype(dtype))))
 
 
 def with_eps(trial: Trial, eps: float) -> Trial:
@@ -83,34 +111,59 @@ def with_eps(trial: Trial, eps: float) -> Trial:
     return replace(trial, values={**trial.values, "eps": eps})
 
 
-def _draw(
-    program: Program,
-    sizes: tuple[int, int],
-    rng: np.random.Generator,
-    eps: float,
-    mean: float = 1.5,
-    spread: float = 2.0,
-) -> dict[str, Any]:
-    """Inputs of the sizes (values per group, groups); see ``_lengths``."""
-    lengths = _lengths(program, *sizes)
-    first = program.inputs[0]
-    values: dict[str, Any] = {}
-    for operand in program.inputs:
-        name, shape = name_of(operand), tuple(lengths[i] for i in indices_of(operand))
-        if not shape:
-            values[name] = eps
-        elif operand == first:
-            values[name] = mean + spread * rng.standard_normal(shape)
-        elif operand.is_positive:
-            values[name] = spread**2 * (0.5 + rng.random(shape))
-        elif name == "gamma":
-            values[name] = _scales(rng, shape)
-        else:
-            values[name] = mean + spread * rng.standard_normal(shape)
-    for name, out in zip(_upstream(program), program.outputs, strict=True):
-        shape = tuple(lengths[i] for i in indices_of(out))
-        values[name] = 0.25 + rng.standard_normal(shape)
-    return values
+@dataclass(frozen=True)
+class _Draw:
+    """Draws the inputs of a program in a layout."""
+
+    program: Program
+    rng: np.random.Generator
+    layout: Layout
+
+    def __call__(
+        self,
+        name: str,
+        sizes: tuple[int, int],
+        eps: float,
+        mean: float = 1.5,
+        spread: float = 2.0,
+        upstream: float = 1.0,
+    ) -> Trial:
+        """A trial of the sizes (values per group, groups); see ``_lengths``."""
+        lengths = _lengths(self.program, *sizes)
+        parts = parts_of(self.layout, {str(i): n for i, n in lengths.items()})
+        lengths = {i: int(np.prod(parts.get(str(i), n))) for i, n in lengths.items()}
+        values: dict[str, Any] = {}
+        for operand in self.program.inputs:
+            known, shape = name_of(operand), tuple(lengths[i] for i in indices_of(operand))
+            if not shape:
+                values[known] = eps
+            elif operand != self.program.inputs[0] and operand.is_positive:
+                values[known] = spread**2 * (0.5 + self.rng.random(shape))
+            elif known == "gamma":
+                values[known] = _scales(self.rng, shape)
+            else:
+                values[known] = mean + spread * self.rng.standard_normal(shape)
+        for out in self.program.outputs:
+            shape = tuple(lengths[i] for i in indices_of(out))
+            drawn = 0.25 + self.rng.standard_normal(shape)
+            values["d" + name_of(out)] = upstream * drawn
+        return Trial(name, values, parts=parts)
+
+
+def _graded(trial: Trial) -> Trial:
+    return replace(trial, easy=False)
+
+
+def _one_hot(trial: Trial) -> Trial:
+    for name, value in trial.values.items():
+        if name in ("dy", "dw"):
+            value[...] = 0.0
+            value.flat[value.size // 2] = 1.0
+    return trial
+
+
+def _cast(values: dict[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
+    return {k: v.astype(dtype) if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
 
 def _scales(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -132,29 +185,10 @@ def _lengths(program: Program, per_group: int, groups: int) -> dict[Idx, int]:
     return lengths
 
 
-def _upstream(program: Program) -> tuple[str, ...]:
-    return tuple("d" + name_of(out) for out in program.outputs)
-
-
 def _has_eps(program: Program) -> bool:
     return "eps" in program.tensors
 
 
-def _first_group(program: Program, values: NDArray[Any]) -> tuple[Any, ...]:
+def _first_group(program: Program) -> tuple[Any, ...]:
     along = normalised(program)
     return tuple(slice(None) if i in along else 0 for i in indices_of(program.inputs[0]))
-
-
-def _frozen(values: dict[str, Any]) -> dict[str, Any]:
-    for value in values.values():
-        if isinstance(value, np.ndarray):
-            value.flags.writeable = False
-    return values
-
-
-def _strided(value: Any) -> Any:
-    if not isinstance(value, np.ndarray):
-        return value
-    wide = np.zeros((*value.shape[:-1], 2 * value.shape[-1]))
-    wide[..., ::2] = value
-    return wide[..., ::2]

@@ -3,27 +3,50 @@ its backward pass that layer's gradient, and if not, what is wrong with it?
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bncheck.algebra.notation import name_of
+from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, derivation
-from bncheck.checking import layout
+from bncheck.checking import layout as layouts
 from bncheck.checking.convention import Candidate
-from bncheck.checking.identify import Identity, identify
+from bncheck.checking.identify import Asked, Identity, identify, program_of
 from bncheck.checking.judge import judge
-from bncheck.checking.names import layer_hint
+from bncheck.checking.names import layer_hint, role
 from bncheck.checking.results import WORST_FIRST, Report
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
 from bncheck.checking.trials import Trial, trials
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS
 from bncheck.layers import layer as layer_by_name
+from bncheck.layers import options as options_of
 
 Forward = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may say about a verification, besides the target.
+
+    ``timeout``: seconds for one call; ``seed``, ``trials``: of the random inputs, and how many
+    of random sizes are added; ``names``: what parameters are (``{"G": "dy"}``); ``ordinary``:
+    import a file as Python would; ``averaged``: accept parameter gradients divided by the batch
+    size; ``layout``, ``eps``, ``ddof``: what bncheck would otherwise find out.
+    """
+
+    timeout: float = 30.0
+    seed: int = 0
+    trials: int = 0
+    names: Mapping[str, str] = field(default_factory=dict)
+    ordinary: bool = False
+    averaged: bool = False
+    layout: str | None = None
+    eps: float | None = None
+    ddof: int | None = None
 
 
 def verify(
@@ -33,17 +56,20 @@ def verify(
     forward: Forward | None = None,
     inputs: Mapping[str, Any] | None = None,
     timeout: float = 30.0,
+    **options: Any,
 ) -> Report:
     """Verify one backward pass; of several in a file, the report of the worst.
 
-    ``target``: ``FILE.py``, ``FILE.py:name``, ``package.module:name``, or a callable
-    ``backward(dy, x, gamma, beta, eps)`` in any order of recognised names, which is run in this
-    process. ``layer``: which layer it is, where bncheck should not find out. ``forward``: the
-    forward pass that belongs to a callable. ``inputs``: arrays by those names, tried besides
-    the built-in trials. ``timeout``: seconds for one call. Raises ``CannotAsk`` where the
-    target cannot be loaded; a call that fails is the verdict ``"cannot call"``.
+    ``target``: ``FILE.py``, ``FILE.ipynb``, ``FILE.py:name``, ``package.module:name``, or a
+    callable ``backward(dy, x, gamma, beta, eps)`` in any order of recognised names, which is run
+    in this process. ``layer``: which layer it is, where bncheck should not find out.
+    ``forward``: the forward pass that belongs to a callable. ``inputs``: arrays by those names,
+    tried besides the built-in trials. ``options``: see ``Options``. Raises ``CannotAsk`` where
+    the target cannot be loaded; a call that fails is the verdict ``"cannot call"``.
     """
-    reports = verify_all(target, layer=layer, forward=forward, inputs=inputs, timeout=timeout)
+    reports = verify_all(
+        target, layer=layer, forward=forward, inputs=inputs, timeout=timeout, **options
+    )
     return min(reports, key=lambda r: WORST_FIRST.index(r.verdict))
 
 
@@ -53,24 +79,43 @@ def verify_all(
     layer: str | Program | None = None,
     forward: Forward | None = None,
     inputs: Mapping[str, Any] | None = None,
-    timeout: float = 30.0,
+    **options: Any,
 ) -> tuple[Report, ...]:
     """The report of every backward pass that the target holds, in the order of the file."""
+    chosen = Options(**options)
     subject: Subject
     if isinstance(target, str):
-        subject = FileSubject(target, timeout)
+        subject = FileSubject(target, chosen.timeout, chosen.names, chosen.ordinary)
         place = target
     else:
         subject = CallableSubject(target, forward)
         place = getattr(target, "__name__", type(target).__name__)
     try:
-        asked = _program(layer)
-        return tuple(
-            _verified(subject, candidate, asked, inputs or {}, place)
-            for candidate in subject.candidates()
-        )
+        asked = Asked(_program(layer), chosen.layout, chosen.ddof, chosen.eps)
+        work = _Work(subject, asked, chosen, inputs or {}, place)
+        reports = tuple(_verified(work, candidate) for candidate in subject.candidates())
+        return tuple(replace(r, notes=subject.notes, printed=subject.printed) for r in reports)
     finally:
         subject.close()
+
+
+def assert_gradients(
+    backward: Callable[..., Any],
+    forward: Forward | None = None,
+    *,
+    layer: str | Program | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    **options: Any,
+) -> Report:
+    """For a test suite: raise ``AssertionError``, the report as its message, unless right.
+
+    ``strict``: remarks fail as well. The arguments are those of ``verify``.
+    """
+    report = verify(backward, layer=layer, forward=forward, inputs=inputs, **options)
+    if report.code(strict):
+        raise AssertionError(str(report))
+    return report
 
 
 def references() -> tuple[Report, ...]:
@@ -78,100 +123,143 @@ def references() -> tuple[Report, ...]:
     return verify_all("bncheck.checking.references")
 
 
-def _verified(
-    subject: Subject,
-    candidate: Candidate,
-    asked: Program | None,
-    given: Mapping[str, Any],
-    place: str,
-) -> Report:
-    target = _place(place, candidate)
+@dataclass(frozen=True)
+class _Work:
+    """One verification: the code, what the user said and gave, and where the code is."""
+
+    subject: Subject
+    asked: Asked
+    options: Options
+    given: Mapping[str, Any]
+    place: str
+
+
+def _verified(work: _Work, candidate: Candidate) -> Report:
+    target = _place(work.place, candidate)
+    options = work.options
     try:
-        identity, found = _understood(subject, candidate, asked, place)
+        identity, found = _understood(work, candidate)
         eps = identity.eps
-        drawn = [*trials(found.forward, eps), *_own(found.forward, given, eps)]
-        report = judge(subject, candidate, found, identity, drawn)
+        made = trials(found.forward, eps, options.seed, identity.layout, options.trials)
+        own = list(_own(identity, work.given))
+        drawn = [*(_at_most(trial, own) for trial in made), *own]
+        report = judge(work.subject, candidate, found, identity, drawn, averaged=options.averaged)
     except CannotAsk as error:
         return Report(target, "cannot call", line=candidate.line, assumed=str(error))
-    return Report(
-        **{**vars(report), "target": target, "line": candidate.line},
-    )
+    return replace(report, target=target, line=candidate.line)
 
 
-def _understood(
-    subject: Subject, candidate: Candidate, asked: Program | None, place: str
-) -> tuple[Identity, Derivation]:
+def _understood(work: _Work, candidate: Candidate) -> tuple[Identity, Derivation]:
     """Which layer it is, and that layer's derivation."""
-    if asked is not None:
-        return Identity(asked, None, None, known=True), derivation(asked)
-    hint = candidate.layer_hint or layer_hint(Path(place.partition(":")[0]).stem)
+    stem = Path(work.place.partition(":")[0]).stem
+    hint = candidate.layer_hint or layer_hint(stem)
     if candidate.has_forward:
-        identity = identify(subject, candidate, hint)
+        identity = identify(work.subject, candidate, hint, work.asked)
         return identity, derivation(identity.program)
-    return _by_gradients(subject, candidate, hint)
+    asked = work.asked
+    if asked.program is not None:
+        at = layouts.named(asked.program, asked.layout) if asked.layout else None
+        program = asked.program
+        if asked.ddof is not None and "ddof" in options_of(program.name):
+            program = layer_by_name(program.name, ddof=asked.ddof)
+        eps = asked.eps if asked.eps is not None else None
+        identity = Identity(program, at or layouts.usual(program), asked.ddof, eps, known=True)
+        return identity, derivation(program)
+    return _by_gradients(work, candidate, hint)
 
 
 def _by_gradients(
-    subject: Subject, candidate: Candidate, hint: str | None
+    work: _Work, candidate: Candidate, hint: str | None
 ) -> tuple[Identity, Derivation]:
     """Without a forward pass: the layer whose gradients these are, else the one it is called."""
     affine = "gamma" in candidate.takes
     names = sorted(LAYERS, key=lambda name: (name != hint, name != "batch-norm"))
     fallback: tuple[Identity, Derivation] | None = None
+    asked = work.asked
     for name in names if hint is None else [hint]:
-        for ddof in (0, 1):
+        for ddof in (0, 1) if asked.ddof is None else (asked.ddof,):
             try:
-                program = _variant(name, affine, ddof)
+                program = program_of(name, affine, ddof)
                 found = derivation(program)
-                identity = Identity(program, ddof, _fixed_eps(candidate), known=True)
-                first = next(trials(program, identity.eps))
-                report = judge(subject, candidate, found, identity, [first], diagnosed=False)
+                there = layouts.layouts(program)
+                if asked.layout:
+                    there = (layouts.named(program, asked.layout),)
             except CannotAsk:
                 continue
-            if report.verdict in ("right", "inaccurate"):
-                return identity, found
-            fallback = fallback or (identity, found)
+            for at in there:
+                eps = _fixed_eps(candidate) if asked.eps is None else asked.eps
+                identity = Identity(program, at, ddof, eps, known=True)
+                verdict = _first_verdict(work, candidate, identity, found)
+                if verdict in ("right", "inaccurate"):
+                    return identity, found
+                if verdict is not None:
+                    fallback = fallback or (identity, found)
     if fallback is None:
-        program = _variant(hint or "batch-norm", affine, 0)
-        fallback = Identity(program, 0, _fixed_eps(candidate), known=True), derivation(program)
+        program = program_of(hint or "batch-norm", affine, 0)
+        at = layouts.usual(program)
+        identity = Identity(program, at, 0, _fixed_eps(candidate), known=True)
+        fallback = identity, derivation(program)
     return fallback
+
+
+def _first_verdict(
+    work: _Work, candidate: Candidate, identity: Identity, found: Derivation
+) -> str | None:
+    """The verdict on the first trial alone; None where it cannot be run."""
+    first = next(trials(found.forward, identity.eps, layout=identity.layout))
+    first = replace(first, differences=False)
+    try:
+        report = judge(work.subject, candidate, found, identity, [first], diagnosed=False)
+    except CannotAsk:
+        return None
+    return report.verdict
 
 
 def _fixed_eps(candidate: Candidate) -> float | None:
     return None if candidate.eps_settable else 1e-5
 
 
-def _variant(name: str, affine: bool, ddof: int) -> Program:
-    from bncheck.layers import options
-
-    wanted = {"affine": affine, "ddof": ddof}
-    variant = {k: v for k, v in wanted.items() if k in options(name)}
-    if ddof and "ddof" not in variant:
-        raise CannotAsk(f"{name} has no ddof")
-    return layer_by_name(name, **variant)
-
-
 def _program(asked: str | Program | None) -> Program | None:
     return layer_by_name(asked) if isinstance(asked, str) else asked
 
 
-def _own(program: Program, given: Mapping[str, Any], eps: float | None) -> Iterable[Trial]:
+def _own(identity: Identity, given: Mapping[str, Any]) -> Iterable[Trial]:
+    """The user's own inputs as a trial; what they lack is drawn."""
     if not given:
         return
-    values = layout.own_values(program, given)
-    if eps is not None:
-        values["eps"] = eps
+    program = identity.program
+    values, parts = layouts.own_values(identity.layout, program, _by_role(given))
+    if identity.eps is not None:
+        values["eps"] = identity.eps
     values.setdefault("eps", 1e-5)
-    first, upstream = name_of(program.inputs[0]), "d" + name_of(program.outputs[0])
-    if first not in values:
-        raise CannotAsk(f"inputs hold {', '.join(given)}, but no x")
-    values = {k: np.asarray(v) if np.ndim(v) else v for k, v in values.items()}
+    first, upstream = program.inputs[0], program.outputs[0]
+    x = np.asarray(values[name_of(first)])
     rng = np.random.default_rng(0)
-    values.setdefault(upstream, rng.standard_normal(np.shape(values[first])))
-    for parameter in program.wrt[1:]:
-        width = np.shape(values[first])[-1]
-        values.setdefault(name_of(parameter), rng.uniform(0.4, 0.9, width))
-    yield Trial("your inputs", values, easy=False, own=True)
+    if "d" + name_of(upstream) not in values:
+        drawn = rng.standard_normal(x.shape)
+        values["d" + name_of(upstream)] = drawn.astype(x.dtype, copy=False)
+    lengths = dict(zip(indices_of(first), x.shape, strict=True))
+    for operand in program.inputs[1:]:
+        name, shape = name_of(operand), tuple(lengths[i] for i in indices_of(operand))
+        if name not in values:
+            values[name] = rng.uniform(0.4, 0.9, shape).astype(x.dtype, copy=False)
+    yield Trial("your inputs", values, easy=False, own=True, parts=parts)
+
+
+def _at_most(trial: Trial, own: list[Trial]) -> Trial:
+    """With inputs of the user's in short arithmetic no more than float32 can be asked for."""
+    short = any(one.dtype.itemsize <= 4 for one in own)
+    return replace(trial, at_most=np.dtype(np.float32)) if short else trial
+
+
+def _by_role(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays by role, under whatever usual name they were given."""
+    known: dict[str, Any] = {}
+    for name, value in given.items():
+        found = role(name)
+        if found is not None:
+            known[found] = np.asarray(value) if np.ndim(value) else float(value)
+    return known
 
 
 def _place(place: str, candidate: Candidate) -> str:

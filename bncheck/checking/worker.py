@@ -1,13 +1,14 @@
 """The child process in which the user's code runs: load, list, call, reply.
 
-Started as ``python -m bncheck.checking.worker TARGET REQUESTS REPLIES``, the last two being
-file descriptors of its own, so that whatever the code prints goes elsewhere.
+Started as ``python -m bncheck.checking.worker TARGET REQUESTS REPLIES OPTIONS``: two file
+descriptors of its own, so that whatever the code prints goes elsewhere, and options as JSON.
 """
 
+import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,16 @@ from bncheck.checking.convention import Found, find
 from bncheck.checking.source import load, parse_target
 from bncheck.errors import CannotAsk
 
+MEMORY_SHARE = 0.75
+"""How much of the machine's memory the user's code may address."""
 
-def main(target: str, requests: int, replies: int) -> None:
+
+def main(target: str, requests: int, replies: int, options: Mapping[str, Any]) -> None:
     """Serve requests until there are no more."""
     parent = os.getpid()
+    _limit_memory()
     with os.fdopen(requests, "rb") as questions, os.fdopen(replies, "wb") as answers:
-        served = _loaded(target)
+        served = _loaded(target, options)
         while True:
             try:
                 question = wire.receive(questions)
@@ -36,12 +41,25 @@ def main(target: str, requests: int, replies: int) -> None:
             wire.send(answers, answer)
 
 
-def _loaded(text: str) -> Callable[[], tuple[list[Found], tuple[str, ...]]]:
+def _limit_memory() -> None:
+    """Let greedy code meet a MemoryError rather than the machine's killer of processes."""
+    try:
+        import resource
+
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (int(whole * MEMORY_SHARE), -1))
+    except (ImportError, ValueError, OSError, AttributeError):
+        return  # not everywhere can it be limited
+
+
+def _loaded(
+    text: str, options: Mapping[str, Any]
+) -> Callable[[], tuple[list[Found], tuple[str, ...]]]:
     """Load once; an error is kept and said when asked."""
     try:
         target = parse_target(text)
-        source = load(target)
-        found = find(source.namespace, target.name, target.place)
+        source = load(target, options["ordinary"])
+        found = find(source.namespace, target.name, target.place, options["names"])
     except BaseException as error:
         kept = error
         return lambda: _raise(kept)
@@ -72,7 +90,7 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
         return [calling.forward(chosen, inputs) for inputs in question["inputs"]]
     if question["do"] == "repeat":
         return [asdict(r) for r in calling.repeated(chosen, *question["inputs"])]
-    outcome = calling.call(chosen, question["inputs"])
+    outcome = calling.call(chosen, question["inputs"], question["memory"])
     return {
         "y": outcome.y,
         "gradients": outcome.gradients,
@@ -93,4 +111,4 @@ def _said(error: BaseException) -> str:
 
 if __name__ == "__main__":
     sys.setrecursionlimit(3000)
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))

@@ -1,0 +1,58 @@
+"""From a verdict to its reason: which kind of failure it is, before the terms are looked at."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bncheck.calculus.derivation import Derivation
+from bncheck.checking.diagnose import Seen, diagnose
+from bncheck.checking.identify import Identity
+from bncheck.checking.results import Diagnosis, GradientResult, Remark
+
+
+def cause(
+    found: Derivation,
+    identity: Identity,
+    seen: Sequence[Seen],
+    result: GradientResult,
+    shape: Remark | None,
+) -> Diagnosis:
+    """Why one gradient is wrong or inaccurate."""
+    name = result.name
+    if shape is not None and shape.text.startswith(f"{name} "):
+        return Diagnosis("shape", name, shape.text)
+    if result.verdict == "inaccurate":
+        return _lost_digits(seen, result)
+    easy = [s for s in seen if name in s.gradients and _is_off(s, name)]
+    worst = result.comparisons[0]
+    if not easy:
+        return Diagnosis("corner", name, f"right elsewhere, wrong where {worst.trial}")
+    if any(not np.all(np.isfinite(np.asarray(s.gradients[name], float))) for s in easy):
+        return Diagnosis("not-finite", name, f"NaN or infinity where {worst.trial}")
+    if not identity.known:
+        return Diagnosis("not-own-gradient", name, "not the derivative of its own forward pass")
+    return diagnose(found, name, easy[:3])
+
+
+def _lost_digits(seen: Sequence[Seen], result: GradientResult) -> Diagnosis:
+    """Right mathematics, lost digits: in which input, how many, and what loses them."""
+    name, worst = result.name, result.comparisons[0]
+    digits = f"{max(0.0, 15.95 - np.log10(max(worst.ulps, 1.0))):.0f} digits are right"
+    types = {str(s.gradients[name].dtype) for s in seen if name in s.gradients}
+    if types & {"float32", "float16"}:
+        why = f"the result is {' and '.join(sorted(types))}"
+    elif all(_is_off(s, name) for s in seen):
+        why = "on every input: float32 or a rough constant inside?"
+    elif worst.trial == "mean 1e4":
+        why = "squares of a large mean cancel (raw moments, E[x^2] - mean^2?)"
+    else:
+        why = "terms that nearly cancel are subtracted"
+    text = f"right mathematics, lost digits where {worst.trial}: {digits}; {why}"
+    return Diagnosis("inaccurate", name, text)
+
+
+def _is_off(seen: Seen, name: str) -> bool:
+    right, yours = seen.reference.gradients[name], seen.gradients[name]
+    return yours.shape == right.shape and not np.all(
+        abs(yours - right) <= seen.reference.allowed[name]
+    )

@@ -1,0 +1,324 @@
+"""Classes whose objects have a forward and a backward pass: make one, feed it, read it out.
+
+Parameters may come late (after a first forward pass, ``build()``, ``initialize(optimizer)``);
+their gradients may be returned, kept as attributes, in dictionaries, lists or parameter objects,
+or never shown because backward updates the parameters itself: then the update is watched.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bncheck.checking.convention import Found, backward_method, forward_method
+from bncheck.checking.names import SETUPS, gradient, role
+from bncheck.checking.passes import Ran, called, defaults, with_cache
+from bncheck.checking.results import Remark
+from bncheck.checking.returned import output, plain
+from bncheck.checking.roles import required, roles_of
+
+Inputs = Mapping[str, Any]
+Holder = dict[Any, Any]
+
+RATE = 2.0**20
+"""The learning rate that is set where backward updates parameters: the update is the gradient
+times this, exactly, and the parameter's own digits do not drown it."""
+
+
+def output_of(found: Found, given: Inputs) -> NDArray[Any]:
+    """The output of a fresh object's forward pass."""
+    return _ready(found, given)[1]
+
+
+def run(found: Found, given: Inputs) -> Ran:
+    """A fresh object, its forward pass and its backward pass."""
+    instance, y, rest, watch = _ready(found, given)
+    before = dict(_gradients_kept(instance))
+    parameters = {n: np.array(plain(v)) for n, v in _parameters(instance)}
+    backward = getattr(instance, str(backward_method(type(instance))))
+    needed, known = required(backward), roles_of(backward, found.roles)
+    if rest and len(needed) > 1 and not {"x", "gamma"} & {known[n] for n in needed}:
+        result = with_cache(backward, given, rest, found.roles)
+    elif len(needed) <= 1 and "dy" not in known.values() and known:
+        result = backward(**{(needed or list(known))[0]: given["dy"]})
+    else:
+        result = called(backward, given, found.roles, first="dy")
+    kept = dict(_gradients_kept(instance))
+    extra = {n: v for n, v in kept.items() if n != "dx" or result is None}
+    extra = extra or before
+    remarks: tuple[Remark, ...] = ()
+    if not {"dgamma", "dbeta"} & set(extra) and not _is_several(result):
+        updates = watch.seen or _updates(instance, parameters)
+        extra = {**extra, **updates}
+        if updates:
+            text = "backward updates the parameters; their gradients are read off the update"
+            remarks = (Remark("updates-parameters", text),)
+    return Ran(y, result, extra, remarks)
+
+
+class Watch:
+    """Stands in for an optimizer: notes each gradient that it is given, and changes nothing."""
+
+    def __init__(self, parameters: Callable[[], Iterator[tuple[str, Any]]]) -> None:
+        self.parameters, self.seen = parameters, dict[str, Any]()
+        self.lr = self.learning_rate = 1.0
+
+    def __copy__(self) -> "Watch":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Watch":
+        return self
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """An update: the parameter comes back as it is."""
+        arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
+        if len(arrays) < 2:
+            return self if not arrays else arrays[0]
+        for name, value in self.parameters():
+            if value is arrays[0]:
+                self.seen["d" + name] = np.array(arrays[1])
+        return arrays[0]
+
+
+def _ready(found: Found, given: Inputs) -> tuple[Any, NDArray[Any], list[Any], Watch]:
+    """An object with the trial's parameters, its output, and what forward returned besides."""
+    problem: Exception | None = None
+    ways = list(_ways(given))
+    order = found.memory.get("way")
+    for number in [order] if order is not None else range(len(ways)):
+        try:
+            made = _made(found, given, *ways[number])
+        except Exception as error:
+            problem = problem or error
+            continue
+        found.memory["way"] = number
+        return made
+    assert problem is not None
+    raise problem
+
+
+def _ways(given: Inputs) -> Iterator[tuple[Any, bool]]:
+    """What a parameter that asks for a size may mean; and whether optional ones are filled."""
+    x = given["x"]
+    width = int(np.prod(given["gamma"].shape)) if "gamma" in given else int(x.shape[-1])
+    widths: list[Any] = [width, (width,), tuple(x.shape[1:]), tuple(x.shape), int(x.shape[-1])]
+    widths = [w for k, w in enumerate(widths) if w not in widths[:k]]
+    yield from ((w, optional) for optional, w in product((False, True), widths))
+
+
+def _made(
+    found: Found, given: Inputs, width: Any, optional: bool
+) -> tuple[Any, NDArray[Any], list[Any], Watch]:
+    cls = found.backward
+    watch = Watch(lambda: _parameters(instance))
+    supplied = {
+        **defaults(given), **given, "width": width, "optimizer": watch, "rate": RATE,
+    }  # fmt: skip
+    instance = cls(**_filled(cls, supplied, found, optional))
+    _set_up(instance, supplied, found)
+    _set_parameters(instance, given)
+    y, rest = _passed(instance, given, found)
+    if _set_parameters(instance, given):
+        y, rest = _passed(instance, given, found)
+    return instance, y, rest, watch
+
+
+def _filled(
+    function: Callable[..., Any], supplied: Inputs, found: Found, optional: bool
+) -> dict[str, Any]:
+    roles = roles_of(function, found.roles)
+    needed = required(function)
+    arguments = {}
+    for name, known in roles.items():
+        wanted = name in needed or (optional and known == "width")
+        if known in ("gamma", "beta", "eps", "groups", "rate", "optimizer") and known in supplied:
+            wanted = wanted or known in ("gamma", "beta", "eps", "groups", "rate")
+        if wanted:
+            arguments[name] = supplied.get(known or "width", supplied["width"])
+    return arguments
+
+
+def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
+    """Training mode, and the methods that make the parameters."""
+    for name, value in list(vars(instance).items()):
+        known = role(name)
+        if known == "training" and isinstance(value, bool):
+            setattr(instance, name, True)
+        elif known == "rate" and isinstance(value, float):
+            setattr(instance, name, RATE)
+        elif name.strip("_").lower() in ("testing_phase", "testing", "eval", "test"):
+            setattr(instance, name, False)
+        elif name == "input_shape" and value is None:
+            setattr(instance, name, supplied["x"].shape[1:])
+    there = {n.replace("_", "").lower(): n for n in dir(instance)}
+    for setup in SETUPS:
+        method = getattr(instance, there.get(setup.replace("_", ""), ""), None)
+        if not inspect.ismethod(method) or method.__func__ is getattr(object, method.__name__, 0):
+            continue
+        if (method.__func__.__module__ or "").split(".")[0] == "torch":
+            continue
+        shaped = {**supplied, "width": supplied["x"].shape[1:]}
+        values = shaped if setup in ("set_input_shape", "build") else supplied
+        method(**_filled(method, values, found, optional=False))
+
+
+def _passed(instance: Any, given: Inputs, found: Found) -> tuple[NDArray[Any], list[Any]]:
+    forward = getattr(instance, str(forward_method(type(instance))))
+    result = called(forward, given, found.roles)
+    rest = list(result[1:]) if isinstance(result, tuple) else []
+    if result is None:
+        names = ("output", "out", "y", "outputs", "a", "_output", "activation", "result")
+        result = next((getattr(instance, n) for n in names if hasattr(instance, n)), None)
+    return output(result), rest
+
+
+def _holders(instance: Any) -> Iterator[tuple[str, Holder]]:
+    """The object's attributes, its dictionaries, and parameter objects inside them."""
+    own = vars(instance)
+    yield "", own
+    for name, value in list(own.items()):
+        if isinstance(value, dict):
+            yield str(name), value
+
+
+def _parameters(instance: Any) -> Iterator[tuple[str, Any]]:
+    """The object's gamma and beta, wherever they are."""
+    for _, holder in _holders(instance):
+        for name, value in list(holder.items()):
+            known = role(str(name))
+            inner = _content(value)
+            if known in ("gamma", "beta") and inner is not None:
+                yield known, inner[1]
+
+
+def _set_parameters(instance: Any, inputs: Inputs) -> bool:
+    """Give the object the trial's gamma, beta and eps; whether a parameter was changed by it."""
+    changed = False
+    for _, holder in _holders(instance):
+        for name, value in list(holder.items()):
+            known = role(str(name))
+            if known not in ("gamma", "beta", "eps") or known not in inputs:
+                continue
+            if known == "eps" and isinstance(value, float | int) and not isinstance(value, bool):
+                holder[name] = inputs["eps"]
+                continue
+            inner = _content(value)
+            if inner is None or inner[1].size != inputs[known].size:
+                continue
+            new = inputs[known].reshape(inner[1].shape)
+            new = new.copy() if isinstance(new, np.ndarray) else new.clone()
+            changed |= not np.array_equal(plain(new), plain(inner[1]))
+            _put(holder, name, inner, new)
+    return changed
+
+
+def _put(holder: Holder, name: Any, inner: tuple[str | None, Any], new: Any) -> None:
+    """In place where the type allows it, since lists of parameters may hold the same array."""
+    attribute, old = inner
+    if isinstance(old, np.ndarray) and old.dtype == new.dtype and old.flags.writeable:
+        old[...] = new
+    elif attribute is None:
+        holder[name] = new
+    else:
+        setattr(holder[name], attribute, new)
+
+
+def _content(value: Any) -> tuple[str | None, Any] | None:
+    """The array of a parameter: the value itself, or an attribute of a parameter object."""
+    if isinstance(value, np.ndarray):
+        return None, value
+    for attribute in ("data", "value", "w", "val", "array", "param", "weight"):
+        there = getattr(value, attribute, None)
+        if isinstance(there, np.ndarray) or hasattr(there, "detach"):
+            return attribute, there
+    return None
+
+
+def _gradients_kept(instance: Any) -> Iterator[tuple[str, Any]]:
+    """Gradients that the object holds, the plainest first."""
+    found: dict[str, Any] = {}
+    for place, holder in _holders(instance):
+        in_grads = "grad" in place.lower() or place.lower().startswith("d")
+        for name, value in list(holder.items()):
+            key = gradient(str(name)) or (_of(str(name)) if in_grads else None)
+            if key and _is_array(value):
+                found.setdefault(key, value)
+            elif _of(str(name)) and not in_grads:
+                _from_object(found, _of(str(name)), value)
+    for name, value in list(vars(instance).items()):
+        if "grad" in name.lower() and isinstance(value, list | tuple):
+            _dealt(found, value)
+    for name in ("get_gradients", "get_grads", "gradients", "grads", "get_gradient"):
+        method = getattr(instance, name, None)
+        if inspect.ismethod(method) and not required(method) and not {"dgamma"} & set(found):
+            _from_method(found, method)
+    yield from found.items()
+
+
+def _from_object(found: dict[str, Any], key: str | None, value: Any) -> None:
+    names = ("grad", "gradient", "g", "delta", "dvalue", "d", "dw", "diff", "grads", "dW")
+    for name in names if not _is_array(value) or hasattr(value, "requires_grad") else ():
+        there = getattr(value, name, None)
+        if key and _is_array(there):
+            found.setdefault(key, there)
+
+
+def _from_method(found: dict[str, Any], method: Callable[[], Any]) -> None:
+    try:
+        result = method()
+    except Exception:
+        return  # not what its name promises
+    _from_result(found, result)
+
+
+def _from_result(found: dict[str, Any], result: Any) -> None:
+    if isinstance(result, dict):
+        for name, value in result.items():
+            key = gradient(str(name)) or _of(str(name))
+            if key and _is_array(value):
+                found.setdefault(key, value)
+    elif isinstance(result, list | tuple):
+        _dealt(found, result)
+
+
+def _dealt(found: dict[str, Any], parts: Any) -> None:
+    """A list of gradients: gamma's first, unless dictionaries say otherwise."""
+    arrays = [p for p in parts if _is_array(p)]
+    for key, value in zip(("dgamma", "dbeta"), arrays, strict=False):
+        found.setdefault(key, value)
+    for part in parts:
+        if isinstance(part, dict):
+            _from_result(found, part)
+
+
+def _of(name: str) -> str | None:
+    return {"gamma": "dgamma", "beta": "dbeta"}.get(role(name) or "")
+
+
+def _updates(instance: Any, before: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Gradients read off a plain step of descent: (before - after)/rate."""
+    if not any(role(n) == "rate" for n in vars(instance)):
+        return {}
+    after = {n: np.asarray(plain(v)) for n, v in _parameters(instance)}
+    return {
+        "d" + name: (before[name] - value) / RATE
+        for name, value in after.items()
+        if name in before and before[name].shape == value.shape
+        and not np.array_equal(before[name], value)
+    }  # fmt: skip
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | np.generic) or hasattr(value, "detach")
+
+
+def _is_several(result: Any) -> bool:
+    return isinstance(result, tuple | list | dict) and len(result) > 1
