@@ -40,7 +40,8 @@ class Identity:
     """The layer that a forward pass computes; ``known`` is False where none fits.
 
     Then ``program`` is the nearest one, and ``distance`` the largest difference of the outputs.
-    ``eps`` is the user's own where it cannot be set, else None.
+    ``eps`` is the user's own where it cannot be set, else None; ``ignored``: the code takes an
+    eps, and its forward pass makes no use of it.
     """
 
     program: Program
@@ -50,6 +51,7 @@ class Identity:
     known: bool
     distance: float = 0.0
     remarks: tuple[Remark, ...] = ()
+    ignored: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ def identify(
         for ddof, program in programs:
             eps, distance = _fitted(program, seen, settable, said.eps)
             if distance <= ROUGH:
-                return Identity(program, at, ddof, eps, True, distance, _rough(distance))
+                ignored = candidate.eps_settable and eps is not None and said.eps is None
+                remarks = _rough(distance) + (_ignored(eps) if ignored else ())
+                return Identity(program, at, ddof, eps, True, distance, remarks, ignored)
             if np.isfinite(distance):
                 near.append((distance, replace(seen, program=program)))
     if not near:
@@ -162,11 +166,11 @@ def _fitted(
     best: tuple[float | None, float] = (None, np.inf)
     for eps in tried:
         distance = _apart(program, seen, eps)
-        if distance <= CLOSE:
-            return eps, distance
         if distance < best[1]:
             best = eps, distance
-    if said is None and best[1] < 0.5:
+        if eps is None and distance <= CLOSE:
+            return best
+    if said is None and CLOSE < best[1] < 0.5:
         solved = _solved(program, seen)
         distance = _apart(program, seen, solved)
         if distance < best[1]:
@@ -215,6 +219,11 @@ def _nearest(near: list[tuple[float, _Seen]], settable: bool, said: Asked) -> Id
     text = slopes(seen.program, seen.trial, seen.y) if seen.y.size else ""
     remark = Remark("forward-unknown", text or "the forward pass is none that bncheck knows")
     return Identity(seen.program, seen.layout, None, None, False, distance, (remark,))
+
+
+def _ignored(eps: float | None) -> tuple[Remark, ...]:
+    text = f"the forward pass makes no use of the eps that it is given; it has eps = {eps:.3g}"
+    return (Remark("eps-ignored", text),)
 
 
 def _rough(distance: float) -> tuple[Remark, ...]:

@@ -131,6 +131,16 @@ _OTHER_LAYERS = re.compile(
 )
 
 
+_LIKELY = {
+    "dy": r"grad|delta|upstream|d_?out|(?<![a-z])d_?l_?d|error|(?<![a-z])err",
+    "gamma": r"gamma|scale|gain",
+    "beta": r"beta|bias|shift",
+    "eps": r"eps",
+    "x": r"input|(?<![a-z])x(?![a-z])|feature_map|activations?$|images?$",
+    "cache": r"cache|saved|stored",
+}
+
+
 def is_backward(name: str) -> bool:
     """Whether a function of this name is a backward pass."""
     return bool(_BACKWARD_NAME.search(name))
@@ -139,6 +149,11 @@ def is_backward(name: str) -> bool:
 def is_other_layer(*names: str) -> bool:
     """Whether a name speaks of a layer that is no normalization: ``affine_backward``, say."""
     return any(_OTHER_LAYERS.search(n) and not layer_hint(n) for n in names)
+
+
+def likely_role(name: str) -> str | None:
+    """What a parameter of an unusual name may be: ``grad_activated_output``, ``input_units``."""
+    return next((r for r, said in _LIKELY.items() if re.search(said, name, re.IGNORECASE)), None)
 
 
 def gradient(name: str) -> str | None:

@@ -7,6 +7,7 @@ or never shown because backward updates the parameters itself: then the update i
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import product
 from typing import Any
 
@@ -158,16 +159,18 @@ def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
             setattr(instance, name, False)
         elif name == "input_shape" and value is None:
             setattr(instance, name, supplied["x"].shape[1:])
-    there = {n.replace("_", "").lower(): n for n in dir(instance)}
+    there = {n.replace("_", "").lower(): n for n in dir(instance) if n[:1] != "_"}
+    if isinstance(getattr(type(instance), "optimizer", None), property):
+        with suppress(AttributeError):
+            instance.optimizer = supplied["optimizer"]
     for setup in SETUPS:
-        method = getattr(instance, there.get(setup.replace("_", ""), ""), None)
-        if not inspect.ismethod(method) or method.__func__ is getattr(object, method.__name__, 0):
+        method = getattr(instance, there.pop(setup.replace("_", ""), ""), None)
+        if not inspect.ismethod(method) or method.__func__.__module__.split(".")[0] == "torch":
             continue
-        if (method.__func__.__module__ or "").split(".")[0] == "torch":
-            continue
-        shaped = {**supplied, "width": supplied["x"].shape[1:]}
+        shaped = {**supplied, "width": tuple(supplied["x"].shape[1:])}
         values = shaped if setup in ("set_input_shape", "build") else supplied
-        method(**_filled(method, values, found, optional=False))
+        with suppress(Exception):  # whether it was needed the forward pass will show
+            method(**_filled(method, values, found, optional=False))
 
 
 def _passed(instance: Any, given: Inputs, found: Found) -> tuple[NDArray[Any], list[Any]]:

@@ -58,6 +58,8 @@ def gradients(
 
 def kind_of(value: Any) -> str:
     """For messages: what was found instead."""
+    if isinstance(value, tuple | list) and len(value) and all(part is None for part in value):
+        return "nothing but None: it is not finished"
     return "None" if value is None else f"a {type(value).__name__}"
 
 

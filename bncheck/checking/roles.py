@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bncheck.checking.names import SPELLINGS, STATISTICS, role
+from bncheck.checking.names import SPELLINGS, STATISTICS, likely_role, role
 from bncheck.errors import CannotAsk
 
 Roles = Mapping[str, str]
@@ -23,6 +23,12 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
         known = (said or {}).get(name) or role(name)
         taken = known in found.values() and known is not None
         found[name] = _other(name, found) if taken else known
+    for name in [n for n, r in found.items() if r is None]:
+        known = likely_role(name)
+        found[name] = None if known in found.values() else known
+    if "G" in found and "gamma" in found.values() and "groups" not in found.values():
+        # beside gamma, as in forward(x, gamma, beta, G), it counts groups
+        found["G"] = "groups"
     if "mean" in found.values() and "var" not in found.values():
         # v beside a mean is a variance; alone it is the weights of weight norm
         found = {n: "var" if n.strip("_").lower() in ("v", "s2") else r for n, r in found.items()}

@@ -36,9 +36,9 @@ def to_tensors(given: Inputs) -> dict[str, Any]:
     made = {}
     for name, value in given.items():
         if isinstance(value, np.ndarray):
-            if value.dtype == np.longdouble or not value.flags.writeable:
-                raise CannotAsk(f"torch has no tensors for this array of {value.dtype}")
-            made[name] = torch.from_numpy(value)
+            if value.dtype == np.longdouble:
+                raise CannotAsk("torch has no tensors of extended precision")
+            made[name] = torch.from_numpy(value if value.flags.writeable else value.copy())
         else:
             made[name] = value
     return made
@@ -53,13 +53,21 @@ def output_of(found: Found, given: Inputs) -> NDArray[Any]:
 def run_autograd(found: Found, given: Inputs) -> Ran:
     """``apply``, and torch's own reverse sweep, which calls the user's ``backward``."""
     arguments, leaves = _arguments(found, given)
-    y = found.backward.apply(*arguments)  # type: ignore[attr-defined]
-    y = y[0] if isinstance(y, tuple) else y
-    torch = sys.modules["torch"]
     names = list(leaves)
-    slopes = torch.autograd.grad(y, list(leaves.values()), given["dy"], allow_unused=True)
+    try:
+        y, slopes = _swept(found, arguments, leaves, given)
+    except ValueError:
+        # one that unpacks its needs_input_grad wants to be called without the settings
+        y, slopes = _swept(found, arguments[: len(names)], leaves, given)
     named = {"d" + n: plain(s) for n, s in zip(names, slopes, strict=True) if s is not None}
     return Ran(output(y), None, named)
+
+
+def _swept(found: Found, arguments: list[Any], leaves: Inputs, given: Inputs) -> tuple[Any, Any]:
+    y = found.backward.apply(*arguments)  # type: ignore[attr-defined]
+    y = y[0] if isinstance(y, tuple) else y
+    grad = sys.modules["torch"].autograd.grad
+    return y, grad(y, list(leaves.values()), given["dy"], allow_unused=True)
 
 
 def _arguments(found: Found, given: Inputs) -> tuple[list[Any], dict[str, Any]]:
