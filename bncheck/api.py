@@ -9,7 +9,7 @@ from bncheck.calculus.derivation import Derivation, derivation
 from bncheck.calculus.jacobian import Jacobian, explicit
 from bncheck.calculus.jacobian import jacobian as symbolic_jacobian
 from bncheck.checking.results import Report
-from bncheck.checking.verification import verify
+from bncheck.checking.verification import assert_gradients, verify
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS, layer
 from bncheck.writers import graph, latex, numpy_source
@@ -18,6 +18,7 @@ from bncheck.writers.latex_printer import latex_of
 __all__ = [
     "LAYERS",
     "Program",
+    "assert_gradients",
     "derive",
     "jacobian",
     "to_graph",

@@ -114,31 +114,88 @@ def layers() -> None:
     report.layers(rows, report.console())
 
 
+class Output(StrEnum):
+    """How a verification is written."""
+
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+    github = "github"
+    junit = "junit"
+
+
 @app.command()
 def verify(
     target: Annotated[
         str | None,
-        typer.Argument(help="FILE.py, FILE.py:name or package.module:name; without one, ours."),
+        typer.Argument(
+            help="FILE.py, FILE.ipynb, FILE.py:name or package.module:name; without one, ours."
+        ),
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(help="An .npz with x, gamma, beta, dy, eps of a real run, tried as well."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Remarks fail, too.")] = False,
+    form: Annotated[Output, typer.Option("--format", help="What to write.")] = Output.text,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    save_failure: Annotated[
+        Path | None,
+        typer.Option(help="Write the inputs of the worst failure here, for --inputs."),
     ] = None,
     layer: Annotated[
         str | None, typer.Option(help="Which layer it is, where bncheck should not find out.")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds that one call may take.")] = 30.0,
+    layout: Annotated[
+        str | None, typer.Option(help="Which layout, say NCHW, where it should not find out.")
+    ] = None,
+    eps: Annotated[float | None, typer.Option(help="The eps that the code has.")] = None,
+    ddof: Annotated[int | None, typer.Option(help="0: variance over m; 1: over m - 1.")] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="PARAMETER=ROLE, say G=dy, where a name is unusual; may be repeated."),
+    ] = None,
+    batch_average: Annotated[
+        bool,
+        typer.Option("--batch-average", help="Accept dgamma and dbeta divided by the batch size."),
+    ] = False,
+    ordinary: Annotated[
+        bool, typer.Option("--import", help="Import the file as Python does: run all of it.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
+    trials: Annotated[int, typer.Option(min=0, help="Further inputs, of random sizes.")] = 0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one call may take.")] = 30.0,
+    show_output: Annotated[
+        bool, typer.Option("--show-output", help="Show what the code prints (on stderr).")
+    ] = False,
 ) -> None:
     """Compare a hand-written backward pass with the symbolic gradient and with differences."""
+    from bncheck.checking import formats
     from bncheck.checking.verification import references, verify_all
 
-    asked = None if layer is None else _layer(layer, {})
-    reports = verify_all(target, layer=asked, timeout=timeout) if target else references()
-    from bncheck import report
-
-    out = report.console()
-    for one in reports if len(reports) <= 2 else [r for r in reports if r.exit_code][:2]:
-        report.report(one, out)
-    if len(reports) > 2:
-        report.summary(reports, out)
-    codes = {one.exit_code for one in reports}
-    raise typer.Exit(1 if 1 in codes else max(codes))
+    chosen = Output.json if as_json else form
+    try:
+        reports = (
+            verify_all(
+                target,
+                layer=None if layer is None else _layer(layer, {}),
+                inputs=_inputs(inputs),
+                timeout=timeout, seed=seed, trials=trials, names=_names(name or []),
+                ordinary=ordinary, averaged=batch_average, layout=layout, eps=eps, ddof=ddof,
+            )
+            if target
+            else references()
+        )  # fmt: skip
+    except CannotAsk as error:
+        if chosen is Output.json:
+            sys.stdout.write(formats.as_json([], strict, str(error)))
+        raise
+    _show(reports, chosen, strict)
+    if show_output and reports:
+        sys.stderr.write(reports[0].printed)
+    if save_failure is not None:
+        _save_failure(save_failure, [r.failure for r in reports if r.failure is not None])
+    raise typer.Exit(formats.overall([r.code(strict) for r in reports]))
 
 
 def main() -> None:
@@ -199,13 +256,72 @@ def _written(found: Any, form: Format) -> str:
     return forms[form](found)
 
 
-def _save(path: Path, text: str) -> None:
+def _show(reports: Any, form: Output, strict: bool) -> None:
+    from bncheck import report
+    from bncheck.checking import formats
+
+    if form is not Output.text:
+        sys.stdout.write(getattr(formats, f"as_{form}")(reports, strict))
+        return
+    out = report.console()
+    for one in reports if len(reports) <= 2 else [r for r in reports if r.code(strict)][:2]:
+        report.report(one, out)
+    if len(reports) > 2:
+        report.summary(reports, out)
+
+
+def _inputs(path: Path | None) -> dict[str, Any]:
+    """Arrays out of an .npz file; nothing in it is unpickled."""
+    if path is None:
+        return {}
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise CannotAsk(f"{path} does not exist; expected an .npz file of arrays") from None
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise CannotAsk(f"{path} is no .npz file of plain arrays: {error}") from None
+
+
+def _names(given: list[str]) -> dict[str, str]:
+    """``["G=dy"]`` as a dictionary."""
+    from bncheck.checking.names import SPELLINGS
+
+    said = {}
+    for text in given:
+        parameter, _, known = text.partition("=")
+        if known not in SPELLINGS or not parameter:
+            roles = ", ".join(SPELLINGS)
+            raise CannotAsk(f"--name {text}: expected PARAMETER=ROLE with a role of {roles}")
+        said[parameter] = known
+    return said
+
+
+def _save_failure(path: Path, failures: list[dict[str, Any]]) -> None:
+    if not failures:
+        print(f"nothing failed, and {path} was not written", file=sys.stderr)
+        return
+    import io
+
+    import numpy as np
+
+    data = io.BytesIO()
+    np.savez(data, **failures[0])
+    _save(path, data.getvalue())
+
+
+def _save(path: Path, content: str | bytes) -> None:
     """Write the file whole or not at all."""
+    data = content.encode() if isinstance(content, str) else content
     try:
         with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+            dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
-            file.write(text)
+            file.write(data)
         os.chmod(file.name, 0o644)
         os.replace(file.name, path)
     except OSError as error:

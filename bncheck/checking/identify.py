@@ -83,7 +83,7 @@ def identify(
             continue
         for ddof, program in programs:
             eps, distance = _fitted(program, seen, settable, said.eps)
-            if distance <= ROUGH:
+            if distance <= ROUGH and _confirmed(subject, candidate, program, at, eps):
                 ignored = candidate.eps_settable and eps is not None and said.eps is None
                 remarks = _rough(distance) + (_ignored(eps) if ignored else ())
                 return Identity(program, at, ddof, eps, True, distance, remarks, ignored)
@@ -91,7 +91,21 @@ def identify(
                 near.append((distance, replace(seen, program=program)))
     if not near:
         raise problem or CannotAsk(f"{candidate.name}: no layer fits its arguments")
-    return _nearest(near, settable, said)
+    return _nearest(subject, candidate, near, settable, said)
+
+
+def _confirmed(
+    subject: Subject, candidate: Candidate, program: Program, at: Layout, eps: float | None
+) -> bool:
+    """Whether the next output fits as well, where eps is small beside the variance.
+
+    An eps that the forward pass is thought to ignore is another one here.
+    """
+    trial = next(trials(program, layout=at))
+    asked = layouts.to_user(at, program, trial.values, trial.parts)
+    (y,) = subject.forward(candidate.name, [asked])
+    y = np.real(layouts.output_from_user(at, program, y, trial.values, trial.parts))
+    return _apart(program, _Seen(program, at, trial, y), eps) <= ROUGH
 
 
 def program_of(name: str, affine: bool, ddof: int) -> Program:
@@ -107,9 +121,20 @@ def _choices(
     candidate: Candidate, hint: str | None, said: Asked
 ) -> Iterator[tuple[list[tuple[int | None, Program]], Layout]]:
     """Programs that one output can decide between, and the layout of its input."""
-    names = sorted(LAYERS, key=lambda name: name != hint)
-    if said.program is not None:
-        names = [said.program.name]
+    names = list(LAYERS) if said.program is None else [said.program.name]
+    found = list(_all_choices(candidate, names, said))
+    # what it is called first, then the usual layouts before the unusual ones
+    found.sort(key=lambda c: (hint is not None and c[0][0][1].name != hint, _rarity(c[1])))
+    yield from found
+
+
+def _rarity(at: Layout) -> int:
+    return int(at.kept) + 2 * (at.name in ("(D, N)", "(P, U)"))
+
+
+def _all_choices(
+    candidate: Candidate, names: list[str], said: Asked
+) -> Iterator[tuple[list[tuple[int | None, Program]], Layout]]:
     for name in names:
         if name not in LAYERS:
             assert said.program is not None
@@ -203,7 +228,13 @@ def _solved(program: Program, seen: _Seen) -> float:
     return float(10.0 ** ((low + high) / 2))
 
 
-def _nearest(near: list[tuple[float, _Seen]], settable: bool, said: Asked) -> Identity:
+def _nearest(
+    subject: Subject,
+    candidate: Candidate,
+    near: list[tuple[float, _Seen]],
+    settable: bool,
+    said: Asked,
+) -> Identity:
     """What the forward pass is instead: a layer with one change, or how it depends on x.
 
     Of several layers that are far away it is the one it is called, in its usual layout.
@@ -212,7 +243,8 @@ def _nearest(near: list[tuple[float, _Seen]], settable: bool, said: Asked) -> Id
     for _, seen in [n for n in near if n[1].program.name == first or n[0] < 0.3]:
         for code, text, program in variants_of(seen.program):
             eps, apart = _fitted(program, seen, settable, said.eps)
-            if apart <= ROUGH:
+            at = seen.layout
+            if apart <= ROUGH and _confirmed(subject, candidate, program, at, eps):
                 remark = Remark(code, f"the forward pass is {text}")
                 return Identity(program, seen.layout, None, eps, True, apart, (remark,))
     distance, seen = near[0]

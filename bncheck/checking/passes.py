@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bncheck.checking.convention import Found
 from bncheck.checking.names import role
 from bncheck.checking.results import Remark
-from bncheck.checking.returned import kind_of, output, plain
+from bncheck.checking.returned import kind_of, output
 from bncheck.checking.roles import Roles, roles_of
 from bncheck.errors import CannotAsk
 
@@ -137,7 +137,7 @@ def _bound(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         for p in inspect.signature(function).parameters.values()
         if p.kind is p.POSITIONAL_ONLY and p.name in arguments
     ]
-    return plain(function(*positional, **arguments))
+    return function(*positional, **arguments)
 
 
 def _switch(parameter: inspect.Parameter, value: bool) -> Any:

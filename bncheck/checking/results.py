@@ -1,7 +1,8 @@
 """What a verification finds: plain data, for the terminal, for JSON and for tests."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Verdict = Literal["right", "inaccurate", "wrong", "cannot tell", "cannot call"]
 
@@ -68,7 +69,12 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict on one backward pass, and everything that led to it."""
+    """The verdict on one backward pass, and everything that led to it.
+
+    ``eps``: the one that is written into the code, None where it can be given; ``assumed``: how
+    the code was called and read, in one line; ``notes``: what loading it ran into; ``printed``:
+    what the code printed; ``failure``: inputs by role on which it goes wrong.
+    """
 
     target: str
     verdict: Verdict
@@ -84,6 +90,28 @@ class Report:
     trials: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = ()
     printed: str = ""
+    failure: dict[str, Any] | None = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """The report as plain text."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"{self.verdict}: {self.target} line {self.line or '?'}"
+        if self.assumed:
+            yield f"  {self.assumed}"
+        for gradient in self.gradients:
+            yield f"  {gradient.name}: {gradient.verdict}"
+            for c in gradient.comparisons:
+                values = f"{c.first_witness} {c.first:.6g}, {c.second_witness} {c.second:.6g}"
+                apart = f"{c.ulps:.2g} ULPs, {c.of_bound:.2g} of the bound"
+                yield f"    {values} at {list(c.at)} where {c.trial}: {apart}"
+        yield from (f"  remark: {remark.text}" for remark in self.remarks)
+        for cause in self.diagnosis:
+            yield f"  {cause.gradient}: {cause.text}"
+            for t in cause.terms:
+                factors = f"{t.found:.6g} x found, {t.expected:g} x expected"
+                yield f"    {t.formula}: {factors} ({t.reading})"
 
     def code(self, strict: bool = False) -> int:
         """The exit code; ``strict``: remarks fail, too."""

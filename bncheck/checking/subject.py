@@ -136,9 +136,9 @@ class FileSubject:
         finally:
             timer.cancel()
         if "error" in answer:
-            asked = question.get("name", "")
+            asked = question.get("name") or f"{self._target}:"
             said = f"{asked} {answer['error']}" if answer.get("raised") else answer["error"]
-            raise CannotAsk(f"{self._target}: {said}" if answer.get("raised") else said)
+            raise CannotAsk(said)
         return answer["ok"]
 
     def _gone(self, late: bool) -> str:

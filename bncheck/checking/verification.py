@@ -17,7 +17,7 @@ from bncheck.checking.convention import Candidate
 from bncheck.checking.identify import Asked, Identity, identify, program_of
 from bncheck.checking.judge import judge
 from bncheck.checking.names import layer_hint, role
-from bncheck.checking.results import WORST_FIRST, Report
+from bncheck.checking.results import WORST_FIRST, Remark, Report
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
 from bncheck.checking.trials import Trial, trials
 from bncheck.errors import CannotAsk
@@ -93,8 +93,9 @@ def verify_all(
     try:
         asked = Asked(_program(layer), chosen.layout, chosen.ddof, chosen.eps)
         work = _Work(subject, asked, chosen, inputs or {}, place)
-        reports = tuple(_verified(work, candidate) for candidate in subject.candidates())
-        return tuple(replace(r, notes=subject.notes, printed=subject.printed) for r in reports)
+        found = subject.candidates()
+        reports = (_noted(_verified(work, c), c, subject.notes) for c in found)
+        return tuple(replace(r, printed=subject.printed) for r in reports)
     finally:
         subject.close()
 
@@ -147,6 +148,16 @@ def _verified(work: _Work, candidate: Candidate) -> Report:
     except CannotAsk as error:
         return Report(target, "cannot call", line=candidate.line, assumed=str(error))
     return replace(report, target=target, line=candidate.line)
+
+
+def _noted(report: Report, candidate: Candidate, notes: tuple[str, ...]) -> Report:
+    """What loading ran into: remarks where it bears on this backward pass, else notes."""
+    remarks = [Remark("numpy-2", note) for note in notes if note.startswith("np.")]
+    twice = f"{candidate.name} is defined on lines"
+    remarks += [Remark("defined-twice", note) for note in notes if note.startswith(twice)]
+    said = {remark.text for remark in remarks}
+    rest = tuple(note for note in notes if note not in said)
+    return replace(report, remarks=(*report.remarks, *remarks), notes=rest)
 
 
 def _understood(work: _Work, candidate: Candidate) -> tuple[Identity, Derivation]:
