@@ -72,7 +72,7 @@ def tensor(name: str, *, positive: bool = False) -> IndexedBase:
 
 def name_of(operand: Tensor) -> str:
     """The name of a tensor or scalar without its indices."""
-    return str(operand.base.label) if isinstance(operand, Indexed) else operand.name
+    return str((operand.base.label if isinstance(operand, Indexed) else operand).name)
 
 
 def indices_of(operand: Tensor) -> tuple[Idx, ...]:
@@ -111,15 +111,16 @@ def operands(expr: Expr) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def carried(expr: Expr) -> set[Idx]:
+@cache
+def carried(expr: Expr) -> frozenset[Idx]:
     """The indices on which the value of ``expr`` depends (free ones)."""
     if isinstance(expr, Idx):
-        return {expr}
+        return frozenset({expr})
     if isinstance(expr, Indexed):
-        return {i for i in expr.indices if isinstance(i, Idx)}
+        return frozenset(i for i in expr.indices if isinstance(i, Idx))
     if isinstance(expr, Total):
         return carried(expr.body) - set(expr.over)
-    return set().union(*(carried(a) for a in expr.args))
+    return frozenset().union(*(carried(a) for a in expr.args))
 
 
 def total(body: Expr, over: Iterable[Idx]) -> Expr:

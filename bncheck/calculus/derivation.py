@@ -1,7 +1,7 @@
 """The passes in order: forward, chain rule, closed form, each checked by the exact witness."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from sympy import Expr, Idx, Integer, nan, zoo
@@ -68,10 +68,16 @@ def derivation(
     layer norm); by default all sizes stay symbols, and the result holds for each of them.
     Raises ``CannotAsk`` for unknown names and sizes, ``Disagreement`` where a pass is wrong.
     """
-    chain = backward(forward, tuple(_input(forward, name) for name in wrt))
-    found = Derivation(forward, chain, close(forward, chain))
+    found = unwitnessed(forward, wrt)
     witness(found, most=3)
     return found if batch_size is None else specialised(found, batch_size)
+
+
+@cache
+def unwitnessed(forward: Program, wrt: tuple[str, ...] = ()) -> Derivation:
+    """The same without the exact witness, for those who bring witnesses of their own."""
+    chain = backward(forward, tuple(_input(forward, name) for name in wrt))
+    return Derivation(forward, chain, close(forward, chain))
 
 
 def specialised(found: Derivation, batch_size: int) -> Derivation:

@@ -5,8 +5,9 @@ operation adds one unit roundoff of the user's dtype, relative to its result, to
 operands bring along; a sum of N terms counts N operations, since some people write loops.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ class Bounded:
     value: Array
     error: Array
 
-    def at(self, slots: tuple[Any, ...]) -> "Bounded":
-        """Both arrays indexed alike."""
-        return Bounded(self.value[slots], self.error[slots])
+    def at(self, slots: tuple[Any, ...], exact: bool) -> "Bounded":
+        """Both arrays indexed alike; what has no error keeps none."""
+        none = exact or self.error is EXACT
+        return Bounded(self.value[slots], EXACT if none else self.error[slots])
 
 
 def evaluate(
@@ -42,22 +44,24 @@ def evaluate(
     known = {}
     for operand in program.inputs:
         given = inputs[name_of(operand)]
-        exact = given if isinstance(given, Bounded) else Bounded(np.asarray(given), _none(given))
-        known[name_of(operand)] = exact
-    run = _Run(known, _sizes(program, known), program.axes, roundoff)
+        known[name_of(operand)] = (
+            given if isinstance(given, Bounded) else Bounded(np.asarray(given), EXACT)
+        )
+    exact = roundoff == 0 and all(given.error is EXACT for given in known.values())
+    run = _Run(known, _sizes(program, known), roundoff, exact)
     with np.errstate(all="ignore"):
         for step in program.steps:
             frame = indices_of(step.target)
-            result = run.value(step.expr, frame)
+            result = _planned(step.expr, frame, program.axes)(run)
             shape = tuple(run.sizes[i] for i in frame)
-            known[name_of(step.target)] = Bounded(
-                np.broadcast_to(result.value, shape), np.broadcast_to(result.error, shape)
-            )
+            error = EXACT if exact else np.broadcast_to(result.error, shape)
+            value = np.broadcast_to(result.value, shape)
+            known[name_of(step.target)] = Bounded(value, error)
     return known
 
 
-def _none(given: Any) -> Array:
-    return np.zeros(np.shape(given))
+EXACT = np.zeros(())
+"""The error of what has none."""
 
 
 def _sizes(program: Program, known: Mapping[str, Bounded]) -> dict[Any, int]:
@@ -72,85 +76,148 @@ def _sizes(program: Program, known: Mapping[str, Bounded]) -> dict[Any, int]:
 
 @dataclass(frozen=True)
 class _Run:
-    """One evaluation: what is known so far, the sizes of the axes, the roundoff."""
+    """One evaluation: what is known so far, the sizes of the axes, the roundoff.
+
+    ``exact``: no errors are followed, because there are none.
+    """
 
     known: dict[str, Bounded]
     sizes: dict[Any, int]
-    axes: tuple[Idx, ...]
     roundoff: float
+    exact: bool
 
-    def value(self, expr: Expr, frame: tuple[Idx, ...]) -> Bounded:
-        """``expr`` as arrays that broadcast against the axes of ``frame``."""
-        if isinstance(expr, Indexed):
-            return self.known[name_of(expr)].at(_slots(expr.indices, frame))
-        if isinstance(expr, Symbol):
-            return self._symbol(expr)
-        if isinstance(expr, Total):
-            return self._total(expr, frame)
-        if not expr.args:
-            number = np.asarray(np.longdouble(expr.p) / np.longdouble(expr.q))
-            return Bounded(number, np.zeros(()))
-        operands = [self.value(a, frame) for a in expr.args]
-        if isinstance(expr, Add):
-            return self._sum(operands)
-        if isinstance(expr, Mul):
-            return self._product(operands)
-        if isinstance(expr, Pow) and expr.exp.is_number:
-            return self._power(operands[0], expr)
-        return self._function(expr, operands)
 
-    def _symbol(self, symbol: Symbol) -> Bounded:
-        if symbol in self.sizes:
-            return Bounded(np.asarray(np.longdouble(self.sizes[symbol])), np.zeros(()))
-        given = self.known[symbol.name]
-        return Bounded(given.value, np.maximum(given.error, self.roundoff * abs(given.value)))
+_Plan = Callable[[_Run], Bounded]
 
-    def _total(self, expr: Total, frame: tuple[Idx, ...]) -> Bounded:
-        inner = tuple(i for i in self.axes if i in carried(expr) or i in expr.over)
-        body = self.value(expr.body, inner)
-        shape = tuple(self.sizes[i] for i in inner)
-        value, error = np.broadcast_to(body.value, shape), np.broadcast_to(body.error, shape)
-        axes = tuple(inner.index(i) for i in expr.over)
-        terms = int(np.prod([self.sizes[i] for i in expr.over]))
-        total = value.sum(axis=axes)
-        spread = error.sum(axis=axes) + terms * self.roundoff * abs(value).sum(axis=axes)
-        if isinstance(expr, Mean):
-            total, spread = total / terms, spread / terms + self.roundoff * abs(total / terms)
-        slots = _slots(tuple(i for i in inner if i not in expr.over), frame)
+
+@cache
+def _planned(expr: Expr, frame: tuple[Idx, ...], axes: tuple[Idx, ...]) -> _Plan:
+    """How to find ``expr`` as arrays that broadcast against the axes of ``frame``.
+
+    Expressions are taken apart once; the same programs are evaluated on many inputs.
+    """
+    if isinstance(expr, Indexed):
+        name, slots = name_of(expr), _slots(expr.indices, frame)
+        return lambda run: run.known[name].at(slots, run.exact)
+    if isinstance(expr, Symbol):
+        return _symbol(expr)
+    if isinstance(expr, Total):
+        return _total(expr, frame, axes)
+    if not expr.args:
+        number = np.asarray(np.longdouble(expr.p) / np.longdouble(expr.q))
+        return lambda run: Bounded(number, EXACT)
+    operands = [_planned(a, frame, axes) for a in expr.args]
+    if isinstance(expr, Add):
+        return lambda run: _sum(run, [operand(run) for operand in operands])
+    if isinstance(expr, Mul):
+        return lambda run: _product(run, [operand(run) for operand in operands])
+    if isinstance(expr, Pow) and expr.exp.is_number:
+        return _power(operands[0], expr.exp)
+    return _function(expr, operands)
+
+
+def _symbol(symbol: Symbol) -> _Plan:
+    def plan(run: _Run) -> Bounded:
+        if symbol in run.sizes:
+            return Bounded(np.asarray(np.longdouble(run.sizes[symbol])), EXACT)
+        given = run.known[symbol.name]
+        return Bounded(given.value, np.maximum(given.error, run.roundoff * _size(given.value)))
+
+    return plan
+
+
+def _total(expr: Total, frame: tuple[Idx, ...], axes: tuple[Idx, ...]) -> _Plan:
+    inner = tuple(i for i in axes if i in carried(expr) or i in expr.over)
+    body = _planned(expr.body, inner, axes)
+    along = tuple(inner.index(i) for i in expr.over)
+    slots = _slots(tuple(i for i in inner if i not in expr.over), frame)
+    is_mean = isinstance(expr, Mean)
+
+    def plan(run: _Run) -> Bounded:
+        summed = body(run)
+        shape = tuple(run.sizes[i] for i in inner)
+        terms = int(np.prod([run.sizes[i] for i in expr.over]))
+        value = np.broadcast_to(summed.value, shape)
+        total = value.sum(axis=along)
+        if run.exact:
+            return Bounded(np.asarray(total / terms if is_mean else total)[slots], EXACT)
+        spread = np.broadcast_to(summed.error, shape).sum(axis=along)
+        spread = spread + terms * run.roundoff * _size(value).sum(axis=along)
+        if is_mean:
+            total = total / terms
+            spread = spread / terms + run.roundoff * _size(total)
         return Bounded(np.asarray(total)[slots], np.asarray(spread)[slots])
 
-    def _sum(self, terms: list[Bounded]) -> Bounded:
-        value, error, size = terms[0].value, terms[0].error, abs(terms[0].value)
-        for term in terms[1:]:
-            value, error, size = value + term.value, error + term.error, size + abs(term.value)
-        # the size of the terms, not of the sum: what order they are added in is the user's
-        return Bounded(value, error + (len(terms) - 1) * self.roundoff * size)
+    return plan
 
-    def _product(self, factors: list[Bounded]) -> Bounded:
-        value, upper = factors[0].value, abs(factors[0].value) + factors[0].error
-        for factor in factors[1:]:
-            value, upper = value * factor.value, upper * (abs(factor.value) + factor.error)
-        rounding = (len(factors) - 1) * self.roundoff * abs(value)
-        return Bounded(value, np.maximum(upper - abs(value), 0) + rounding)
 
-    def _power(self, base: Bounded, expr: Pow) -> Bounded:
-        value = _raised(base.value, expr.exp)
-        if expr.exp.is_integer and expr.exp > 0:
-            spread = _raised(abs(base.value) + base.error, expr.exp) - abs(value)
+def _sum(run: _Run, terms: list[Bounded]) -> Bounded:
+    value = terms[0].value
+    for term in terms[1:]:
+        value = value + term.value
+    if run.exact:
+        return Bounded(value, EXACT)
+    error, size = terms[0].error, _size(terms[0].value)
+    for term in terms[1:]:
+        error, size = error + term.error, size + _size(term.value)
+    # the size of the terms, not of the sum: what order they are added in is the user's
+    return Bounded(value, error + (len(terms) - 1) * run.roundoff * size)
+
+
+def _product(run: _Run, factors: list[Bounded]) -> Bounded:
+    value = factors[0].value
+    for factor in factors[1:]:
+        value = value * factor.value
+    if run.exact:
+        return Bounded(value, EXACT)
+    size, error = _size(factors[0].value), factors[0].error
+    for factor in factors[1:]:
+        other = _size(factor.value)
+        # |(a + e)(b + f) - a b|, term by term: as a difference it would lose what it is after
+        error = error * (other + factor.error) + size * factor.error
+        size = size * other
+    return Bounded(value, error + (len(factors) - 1) * run.roundoff * size)
+
+
+def _power(base: _Plan, exponent: Expr) -> _Plan:
+    whole = int(exponent) if exponent.is_integer and exponent > 0 else 0
+
+    def plan(run: _Run) -> Bounded:
+        given = base(run)
+        value = _raised(given.value, exponent)
+        if run.exact:
+            return Bounded(value, EXACT)
+        if whole:
+            size = _size(given.value)
+            terms = [size**k * (size + given.error) ** (whole - 1 - k) for k in range(whole)]
+            spread = given.error * sum(terms)
         else:
             # where the error reaches zero, a root or a reciprocal can be anything
-            low = np.maximum(base.value - base.error, 0)
-            spread = abs(_raised(low, expr.exp) - value)
-            spread = np.maximum(spread, abs(_raised(base.value + base.error, expr.exp) - value))
-            spread = np.where(base.error == 0, 0, spread)
-        return Bounded(value, spread + 2 * self.roundoff * abs(value))
+            low = np.maximum(given.value - given.error, 0)
+            spread = _size(_raised(low, exponent) - value)
+            high = _size(_raised(given.value + given.error, exponent) - value)
+            spread = np.where(given.error == 0, 0, np.maximum(spread, high))
+        return Bounded(value, spread + 2 * run.roundoff * _size(value))
 
-    def _function(self, expr: Expr, operands: list[Bounded]) -> Bounded:
-        apply = getattr(np, {"Abs": "abs"}.get(expr.func.__name__, expr.func.__name__))
-        value = apply(*(o.value for o in operands))
-        moved = [apply(*(o.value + sign * o.error for o in operands)) for sign in (-1, 1)]
-        spread = np.maximum(*(abs(m - value) for m in moved))
-        return Bounded(value, spread + 4 * self.roundoff * abs(value))
+    return plan
+
+
+def _function(expr: Expr, operands: list[_Plan]) -> _Plan:
+    apply = getattr(np, {"Abs": "abs"}.get(expr.func.__name__, expr.func.__name__))
+
+    def plan(run: _Run) -> Bounded:
+        given = [operand(run) for operand in operands]
+        value = apply(*(o.value for o in given))
+        moved = [apply(*(o.value + sign * o.error for o in given)) for sign in (-1, 1)]
+        spread = np.maximum(*(_size(m - value) for m in moved))
+        return Bounded(value, spread + 4 * run.roundoff * _size(value))
+
+    return plan
+
+
+def _size(values: Array) -> Array:
+    """Magnitudes as float64: errors need no more digits than that."""
+    return np.asarray(abs(values), np.float64)
 
 
 def _raised(base: Array, exponent: Any) -> Array:

@@ -1,6 +1,7 @@
 """The names that people give to what a backward pass takes and returns."""
 
 import re
+from collections.abc import Mapping
 
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "dy": (
@@ -80,6 +81,14 @@ GRADIENTS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Gradient: the names of attributes, dictionary keys and variables that hold it."""
 
+
+def _turned(table: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Spelling, without underscores, to what it means; the first meaning wins."""
+    pairs = [(name.replace("_", ""), meaning) for meaning, names in table.items() for name in names]
+    return dict(reversed(pairs))
+
+
+_ROLES, _GRADIENTS = _turned(SPELLINGS), _turned(GRADIENTS)
 _LAYERS = {
     "layer-norm": r"layer_?norm|(?<![a-z])ln(?![a-z])",
     "group-norm": r"group_?norm|(?<![a-z])gn(?![a-z])",
@@ -92,7 +101,7 @@ _LAYERS = {
 
 def role(name: str) -> str | None:
     """What an argument of this name is: ``"dy"``, ``"x"``, ``"gamma"``, ...; None if unknown."""
-    return _find(name, SPELLINGS)
+    return _find(name, _ROLES)
 
 
 STATISTICS = ("mean", "var", "sd", "rstd", "xhat", "centred", "count", "width")
@@ -158,7 +167,7 @@ def likely_role(name: str) -> str | None:
 
 def gradient(name: str) -> str | None:
     """Which gradient an attribute or key of this name holds."""
-    return _find(name, GRADIENTS)
+    return _find(name, _GRADIENTS)
 
 
 def layer_hint(*names: str) -> str | None:
@@ -170,7 +179,5 @@ def layer_hint(*names: str) -> str | None:
     return None
 
 
-def _find(name: str, table: dict[str, tuple[str, ...]]) -> str | None:
-    plain = name.replace("_", "").lower()
-    spelled = ((found, other) for found, names in table.items() for other in names)
-    return next((found for found, other in spelled if other.replace("_", "") == plain), None)
+def _find(name: str, table: Mapping[str, str]) -> str | None:
+    return table.get(name.replace("_", "").lower())

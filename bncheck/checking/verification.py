@@ -11,7 +11,7 @@ import numpy as np
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
-from bncheck.calculus.derivation import Derivation, derivation
+from bncheck.calculus.derivation import Derivation, unwitnessed
 from bncheck.checking import layout as layouts
 from bncheck.checking.convention import Candidate
 from bncheck.checking.identify import Asked, Identity, identify, program_of
@@ -161,12 +161,12 @@ def _noted(report: Report, candidate: Candidate, notes: tuple[str, ...]) -> Repo
 
 
 def _understood(work: _Work, candidate: Candidate) -> tuple[Identity, Derivation]:
-    """Which layer it is, and that layer's derivation."""
+    """Which layer it is, and that layer's derivation; the differences are the witness here."""
     stem = Path(work.place.partition(":")[0]).stem
     hint = candidate.layer_hint or layer_hint(stem)
     if candidate.has_forward:
         identity = identify(work.subject, candidate, hint, work.asked)
-        return identity, derivation(identity.program)
+        return identity, unwitnessed(identity.program)
     asked = work.asked
     if asked.program is not None:
         at = layouts.named(asked.program, asked.layout) if asked.layout else None
@@ -175,7 +175,7 @@ def _understood(work: _Work, candidate: Candidate) -> tuple[Identity, Derivation
             program = layer_by_name(program.name, ddof=asked.ddof)
         eps = asked.eps if asked.eps is not None else None
         identity = Identity(program, at or layouts.usual(program), asked.ddof, eps, known=True)
-        return identity, derivation(program)
+        return identity, unwitnessed(program)
     return _by_gradients(work, candidate, hint)
 
 
@@ -191,7 +191,7 @@ def _by_gradients(
         for ddof in (0, 1) if asked.ddof is None else (asked.ddof,):
             try:
                 program = program_of(name, affine, ddof)
-                found = derivation(program)
+                found = unwitnessed(program)
                 there = layouts.layouts(program)
                 if asked.layout:
                     there = (layouts.named(program, asked.layout),)
@@ -209,7 +209,7 @@ def _by_gradients(
         program = program_of(hint or "batch-norm", affine, 0)
         at = layouts.usual(program)
         identity = Identity(program, at, 0, _fixed_eps(candidate), known=True)
-        fallback = identity, derivation(program)
+        fallback = identity, unwitnessed(program)
     return fallback
 
 
