@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bncheck.calculus.derivation import Derivation
-from bncheck.checking.diagnose import Seen, diagnose
+from bncheck.checking.diagnose import diagnose
 from bncheck.checking.identify import Identity
+from bncheck.checking.places import is_off
 from bncheck.checking.results import Diagnosis, GradientResult, Remark
+from bncheck.checking.terms import Seen
 
 
 def cause(
@@ -23,7 +25,7 @@ def cause(
         return Diagnosis("shape", name, shape.text)
     if result.verdict == "inaccurate":
         return _lost_digits(seen, result)
-    easy = [s for s in seen if name in s.gradients and _is_off(s, name)]
+    easy = [s for s in seen if name in s.gradients and is_off(s, name).any()]
     worst = result.comparisons[0]
     if not easy:
         return Diagnosis("corner", name, f"right elsewhere, wrong where {worst.trial}")
@@ -31,7 +33,7 @@ def cause(
         return Diagnosis("not-finite", name, f"NaN or infinity where {worst.trial}")
     if not identity.known:
         return Diagnosis("not-own-gradient", name, "not the derivative of its own forward pass")
-    return diagnose(found, name, easy[:3])
+    return diagnose(found, name, [s for s in seen if name in s.gradients])
 
 
 def _lost_digits(seen: Sequence[Seen], result: GradientResult) -> Diagnosis:
@@ -41,7 +43,7 @@ def _lost_digits(seen: Sequence[Seen], result: GradientResult) -> Diagnosis:
     types = {str(s.gradients[name].dtype) for s in seen if name in s.gradients}
     if types & {"float32", "float16"}:
         why = f"the result is {' and '.join(sorted(types))}"
-    elif all(_is_off(s, name) for s in seen):
+    elif all(is_off(s, name).any() for s in seen):
         why = "on every input: float32 or a rough constant inside?"
     elif worst.trial == "mean 1e4":
         why = "squares of a large mean cancel (raw moments, E[x^2] - mean^2?)"
@@ -49,10 +51,3 @@ def _lost_digits(seen: Sequence[Seen], result: GradientResult) -> Diagnosis:
         why = "terms that nearly cancel are subtracted"
     text = f"right mathematics, lost digits where {worst.trial}: {digits}; {why}"
     return Diagnosis("inaccurate", name, text)
-
-
-def _is_off(seen: Seen, name: str) -> bool:
-    right, yours = seen.reference.gradients[name], seen.gradients[name]
-    return yours.shape == right.shape and not np.all(
-        abs(yours - right) <= seen.reference.allowed[name]
-    )

@@ -4,7 +4,7 @@ Each is made by changing the program, so that every layer has its own: a path cu
 count, an operand in another's place, eps left out. None is a formula of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sympy import Add, Expr, Integer, Mul, S
@@ -18,11 +18,15 @@ from bncheck.writers.unicode import line
 
 @dataclass(frozen=True)
 class Change:
-    """A changed backward program; ``code`` is short and stable, ``text`` says what was done."""
+    """A changed backward program; ``code`` is short and stable, ``text`` says what was done.
+
+    ``other``: the forward pass from which its operands with a prime come.
+    """
 
     code: str
     text: str
     program: Program
+    other: Program | None = None
 
 
 def changes(found: Derivation, gradient: str) -> Iterator[Change]:
@@ -38,7 +42,7 @@ def changes(found: Derivation, gradient: str) -> Iterator[Change]:
 def _paths(found: Derivation) -> Iterator[Change]:
     """The gradient through a statistic lost, or with its sign flipped; and through all of them."""
     chain = found.chain
-    inner = [s for s in chain.steps if s.target not in chain.outputs and _is_statistic(s, found)]
+    inner = [s for s in chain.steps if s.target not in chain.outputs and is_statistic(s, found)]
     named = {s.target: _statistic_name(found, s.target) for s in inner}
     for step in reversed(inner):
         path = f"the path through the {named[step.target]}"
@@ -145,13 +149,16 @@ def _replacements(found: Derivation) -> Iterator[tuple[str, str, dict[Tensor, Ex
             for a in full:
                 yield "eps-missing", f"eps is forgotten in {name_of(a)}", {a: normal[a]}
     for a in full:
-        made = forward.step(a)
         first = forward.inputs[0]
-        others = [first, forward.outputs[0], *(a * r.target for r in roots)]
-        others += [a / r.target for r in roots]
-        for other in others:
-            text = f"{line(other)} stands where {name_of(a)} belongs"
-            yield "operand", text.replace(f"{name_of(a)}*", f"{name_of(made.target)}*"), {a: other}
+        others = [(first, ""), (forward.outputs[0], "")]
+        for r in roots:
+            sd = name_of(r.target)
+            others.append((a * r.target, f": the division by {sd} is missing"))
+            others.append((a / r.target, f": divided by {sd} once too often"))
+        if gamma is not None and set(indices_of(gamma)) < set(indices_of(a)):
+            others.append((forward.outputs[0] / gamma, ": beta is not subtracted from y"))
+        for other, why in others:
+            yield "operand", f"{line(other)} stands where {name_of(a)} belongs{why}", {a: other}
     if gamma is not None:
         (up,) = found.upstream
         yield (
@@ -178,7 +185,8 @@ def _whole(found: Derivation, gradient: str) -> Iterator[Change]:
     yield Change("zero", f"{gradient} is zero", _with(found, closed, step, S.Zero))
 
 
-def _is_statistic(step: Step, found: Derivation) -> bool:
+def is_statistic(step: Step, found: Derivation) -> bool:
+    """Whether a step's value is shared by a group."""
     return len(indices_of(step.target)) < len(found.forward.axes)
 
 
@@ -203,6 +211,20 @@ def _summed(
 def _with(found: Derivation, program: Program, step: Step, expr: Expr) -> Program:
     steps = tuple(Step(s.target, expr, s.note) if s == step else s for s in program.steps)
     return _known(found, program, steps)
+
+
+def known_to(
+    found: Derivation,
+    code: str,
+    text: str,
+    program: Program,
+    steps: tuple[Step, ...],
+    put: Mapping[Tensor, Tensor] | None = None,
+) -> Change:
+    """A change that may read every value of the forward pass, and ``put`` of another one."""
+    inputs = (*found.upstream, *found.forward.inputs, *found.forward.targets)
+    inputs += tuple((put or {}).values())
+    return Change(code, text, replace(program, inputs=inputs, steps=steps))
 
 
 def _known(found: Derivation, program: Program, steps: tuple[Step, ...]) -> Program:

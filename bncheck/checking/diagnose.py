@@ -1,181 +1,177 @@
-"""Why a gradient is wrong: which term, by what factor; and which one change explains it.
+"""Why a gradient is wrong: which term, by what factor; and which change explains it.
 
-Least squares on the closed form's own terms, group by group, gives each term's factor without
-any catalogue of mistakes; then programs with one change are tried until one gives the user's
-numbers to within rounding.
+Programs with one change are tried, the likeliest first, until one gives the user's numbers to
+within rounding on every trial; then two changes at once; then it is said where it fails.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from bncheck.algebra.notation import indices_of, name_of, size
-from bncheck.algebra.program import Program, Step
-from bncheck.calculus.closed import terms
-from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.algebra.notation import name_of
+from bncheck.algebra.program import Program
+from bncheck.calculus.derivation import Derivation
 from bncheck.checking.arithmetic import Array, evaluate
-from bncheck.checking.changes import changes
-from bncheck.checking.reference import Reference
+from bncheck.checking.changes import Change, changes
+from bncheck.checking.edits import edits
+from bncheck.checking.forwards import PRIME, forward_changes
+from bncheck.checking.holds import Hold, holds
+from bncheck.checking.places import is_off, sizes, where
 from bncheck.checking.results import Diagnosis, Term
-from bncheck.writers.unicode import line
+from bncheck.checking.terms import Seen, fit, same_factor
+from bncheck.writers.unicode import equation
 
-
-@dataclass(frozen=True)
-class Seen:
-    """One trial as it went: the reference, the upstream gradient, the user's gradients."""
-
-    values: Mapping[str, Any]
-    reference: Reference
-    gradients: Mapping[str, Array]
+ENOUGH = 3
+"""Trials on which an explanation has to hold."""
 
 
 def diagnose(found: Derivation, gradient: str, seen: Sequence[Seen]) -> Diagnosis:
-    """What is wrong with one gradient, from at least two easy trials."""
-    fitted = _fit(found, gradient, seen[0])
-    explained = _explained(found, gradient, seen)
-    if explained:
-        code, text = explained
-        return Diagnosis(code, gradient, text, fitted)
+    """What is wrong with one gradient; ``seen``: all easy trials, the right ones too."""
+    fine = [one for one in seen if not is_off(one, gradient).any()]
+    off = [one for one in seen if is_off(one, gradient).any()]
+    fitted = fit(found, gradient, off[0])
+    code, text = _reason(found, gradient, off, fine, fitted)
+    step = found.closed.step(found.closed.tensors[gradient])
+    return Diagnosis(code, gradient, text, fitted, equation(step))
+
+
+def _reason(
+    found: Derivation,
+    gradient: str,
+    off: Sequence[Seen],
+    fine: Sequence[Seen],
+    fitted: tuple[Term, ...],
+) -> tuple[str, str]:
+    change = _explained(found, gradient, off[:ENOUGH])
+    if change is not None:
+        everywhere = all(_reproduces(change, gradient, one) for one in fine)
+        limits = [] if everywhere else sizes(found, off, fine)
+        return change.code, "; ".join([change.text, *limits])
     wrong = [t for t in fitted if t.reading != "ok"]
+    same = same_factor(fitted) if fitted else None
+    if same is not None:
+        return "factor", f"{gradient} is {same:.9g} times the right value"
+    if wrong and not any(t.reading.startswith("another") for t in wrong):
+        return _code_of(wrong), _joined(wrong)
+    more = _held(found, gradient, off[:ENOUGH]) or _two(found, gradient, off[:ENOUGH])
+    if more:
+        return more
+    place = where(found, gradient, off, fine)
     if wrong:
-        text = "; ".join(f"{t.formula}: {t.reading}" for t in wrong)
-        return Diagnosis("term-factor", gradient, text, fitted)
-    return Diagnosis("unexplained", gradient, _where(found, gradient, seen[0]), fitted)
+        return "term-factor", f"{_joined(wrong)}; {place}"
+    return "unexplained", f"no change of the program explains it: {place}"
 
 
-def _explained(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
-    for change in changes(found, gradient):
-        if all(_reproduces(change.program, gradient, one) for one in seen):
-            return change.code, change.text
-    return None
+def _explained(found: Derivation, gradient: str, seen: Sequence[Seen]) -> Change | None:
+    tried = (
+        change
+        for change in _all_changes(found, gradient)
+        if all(_reproduces(change, gradient, one) for one in seen)
+    )
+    return next(tried, None)
 
 
-def _reproduces(program: Program, gradient: str, one: Seen) -> bool:
+def _all_changes(found: Derivation, gradient: str) -> Iterator[Change]:
+    yield from changes(found, gradient)
+    yield from _forward_changes(found)
+    yield from _edits(found)
+
+
+@cache
+def _forward_changes(found: Derivation) -> tuple[Change, ...]:
+    return tuple(forward_changes(found))
+
+
+@cache
+def _edits(found: Derivation) -> tuple[Change, ...]:
+    return tuple(edits(found))
+
+
+def _reproduces(change: Change, gradient: str, one: Seen) -> bool:
+    return _is_theirs(_made(change, gradient, one), gradient, one)
+
+
+def _made(change: Change, gradient: str, one: Seen) -> Array:
+    """The gradient that a changed program gives."""
+    known = _known(one)
     with np.errstate(all="ignore"):
-        known = {name_of(a): one.reference.known.get(name_of(a)) for a in program.inputs}
-        inputs = {n: (np.asarray(one.values[n]) if v is None else v) for n, v in known.items()}
-        got = evaluate(program, inputs)[gradient].value
-        theirs, allowed = one.gradients[gradient], one.reference.allowed[gradient]
-        scale = abs(one.reference.gradients[gradient]).max(initial=0)
+        if change.other is not None:
+            given = {name_of(a): known[name_of(a)] for a in change.other.inputs}
+            other = evaluate(change.other, given)
+            known |= {name + PRIME: bounded.value for name, bounded in other.items()}
+        inputs = {name_of(a): known[name_of(a)] for a in change.program.inputs}
+        return evaluate(change.program, inputs)[gradient].value
+
+
+def _is_theirs(got: Array, gradient: str, one: Seen) -> bool:
+    """Whether these are the user's numbers, to within rounding."""
+    theirs, allowed = one.gradients[gradient], one.reference.allowed[gradient]
+    scale = abs(one.reference.gradients[gradient]).max(initial=0)
+    with np.errstate(all="ignore"):
         slack = 16 * allowed + 1e-12 * np.maximum(scale, abs(got))
         return bool(np.all(abs(theirs - got) <= slack))
 
 
-def _fit(found: Derivation, gradient: str, one: Seen) -> tuple[Term, ...]:
-    """The factor of each term, group by group; empty where the terms do not span the result."""
-    step = found.closed.step(found.closed.tensors[gradient])
-    parts = terms(step)
-    columns = _columns(found, step, one)
-    theirs = np.asarray(one.gradients[gradient], float)
-    groups = _groups(found, step, theirs.shape)
-    if any(theirs[at].size < len(parts) for at in groups) or not np.isfinite(theirs).all():
-        return ()
-    factors = []
-    for at in groups:
-        matrix = np.stack([c[at].ravel() for c in columns], axis=1)
-        factor, *_ = np.linalg.lstsq(matrix, theirs[at].ravel(), rcond=None)
-        left = abs(matrix @ factor - theirs[at].ravel()).max(initial=0)
-        if left > 1e-9 * max(abs(theirs[at]).max(initial=0), abs(matrix).max(initial=0)):
-            return ()
-        factors.append(factor)
-    table = np.array(factors)
-    known = _factors(found, one, groups, step)
-    return tuple(
-        Term(line(part), *_typical(table[:, k]), _reading(table[:, k], known))
-        for k, part in enumerate(parts)
-    )
+def _known(one: Seen) -> dict[str, Any]:
+    return {n: np.asarray(v) for n, v in {**one.values, **one.reference.known}.items()}
 
 
-def _columns(found: Derivation, step: Step, one: Seen) -> list[Array]:
-    columns = []
-    for part in terms(step):
-        steps = tuple(Step(s.target, part) if s == step else s for s in found.closed.steps)
-        inputs = (*found.upstream, *found.cached)
-        program = Program(**{**vars(found.closed), "inputs": inputs, "steps": steps})
-        values = {
-            name_of(a): one.reference.known.get(name_of(a), one.values.get(name_of(a)))
-            for a in inputs
-        }
-        columns.append(np.asarray(evaluate(program, values)[name_of(step.target)].value, float))
-    return columns
+def _held(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
+    """Other statistics or another upstream gradient with the right programs."""
+    for hold in holds(found):
+        for program in (found.closed, found.chain):
+            if all(_is_theirs(_with(hold, program, gradient, s), gradient, s) for s in seen):
+                return hold.code, hold.text
+    return None
 
 
-def _groups(found: Derivation, step: Step, shape: tuple[int, ...]) -> list[tuple[Any, ...]]:
-    along = normalised(found.forward)
-    free = [k for k, i in enumerate(indices_of(step.target)) if i not in along]
-    lengths = [n if k in free else 1 for k, n in enumerate(shape)]
-    return [
-        tuple(p if k in free else slice(None) for k, p in enumerate(place))
-        for place in np.ndindex(*lengths)
-    ]
+def _with(hold: Hold, program: Program, gradient: str, one: Seen) -> Array:
+    with np.errstate(all="ignore"):
+        values = hold.values(_known(one))
+        given = {name_of(a): values[name_of(a)] for a in program.inputs}
+        return evaluate(program, given)[gradient].value
 
 
-def _typical(factors: Array) -> tuple[float, float]:
-    middle = float(np.median(factors))
-    return (0.0 if abs(middle) < 1e-9 else middle), 1.0
-
-
-def _factors(
-    found: Derivation, one: Seen, groups: list[tuple[Any, ...]], step: Step
-) -> dict[str, Array]:
-    """Factors that have a reading, by it: one value per group."""
-    ones = np.ones(len(groups))
-    known = {
-        "ok": ones,
-        "missing": 0 * ones,
-        "sign flipped": -ones,
-        "twice too large": 2 * ones,
-        "half": ones / 2,
-        "minus twice": -2 * ones,
-    }
-    for i in found.forward.axes:
-        letter, n = str(size(i)), float(one.reference.known[name_of(found.forward.inputs[0])].shape[
-            list(indices_of(found.forward.inputs[0])).index(i)])  # fmt: skip
-        known[f"{letter} times: a sum where a mean belongs"] = n * ones
-        known[f"1/{letter}: divided by {letter} once too often"] = ones / n
-        if n > 1:
-            known[f"{letter}/({letter} - 1): divided by {letter} - 1"] = n / (n - 1) * ones
-            known[f"({letter} - 1)/{letter}: divided by {letter} for {letter} - 1"] = (
-                (n - 1) / n * ones
-            )
-    for name in ("gamma", "sd", "rms", "norm"):
-        per_group = _per_group(found, one, groups, step, name)
-        if per_group is not None:
-            known[f"{name}: {name} once too often"] = per_group
-            known[f"1/{name}: {name} is missing"] = 1 / per_group
-            if name != "gamma" and "eps" in one.values:
-                ratio = per_group / np.sqrt(per_group**2 - float(one.values["eps"]))
-                known["eps is forgotten"] = ratio
-                known["eps is forgotten, cubed"] = ratio**3
-    return known
-
-
-def _per_group(
-    found: Derivation, one: Seen, groups: list[tuple[Any, ...]], step: Step, name: str
-) -> Array | None:
-    operand = found.forward.tensors.get(name)
-    if operand is None or not set(indices_of(operand)) <= set(indices_of(step.target)):
+def _two(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
+    """Two changes whose errors add up to the user's; all pairs are tried at once."""
+    one = seen[0]
+    right = np.asarray(one.reference.gradients[gradient], float)
+    wanted = (np.asarray(one.gradients[gradient], float) - right).ravel()
+    tried = [*_all_changes(found, gradient)]
+    made = (np.asarray(_made(change, gradient, one), float) for change in tried)
+    errors = np.array([(got - right).ravel() for got in made])
+    usable = np.isfinite(errors).all(axis=1) & (abs(errors).max(axis=1, initial=0) > 0)
+    tried, errors = [c for c, ok in zip(tried, usable, strict=True) if ok], errors[usable]
+    if not len(tried) or not np.isfinite(wanted).all():
         return None
-    where = [list(indices_of(step.target)).index(i) for i in indices_of(operand)]
-    places = [tuple(at[k] for k in where) for at in groups]
-    if any(isinstance(k, slice) for place in places for k in place):
-        return None
-    values = one.reference.known[name]
-    return np.array([float(values[place]) for place in places])
+    look = np.random.default_rng(0).standard_normal((wanted.size, 2))
+    shadows, sought = errors @ look, wanted @ look
+    sums = shadows[:, None, :] + shadows[None, :, :] - sought
+    close = np.argwhere((abs(sums) <= 1e-9 * (1 + abs(sought).max())).all(axis=2))
+    for first, second in close[:50]:
+        if first < second and all(
+            _is_theirs(_sum(tried[first], tried[second], gradient, s), gradient, s) for s in seen
+        ):
+            return "two-changes", f"{tried[first].text}; and {tried[second].text}"
+    return None
 
 
-def _reading(factors: Array, known: dict[str, Array]) -> str:
-    for reading, values in known.items():
-        if np.all(abs(factors - values) <= 1e-6 * np.maximum(abs(values), 1e-3)):
-            return reading
-    spread = factors.max() - factors.min()
-    return "wrong factor" if spread < 1e-6 else "wrong, another factor in each group"
-
-
-def _where(found: Derivation, gradient: str, one: Seen) -> str:
+def _sum(first: Change, second: Change, gradient: str, one: Seen) -> Array:
     right = one.reference.gradients[gradient]
-    apart = abs(one.gradients[gradient] - right) > one.reference.allowed[gradient]
-    count, total = int(apart.sum()), apart.size
-    return f"no single change explains it; {count} of {total} entries are off"
+    return np.asarray(_made(first, gradient, one) + _made(second, gradient, one) - right)
+
+
+def _code_of(wrong: Sequence[Term]) -> str:
+    codes = {"sign flipped": "term-sign", "missing": "term-missing"}
+    readings = {t.reading for t in wrong}
+    return codes.get(readings.pop(), "term-factor") if len(readings) == 1 else "term-factor"
+
+
+def _joined(wrong: Sequence[Term]) -> str:
+    """Terms with one reading together: ``sign flipped in A and B``."""
+    by: dict[str, list[str]] = {}
+    for term in wrong:
+        by.setdefault(term.reading, []).append(term.formula)
+    return "; ".join(f"{reading}, in {' and '.join(names)}" for reading, names in by.items())

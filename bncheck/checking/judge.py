@@ -15,13 +15,13 @@ from bncheck.checking.calling import Outcome
 from bncheck.checking.causes import cause
 from bncheck.checking.compare import compare
 from bncheck.checking.convention import Candidate
-from bncheck.checking.diagnose import Seen
 from bncheck.checking.differences import Differences, differences
 from bncheck.checking.identify import Identity
 from bncheck.checking.reference import Reference, precision, reference
 from bncheck.checking.results import WORST_FIRST, Comparison, GradientResult, Remark, Report
 from bncheck.checking.statistics import statistics
 from bncheck.checking.subject import Subject
+from bncheck.checking.terms import Seen
 from bncheck.checking.trials import Trial
 from bncheck.errors import CannotAsk, Disagreement
 
@@ -145,7 +145,7 @@ def _try(case: Case, trial: Trial) -> None:
         _check_output(case, trial, outcome, truth)
     _check_type(case, trial, gradients)
     if trial.easy:
-        case.seen.append(Seen(trial.values, truth, gradients))
+        case.seen.append(Seen(trial.values, truth, gradients, trial.parts))
     for name in truth.gradients:
         if name in gradients:
             _compare(case, trial, name, gradients[name], truth, measured)

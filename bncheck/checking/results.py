@@ -49,22 +49,27 @@ class Remark:
 
 @dataclass(frozen=True)
 class Term:
-    """One term of the closed form: the factor found in the user's gradient, and its reading."""
+    """One term of the closed form: the factor found in the user's gradient, and its reading.
+
+    ``uncertainty``: one standard error of the factor found.
+    """
 
     formula: str
     found: float
     expected: float
     reading: str
+    uncertainty: float = 0.0
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why a gradient is wrong: a sentence, the terms with their factors, and where it shows."""
+    """Why a gradient is wrong: a sentence, the terms with their factors, the right formula."""
 
     code: str
     gradient: str
     text: str
     terms: tuple[Term, ...] = ()
+    formula: str = ""
 
 
 @dataclass(frozen=True)
