@@ -1,0 +1,184 @@
+"""How many wrong backward passes each checker catches, and how many right ones it rejects.
+
+    python -m tests.benchmarks.peers [CASES.py] [--only NAME ...] [--no-times] [--names]
+
+The set is that of ``tests/cases``; CASES.py is another, with lists MUTANTS and CORRECT. The peers
+see wrong ones at the plain inputs that one would try first, standard normal ones of (4, 5) and
+(64, 16) in float64, bncheck at its own; all see right ones at the inputs that belong to them.
+"""
+
+import argparse
+import importlib.util
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.benchmarks.checkers import CHECKERS, accepts
+from tests.cases.right import RIGHT
+from tests.cases.wrong import WRONG
+
+SMALL, LARGE = (4, 5), (64, 16)
+NEEDS = {"torch": "torch", "jax": "jax", "scipy": "scipy"}
+
+
+@dataclass(frozen=True)
+class One:
+    """A case of any set; ``expected``: "wrong", "remark" or "right"."""
+
+    name: str
+    expected: str
+    make: Callable[[], Any]
+    inputs: Callable[[], dict[str, Any]]
+
+
+@dataclass
+class Score:
+    """Names by what became of them: wrong ones passed, right ones rejected or not run."""
+
+    small: list[str]
+    large: list[str]
+    rejected: list[str]
+    unable: list[str]
+
+
+def own() -> list[One]:
+    """The set of this repository."""
+    return [One(c.name, c.expected, c.make, c.inputs) for c in (*WRONG, *RIGHT)]
+
+
+def foreign(path: Path) -> list[One]:
+    """The set in a file: lists MUTANTS and CORRECT of objects with name, group, make, inputs."""
+    spec = importlib.util.spec_from_file_location("foreign_cases", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["foreign_cases"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    wrong = [One(c.name, _contract(c.group), c.make, _named(c.inputs)) for c in module.MUTANTS]
+    return wrong + [One(c.name, "right", c.make, _named(c.inputs)) for c in module.CORRECT]
+
+
+def _contract(group: str) -> str:
+    return "remark" if group in ("state", "contract") else "wrong"
+
+
+def _named(inputs: Callable[[], Any]) -> Callable[[], dict[str, Any]]:
+    return lambda: dict(inputs()._asdict())
+
+
+def plain(shape: tuple[int, int]) -> dict[str, Any]:
+    """What one would try first."""
+    rng = np.random.default_rng(0)
+    arrays = {k: rng.standard_normal(shape) for k in ("dy", "x")}
+    return {**arrays, **{k: rng.standard_normal(shape[1]) for k in ("gamma", "beta")}, "eps": 1e-5}
+
+
+def score(checker: str, cases: Iterable[One]) -> Score:
+    """What the checker says about each case."""
+    found = Score([], [], [], [])
+    for case in cases:
+        if case.expected == "right":
+            accepted = accepts(checker, case.make(), case.inputs())
+            {True: [], False: found.rejected, None: found.unable}[accepted].append(case.name)
+        elif checker == "bncheck":
+            if accepts(checker, case.make(), {}):
+                found.small.append(case.name)
+                found.large.append(case.name)
+        else:
+            for shape, passed in ((SMALL, found.small), (LARGE, found.large)):
+                if accepts(checker, case.make(), plain(shape)):
+                    passed.append(case.name)
+    return found
+
+
+def row(checker: str, cases: list[One], found: Score) -> str:
+    """One line of the table."""
+    names = {e: {c.name for c in cases if c.expected == e} for e in ("wrong", "remark", "right")}
+
+    def caught(kind: str, *passed: list[str]) -> int:
+        return len(names[kind] - set.intersection(*map(set, passed)))
+
+    each = [caught("wrong", found.small), caught("wrong", found.large)]
+    shown = ["", ""] if checker == "bncheck" else [str(n) for n in each]
+    either = caught("wrong", found.small, found.large)
+    broken = caught("remark", found.small, found.large)
+    unable = f" ({len(found.unable)} not run)" if found.unable else ""
+    cells = [checker, *shown, str(either), str(broken), f"{len(found.rejected)}{unable}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(title: str, cases: list[One], checkers: list[str], names: bool) -> None:
+    """Print the table of one set."""
+    count = {e: sum(c.expected == e for c in cases) for e in ("wrong", "remark", "right")}
+    print(f"\n{title}\n")
+    print(f"| checker | wrong, {SMALL} | wrong, {LARGE} | wrong caught, of {count['wrong']} "
+          f"| contract, of {count['remark']} | right rejected, of {count['right']} |")  # fmt: skip
+    print("|---|---:|---:|---:|---:|---:|")
+    for checker in checkers:
+        if not _installed(checker):
+            print(f"| {checker} | not installed | | | | |")
+            continue
+        start = time.perf_counter()
+        found = score(checker, cases)
+        print(row(checker, cases, found), flush=True)
+        print(f"{checker}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        if names:
+            missed = [n for n in found.small if n in found.large]
+            print(f"  passed: {missed}\n  rejected: {found.rejected}", file=sys.stderr)
+
+
+def _installed(checker: str) -> bool:
+    needed = NEEDS.get(checker.split()[0])
+    return needed is None or importlib.util.find_spec(needed) is not None
+
+
+def times(slow: bool) -> None:
+    """Print what bncheck costs beside ``gradcheck``, imports not counted."""
+    from tests.cases.ways import one_line
+
+    print("\n| on given inputs | bncheck | gradcheck | ratio | at most |")
+    print("|---|---:|---:|---:|---:|")
+    pairs = [((256, 128), "fast", 5.0, 9), *([((128, 64), "slow", 0.01, 1)] if slow else [])]
+    for shape, mode, limit, rounds in pairs:
+        inputs, peer = plain(shape), f"torch gradcheck, {mode}"
+        for name in ("bncheck", *([peer] if rounds > 1 else [])):  # imports, first calls
+            accepts(name, one_line, plain((4, 5)))
+        ours, theirs = [], []
+        for _ in range(rounds):
+            ours.append(_seconds("bncheck", one_line, inputs))
+            theirs.append(_seconds(peer, one_line, inputs))
+        a, b = statistics.median(ours), statistics.median(theirs)
+        print(f"| {shape}, {mode} | {1e3 * a:.0f} ms | {1e3 * b:.0f} ms | {a / b:.3g} | {limit} |")
+
+
+def _seconds(checker: str, backward: Any, inputs: dict[str, Any]) -> float:
+    start = time.perf_counter()
+    accepted = accepts(checker, backward, inputs)
+    assert accepted, f"{checker} should accept this"
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Read the arguments and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="?", type=Path, help="another set: MUTANTS and CORRECT")
+    parser.add_argument("--only", nargs="+", default=[], help="checkers whose names hold this")
+    parser.add_argument("--no-times", action="store_true", help="leave out the second table")
+    parser.add_argument("--no-slow", action="store_true", help="leave out slow gradcheck's time")
+    parser.add_argument("--names", action="store_true", help="say which, on standard error")
+    asked = parser.parse_args()
+    checkers = [c for c in CHECKERS if not asked.only or any(o in c for o in asked.only)]
+    table("Our own set", own(), checkers, asked.names)
+    if asked.cases:
+        table(asked.cases.name, foreign(asked.cases), checkers, asked.names)
+    if not asked.no_times and _installed("torch"):
+        times(slow=not asked.no_slow)
+
+
+if __name__ == "__main__":
+    main()
