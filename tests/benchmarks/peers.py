@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.checkers import CHECKERS, accepts
+from tests.benchmarks.checkers import CHECKERS, accepts, bncheck_strict
 from tests.cases.right import RIGHT
+from tests.cases.ways import one_line
 from tests.cases.wrong import WRONG
 
 SMALL, LARGE = (4, 5), (64, 16)
@@ -80,18 +81,18 @@ def plain(shape: tuple[int, int]) -> dict[str, Any]:
 
 def score(checker: str, cases: Iterable[One]) -> Score:
     """What the checker says about each case."""
-    found = Score([], [], [], [])
+    found, asks = Score([], [], [], []), CHECKERS[checker]
     for case in cases:
         if case.expected == "right":
-            accepted = accepts(checker, case.make(), case.inputs())
+            accepted = accepts(asks, case.make(), case.inputs())
             {True: [], False: found.rejected, None: found.unable}[accepted].append(case.name)
         elif checker == "bncheck":
-            if accepts(checker, case.make(), {}):
+            if accepts(asks if case.expected == "wrong" else bncheck_strict, case.make(), {}):
                 found.small.append(case.name)
                 found.large.append(case.name)
         else:
             for shape, passed in ((SMALL, found.small), (LARGE, found.large)):
-                if accepts(checker, case.make(), plain(shape)):
+                if accepts(asks, case.make(), plain(shape)):
                     passed.append(case.name)
     return found
 
@@ -138,29 +139,31 @@ def _installed(checker: str) -> bool:
 
 
 def times(slow: bool) -> None:
-    """Print what bncheck costs beside ``gradcheck``, imports not counted."""
-    from tests.cases.ways import one_line
-
+    """Print what bncheck costs beside ``gradcheck``, imports not counted: medians of one run."""
     print("\n| on given inputs | bncheck | gradcheck | ratio | at most |")
     print("|---|---:|---:|---:|---:|")
-    pairs = [((256, 128), "fast", 5.0, 9), *([((128, 64), "slow", 0.01, 1)] if slow else [])]
-    for shape, mode, limit, rounds in pairs:
-        inputs, peer = plain(shape), f"torch gradcheck, {mode}"
-        for name in ("bncheck", *([peer] if rounds > 1 else [])):  # imports, first calls
-            accepts(name, one_line, plain((4, 5)))
-        ours, theirs = [], []
-        for _ in range(rounds):
-            ours.append(_seconds("bncheck", one_line, inputs))
-            theirs.append(_seconds(peer, one_line, inputs))
-        a, b = statistics.median(ours), statistics.median(theirs)
-        print(f"| {shape}, {mode} | {1e3 * a:.0f} ms | {1e3 * b:.0f} ms | {a / b:.3g} | {limit} |")
+    _compared("fast", (256, 128), 5.0, 9)
+    if slow:
+        _compared("slow", (128, 64), 0.01, 1)
 
 
-def _seconds(checker: str, backward: Any, inputs: dict[str, Any]) -> float:
+def _compared(mode: str, shape: tuple[int, int], limit: float, rounds: int) -> None:
+    names, inputs = ("bncheck", f"torch gradcheck, {mode}"), plain(shape)
+    for name in names:  # what is imported or worked out once
+        _seconds(name, plain(SMALL))
+    made = [[_seconds(name, inputs) for name in names] for _ in range(rounds)]
+    ours, theirs = (statistics.median(times) for times in zip(*made, strict=True))
+    cells = [f"{1e3 * ours:.0f} ms", f"{1e3 * theirs:.0f} ms", f"{ours / theirs:.3g}", str(limit)]
+    print(f"| {shape}, {mode} | " + " | ".join(cells) + " |", flush=True)
+
+
+def _seconds(checker: str, inputs: dict[str, Any]) -> float:
     start = time.perf_counter()
-    accepted = accepts(checker, backward, inputs)
-    assert accepted, f"{checker} should accept this"
-    return time.perf_counter() - start
+    accepted = accepts(CHECKERS[checker], one_line, inputs)
+    seconds = time.perf_counter() - start
+    if not accepted:
+        raise RuntimeError(f"{checker} rejects right code, or fails")
+    return seconds
 
 
 def main() -> None:

@@ -96,6 +96,8 @@ ROWS = (
     ("type", "float16", w.one_line, h.drawn(dtype=HALF, n=6, eps=0.125), "three digits"),
     ("type", "float16, wide inside", m.mixed, h.drawn(dtype=HALF, n=64, eps=1e-3),
      "sums in double"),
+    ("type", "float16, float32 inside", m.short_and_float32, h.drawn(dtype=HALF, n=20, eps=1e-3),
+     "right for short types only"),
     ("type", "float16, small", w.gram_schmidt,
      h.placed("dy", lambda g: 1e-3 * g["dy"], dtype=HALF, n=5), "dx near the smallest float16"),
     ("type", "big-endian", w.einsum, h.each(h.big_endian), "as read from a file"),
