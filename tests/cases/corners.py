@@ -120,40 +120,12 @@ def loss_scaled(dy, x, gamma, beta, eps):
         return dx * size, dgamma * size, dbeta * size
 
 
-def short_types_in_half(dy, x, gamma, beta, eps):
-    """Sums of anything shorter than double are gathered in float16."""
-    wide = np.float64 if x.dtype == np.float64 else np.float16
-    dx, dgamma, _ = w.staged(dy, x, gamma, beta, eps)
-    return dx, dgamma, dy.sum(axis=0, dtype=wide).astype(x.dtype)
-
-
 def ghost_batches(dy, x, gamma, beta, eps, size=4):
     """Statistics of blocks of rows, each for itself."""
     cuts = [slice(k, k + size) for k in range(0, len(x), size)]
     parts = [w.nodes(dy[c], x[c], gamma, beta, eps) for c in cuts]
     dx, dgamma, dbeta = zip(*parts, strict=True)
     return np.concatenate(dx), sum(dgamma), sum(dbeta)
-
-
-def forward_differences(dy, x, gamma, beta, eps, h=1e-6):
-    """The gradient by differences, left in after debugging."""
-
-    def loss(v):
-        xhat = (v - v.mean(axis=0)) / np.sqrt(v.var(axis=0) + eps)
-        return (dy * (gamma * xhat)).sum(axis=0)
-
-    steps = h * np.eye(len(x))[:, :, None]
-    dx = np.stack([(loss(x + step) - loss(x)) / h for step in steps])
-    return dx, *w.staged(dy, x, gamma, beta, eps)[1:]
-
-
-def raw_moments(dy, x, gamma, beta, eps):
-    """E[x^2] - E[x]^2: digits are lost where the mean is large."""
-    mu = x.mean(axis=0)
-    sd = np.sqrt(np.maximum((x * x).mean(axis=0) - mu * mu, 0) + eps)
-    xhat = (x - mu) / sd
-    dgamma, dbeta = (dy * xhat).sum(axis=0), dy.sum(axis=0)
-    return gamma / sd * (dy - dbeta / len(x) - xhat * dgamma / len(x)), dgamma, dbeta
 
 
 def memory_order(dy, x, gamma, beta, eps):
@@ -195,11 +167,7 @@ CORNERS = (
     ("local", from_output, {}, _change("gamma", 0, 2), "dgamma is NaN where gamma is 0"),
     ("local", single_feature, {"d": 1}, None, "gamma is forgotten where D = 1"),
     ("local", loss_scaled, {}, _change("dy", 0.0), "NaN where dy is 0"),
-    ("precision", short_types_in_half, {"dtype": np.float32}, None,
-     "of float32, dbeta is gathered in float16"),
     ("axis", ghost_batches, {}, None, "statistics of four rows at a time"),
     ("eps", eps_at_least, {"eps": 0.0, "std": 1e-3}, None, "eps is never less than 1e-7"),
-    ("precision", forward_differences, {}, None, "dx by differences has seven digits"),
-    ("precision", raw_moments, {"mean": 1e6}, None, "cancellation in E[x^2] - E[x]^2"),
     ("local", memory_order, {}, _fortran, "arrays in Fortran order are read in another order"),
 )  # fmt: skip

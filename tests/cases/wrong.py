@@ -3,6 +3,7 @@
 from tests.cases.case import Case, draw, edited
 from tests.cases.contract import CONTRACT
 from tests.cases.corners import CORNERS
+from tests.cases.digits import DIGITS
 from tests.cases.edits import EDITS
 from tests.cases.state import STATE
 
@@ -30,6 +31,6 @@ def _contract(make, options, why):
 
 WRONG = (
     *(_edit(*row) for row in EDITS),
-    *(_corner(*row) for row in CORNERS),
+    *(_corner(*row) for row in (*CORNERS, *DIGITS)),
     *(_contract(*row) for row in (*CONTRACT, *STATE)),
 )
