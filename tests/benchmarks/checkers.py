@@ -27,8 +27,8 @@ LARGEST = 4.0e9
 """Bytes of one Jacobian; slow ``gradcheck`` holds several."""
 
 
-class TooLarge(Exception):
-    """The checker's memory would not suffice."""
+class CannotRun(Exception):
+    """The checker's memory would not suffice, or it does not know the type."""
 
 
 def forward(x: Any, gamma: Any, beta: Any, eps: float) -> Any:
@@ -58,7 +58,7 @@ def torch_gradcheck(backward: Backward, inputs: Inputs, fast: bool) -> bool:
 
     size = inputs["x"].size + 2 * inputs["gamma"].size
     if not fast and 8.0 * inputs["x"].size * size > LARGEST:
-        raise TooLarge
+        raise CannotRun
     leaves = [torch.from_numpy(np.array(inputs[k])) for k in ("x", "gamma", "beta")]
     for leaf in leaves:
         leaf.requires_grad_()
@@ -163,6 +163,8 @@ def _differences(leaves: Inputs, name: str, dy: Any, eps: float) -> Any:
 
 def exact(backward: Backward, inputs: Inputs) -> bool:
     """What can be seen on these inputs at all: the truth in 80 digits, and a bound on rounding."""
+    if inputs["x"].dtype.kind != "f":
+        raise CannotRun
     results = backward(*copies(inputs).values())
     return max(ratios(inputs, results).values()) <= 1
 
@@ -181,14 +183,14 @@ CHECKERS: dict[str, Checker] = {
 
 
 def accepts(checker: Checker, backward: Backward, inputs: Inputs) -> bool | None:
-    """Whether the checker accepts; None where its memory does not suffice."""
-    ours = checker in (bncheck, bncheck_strict)
-    given = inputs if ours else {k: _double(v) for k, v in inputs.items()}
+    """Whether the checker accepts; None where it cannot say."""
+    any_type = checker in (bncheck, bncheck_strict, exact)
+    given = inputs if any_type else {k: _double(v) for k, v in inputs.items()}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
             return checker(backward, given)
-        except TooLarge:
+        except CannotRun:
             return None
         except Exception:
             return False
