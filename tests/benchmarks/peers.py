@@ -5,6 +5,7 @@
 The set is that of ``tests/cases``; CASES.py is another, with lists MUTANTS and CORRECT. The peers
 see wrong ones at the plain inputs that one would try first, standard normal ones of (4, 5) and
 (64, 16) in float64, bncheck at its own; all see right ones at the inputs that belong to them.
+Where a checker rejects right code at the plain inputs too, its rejections there count for nothing.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import importlib.util
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ import numpy as np
 
 from tests.benchmarks.checkers import CHECKERS, accepts, bncheck_strict
 from tests.cases.right import RIGHT
-from tests.cases.ways import one_line
+from tests.cases.ways import einsum, one_line, staged
 from tests.cases.wrong import WRONG
 
-SMALL, LARGE = (4, 5), (64, 16)
+SHAPES = ((4, 5), (64, 16))
+WAYS = (one_line, staged, einsum)
 NEEDS = {"torch": "torch", "jax": "jax", "scipy": "scipy"}
 
 
@@ -40,12 +42,15 @@ class One:
 
 @dataclass
 class Score:
-    """Names by what became of them: wrong ones passed, right ones rejected or not run."""
+    """Names of the wrong ones passed, at each shape; of the right ones rejected, or not run.
 
-    small: list[str]
-    large: list[str]
+    A checker that rejects right code at a shape catches nothing there: ``void`` has that shape.
+    """
+
+    passed: dict[tuple[int, int], list[str]]
     rejected: list[str]
     unable: list[str]
+    void: list[tuple[int, int]]
 
 
 def own() -> list[One]:
@@ -79,45 +84,55 @@ def plain(shape: tuple[int, int]) -> dict[str, Any]:
     return {**arrays, **{k: rng.standard_normal(shape[1]) for k in ("gamma", "beta")}, "eps": 1e-5}
 
 
-def score(checker: str, cases: Iterable[One]) -> Score:
+def score(checker: str, cases: list[One]) -> Score:
     """What the checker says about each case."""
-    found, asks = Score([], [], [], []), CHECKERS[checker]
-    for case in cases:
-        if case.expected == "right":
-            accepted = accepts(asks, case.make(), case.inputs())
-            {True: [], False: found.rejected, None: found.unable}[accepted].append(case.name)
-        elif checker == "bncheck":
-            if accepts(asks if case.expected == "wrong" else bncheck_strict, case.make(), {}):
-                found.small.append(case.name)
-                found.large.append(case.name)
-        else:
-            for shape, passed in ((SMALL, found.small), (LARGE, found.large)):
-                if accepts(asks, case.make(), plain(shape)):
-                    passed.append(case.name)
-    return found
+    right = [c for c in cases if c.expected == "right"]
+    asked = {c.name: accepts(CHECKERS[checker], c.make(), c.inputs()) for c in right}
+    wrong = [c for c in cases if c.expected != "right"]
+    void = [] if checker == "bncheck" else [s for s in SHAPES if _void(checker, s)]
+    return Score(
+        passed={s: [c.name for c in wrong if s in void or _passes(checker, c, s)] for s in SHAPES},
+        rejected=[name for name, accepted in asked.items() if accepted is False],
+        unable=[name for name, accepted in asked.items() if accepted is None],
+        void=void,
+    )
+
+
+def _passes(checker: str, case: One, shape: tuple[int, int]) -> bool:
+    """Whether a wrong one gets through; bncheck is given no inputs, and asked once."""
+    if checker != "bncheck":
+        return accepts(CHECKERS[checker], case.make(), plain(shape)) is not False
+    asks = CHECKERS[checker] if case.expected == "wrong" else bncheck_strict
+    return shape != SHAPES[0] or accepts(asks, case.make(), {}) is not False
+
+
+def _void(checker: str, shape: tuple[int, int]) -> bool:
+    """Whether it rejects right code on plain inputs of the shape, and so tells nothing there."""
+    return any(accepts(CHECKERS[checker], way, plain(shape)) is False for way in WAYS)
 
 
 def row(checker: str, cases: list[One], found: Score) -> str:
     """One line of the table."""
     names = {e: {c.name for c in cases if c.expected == e} for e in ("wrong", "remark", "right")}
-
-    def caught(kind: str, *passed: list[str]) -> int:
-        return len(names[kind] - set.intersection(*map(set, passed)))
-
-    each = [caught("wrong", found.small), caught("wrong", found.large)]
-    shown = ["", ""] if checker == "bncheck" else [str(n) for n in each]
-    either = caught("wrong", found.small, found.large)
-    broken = caught("remark", found.small, found.large)
+    through = [set(found.passed[s]) for s in SHAPES]
+    either = set.intersection(*through)
+    shown = [
+        "rejects right code" if s in found.void else str(len(names["wrong"] - passed))
+        for s, passed in zip(SHAPES, through, strict=True)
+    ]
+    if checker == "bncheck":
+        shown = ["", ""]
     unable = f" ({len(found.unable)} not run)" if found.unable else ""
-    cells = [checker, *shown, str(either), str(broken), f"{len(found.rejected)}{unable}"]
-    return "| " + " | ".join(cells) + " |"
+    counts = [str(len(names[kind] - either)) for kind in ("wrong", "remark")]
+    return "| " + " | ".join([checker, *shown, *counts, f"{len(found.rejected)}{unable}"]) + " |"
 
 
 def table(title: str, cases: list[One], checkers: list[str], names: bool) -> None:
     """Print the table of one set."""
     count = {e: sum(c.expected == e for c in cases) for e in ("wrong", "remark", "right")}
     print(f"\n{title}\n")
-    print(f"| checker | wrong, {SMALL} | wrong, {LARGE} | wrong caught, of {count['wrong']} "
+    at = " | ".join(f"wrong, {shape}" for shape in SHAPES)
+    print(f"| checker | {at} | wrong caught, of {count['wrong']} "
           f"| contract, of {count['remark']} | right rejected, of {count['right']} |")  # fmt: skip
     print("|---|---:|---:|---:|---:|---:|")
     for checker in checkers:
@@ -129,7 +144,7 @@ def table(title: str, cases: list[One], checkers: list[str], names: bool) -> Non
         print(row(checker, cases, found), flush=True)
         print(f"{checker}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
         if names:
-            missed = [n for n in found.small if n in found.large]
+            missed = [n for n in found.passed[SHAPES[0]] if n in found.passed[SHAPES[1]]]
             print(f"  passed: {missed}\n  rejected: {found.rejected}", file=sys.stderr)
 
 
@@ -150,7 +165,7 @@ def times(slow: bool) -> None:
 def _compared(mode: str, shape: tuple[int, int], limit: float, rounds: int) -> None:
     names, inputs = ("bncheck", f"torch gradcheck, {mode}"), plain(shape)
     for name in names:  # what is imported or worked out once
-        _seconds(name, plain(SMALL))
+        _seconds(name, plain(SHAPES[0]))
     made = [[_seconds(name, inputs) for name in names] for _ in range(rounds)]
     ours, theirs = (statistics.median(times) for times in zip(*made, strict=True))
     cells = [f"{1e3 * ours:.0f} ms", f"{1e3 * theirs:.0f} ms", f"{ours / theirs:.3g}", str(limit)]
