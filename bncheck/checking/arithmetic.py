@@ -34,12 +34,13 @@ class Bounded:
 
 
 def evaluate(
-    program: Program, inputs: Mapping[str, Any], roundoff: float = 0.0
+    program: Program, inputs: Mapping[str, Any], roundoff: float = 0.0, smallest: float = 0.0
 ) -> dict[str, Bounded]:
     """Every input and step of the program, by name.
 
     ``inputs`` are arrays with one axis per index of the program's inputs, or ``Bounded`` ones;
-    their type is the type of the arithmetic. ``roundoff`` is that of the judged dtype.
+    their type is the type of the arithmetic. ``roundoff`` is that of the judged dtype,
+    ``smallest`` its smallest number: what underflow may take away in a product or quotient.
     """
     known = {}
     for operand in program.inputs:
@@ -48,7 +49,7 @@ def evaluate(
             given if isinstance(given, Bounded) else Bounded(np.asarray(given), EXACT)
         )
     exact = roundoff == 0 and all(given.error is EXACT for given in known.values())
-    run = _Run(known, _sizes(program, known), roundoff, exact)
+    run = _Run(known, _sizes(program, known), roundoff, smallest, exact)
     with np.errstate(all="ignore"):
         for step in program.steps:
             frame = indices_of(step.target)
@@ -84,6 +85,7 @@ class _Run:
     known: dict[str, Bounded]
     sizes: dict[Any, int]
     roundoff: float
+    smallest: float
     exact: bool
 
 
@@ -145,7 +147,7 @@ def _total(expr: Total, frame: tuple[Idx, ...], axes: tuple[Idx, ...]) -> _Plan:
         spread = spread + terms * run.roundoff * _size(value).sum(axis=along)
         if is_mean:
             total = total / terms
-            spread = spread / terms + run.roundoff * _size(total)
+            spread = spread / terms + run.roundoff * _size(total) + run.smallest
         return Bounded(np.asarray(total)[slots], np.asarray(spread)[slots])
 
     return plan
@@ -176,7 +178,7 @@ def _product(run: _Run, factors: list[Bounded]) -> Bounded:
         # |(a + e)(b + f) - a b|, term by term: as a difference it would lose what it is after
         error = error * (other + factor.error) + size * factor.error
         size = size * other
-    return Bounded(value, error + (len(factors) - 1) * run.roundoff * size)
+    return Bounded(value, error + (len(factors) - 1) * (run.roundoff * size + run.smallest))
 
 
 def _power(base: _Plan, exponent: Expr) -> _Plan:
@@ -197,7 +199,7 @@ def _power(base: _Plan, exponent: Expr) -> _Plan:
             spread = _size(_raised(low, exponent) - value)
             high = _size(_raised(given.value + given.error, exponent) - value)
             spread = np.where(given.error == 0, 0, np.maximum(spread, high))
-        return Bounded(value, spread + 2 * run.roundoff * _size(value))
+        return Bounded(value, spread + 2 * run.roundoff * _size(value) + run.smallest)
 
     return plan
 

@@ -89,7 +89,7 @@ def usual(program: Program) -> Layout:
     for index in indices_of(program.inputs[0]):
         run = next((r for r in program.joined if index in r), (index,))
         if index == run[0]:
-            order.append(tuple((str(i), 0) for i in run))
+            order.append(tuple((i.label.name, 0) for i in run))
     known = _LAYOUTS.get(program.name, {})
     sizes = "".join("".join(name for name, _ in axis) + " " for axis in order).strip()
     name = next((n for n, text in known.items() if text == sizes), "")
@@ -140,7 +140,7 @@ def array_to_user(
     layout: Layout, program: Program, operand: Tensor, value: Any, parts: Parts
 ) -> Any:
     """One array of the program in the user's axes; numbers stay as they are."""
-    indices = [str(i) for i in indices_of(operand)]
+    indices = [i.label.name for i in indices_of(operand)]
     if not indices:
         return value
     value = np.asarray(value)
@@ -163,7 +163,7 @@ def array_from_user(
     parts: Parts,
 ) -> Array:  # fmt: skip
     """The user's array in the program's axes, of ``shape``; as it is where it does not fit."""
-    indices = [str(i) for i in indices_of(operand)]
+    indices = [i.label.name for i in indices_of(operand)]
     if array.size != int(np.prod(shape)):
         return array
     own = _pieces(indices, parts)
@@ -224,7 +224,7 @@ def own_values(
         if role not in given:
             continue
         value = given[role]
-        names = [str(i) for i in indices_of(operand)]
+        names = [i.label.name for i in indices_of(operand)]
         wanted = tuple(int(np.prod(parts.get(n) or (length[n, 0],))) for n in names)
         if names and np.size(value) != int(np.prod(wanted)):
             raise CannotAsk(
@@ -268,7 +268,7 @@ def _divided(length: int, count: int) -> tuple[int, ...]:
 
 
 def _names(program: Program) -> set[str]:
-    return {str(i) for i in indices_of(program.inputs[0])}
+    return {i.label.name for i in indices_of(program.inputs[0])}
 
 
 def _letters(text: str) -> str:
@@ -278,7 +278,7 @@ def _letters(text: str) -> str:
 def _size(program: Program, axis: tuple[Piece, ...]) -> str:
     from bncheck.algebra.notation import size
 
-    by_name = {str(i): str(size(i)) for i in program.axes}
+    by_name = {i.label.name: str(size(i)) for i in program.axes}
     return "*".join(by_name[name] for name, _ in axis)
 
 

@@ -46,9 +46,9 @@ def reference(
     """
     roundoff, smallest = precision(np.dtype(np.float64) if dtype is None else dtype)
     lifted = {name: lift(value) for name, value in values.items()}
-    forward = evaluate(found.forward, lifted, roundoff)
+    forward = evaluate(found.forward, lifted, roundoff, smallest)
     upstream = {name_of(u): lifted[name_of(u)] for u in found.upstream}
-    chain = evaluate(found.chain, {**forward, **upstream}, roundoff)
+    chain = evaluate(found.chain, {**forward, **upstream}, roundoff, smallest)
     closed = evaluate(found.closed, {**_values(forward), **upstream})
     _agree(found, chain, closed, roundoff)
     outputs = [name_of(out) for out in found.chain.outputs]

@@ -76,6 +76,7 @@ def trials(
     yield draw("23 by 19", (23, 19), small, spread=3.0)
     yield draw("large upstream gradient", (12, 4), big, spread=4.0, upstream=20.0)
     yield draw("variance near eps", (9, 4), small, mean=0.01, spread=0.005)
+    yield draw("6 by 1", (6, 1), big)
     yield draw("70 by 67", (70, 67), big)
     yield from _hard(draw, eps)
     for number in range(more):
@@ -94,6 +95,10 @@ def _hard(draw: "_Draw", eps: float | None) -> Iterator[Trial]:
     yield _graded(draw("variance 1e-6", (12, 3), usual_eps, mean=0.0, spread=1e-3))
     yield _graded(_one_hot(draw("one-hot upstream gradient", (7, 4), usual_eps)))
     yield _graded(draw("zero upstream gradient", (6, 3), usual_eps, upstream=0.0))
+    without = draw("one gamma of 0", (6, 3), usual_eps)
+    if "gamma" in without.values:
+        without.values["gamma"].flat[0] = 0.0
+        yield _graded(without)
     if _has_eps(program) and usual_eps > TINY:
         constant = draw("one group constant", (10, 3), usual_eps)
         first = constant.values[name_of(program.inputs[0])]
@@ -133,8 +138,8 @@ class _Draw:
     ) -> Trial:
         """A trial of the sizes (values per group, groups); see ``_lengths``."""
         lengths = _lengths(self.program, *sizes)
-        parts = parts_of(self.layout, {str(i): n for i, n in lengths.items()})
-        lengths = {i: int(np.prod(parts.get(str(i), n))) for i, n in lengths.items()}
+        parts = parts_of(self.layout, {i.label.name: n for i, n in lengths.items()})
+        lengths = {i: int(np.prod(parts.get(i.label.name, n))) for i, n in lengths.items()}
         values: dict[str, Any] = {}
         for operand in self.program.inputs:
             known, shape = name_of(operand), tuple(lengths[i] for i in indices_of(operand))
