@@ -21,7 +21,7 @@ def cause(
 ) -> Diagnosis:
     """Why one gradient is wrong or inaccurate."""
     name = result.name
-    if shape is not None and shape.text.startswith(f"{name} "):
+    if shape is not None:
         return Diagnosis("shape", name, shape.text)
     if result.verdict == "inaccurate":
         return _lost_digits(seen, result)
@@ -31,6 +31,11 @@ def cause(
         return Diagnosis("corner", name, f"right elsewhere, wrong where {worst.trial}")
     if any(not np.all(np.isfinite(np.asarray(s.gradients[name], float))) for s in easy):
         return Diagnosis("not-finite", name, f"NaN or infinity where {worst.trial}")
+    whole = next(
+        (s.gradients[name].dtype for s in easy if s.gradients[name].dtype.kind in "iu"), None
+    )
+    if whole is not None:
+        return Diagnosis("integers", name, f"the result is {whole}: fractions are cut off")
     if not identity.known:
         return Diagnosis("not-own-gradient", name, "not the derivative of its own forward pass")
     return diagnose(found, name, [s for s in seen if name in s.gradients])

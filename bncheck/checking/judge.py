@@ -80,8 +80,8 @@ def judge(
         _result(name, _graded(case, made, trials), easy) for name, made in case.comparisons.items()
     )
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
-    shape = case.remarks.get("shape")
-    causes = tuple(cause(found, identity, case.seen, g, shape) for g in wrong) if diagnosed else ()
+    shapes = {g.name: case.remarks.get(f"shape {g.name}") for g in wrong}
+    causes = tuple(cause(found, identity, case.seen, g, shapes[g.name]) for g in wrong if diagnosed)
     program = found.forward
     return Report(
         target=candidate.name,
@@ -367,7 +367,6 @@ def _say_what_is_missing(case: Case) -> None:
 
 def _remark(case: Case, remark: Remark) -> None:
     case.remarks.setdefault(f"{remark.code} {remark.text.split(' ')[0]}", remark)
-    case.remarks.setdefault(remark.code, remark) if remark.code == "shape" else None
 
 
 def _assumed(case: Case) -> str:

@@ -110,7 +110,8 @@ def _as_arrays(
     for key, value in named.items():
         array = np.asarray(value)
         if array.dtype == object or not np.issubdtype(array.dtype, np.number):
-            raise CannotAsk(f"{name}: {key} is {kind_of(value)}; expected an array of numbers")
+            kind = f"an array of {array.dtype}" if array.ndim else kind_of(value)
+            raise CannotAsk(f"{name}: {key} is {kind}; expected an array of numbers")
         if np.iscomplexobj(array) and not np.iscomplexobj(inputs["x"]):
             raise CannotAsk(f"{name}: {key} is complex; expected real numbers from real inputs")
         shape = np.shape(inputs[key[1:]]) if key[1:] in inputs else array.shape

@@ -11,6 +11,7 @@ import io
 import json
 import linecache
 import os
+import re
 import sys
 import tokenize
 import types
@@ -254,7 +255,7 @@ def _supply_removed_names(text: str) -> tuple[str, ...]:
 
     notes = []
     for name, meaning in REMOVED.items():
-        if name not in vars(np) and f".{name}" in text:
+        if name not in vars(np) and re.search(rf"\b(np|numpy)\.{name}\b", text):
             setattr(np, name, getattr(np, meaning) if isinstance(meaning, str) else meaning)
             notes.append(f"np.{name} was removed from NumPy; bncheck supplied it")
     return tuple(notes)

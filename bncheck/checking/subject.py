@@ -44,7 +44,7 @@ class FileSubject:
         ``names``: roles of parameters by name; ``ordinary``: import the file as Python would.
         """
         self._target, self._timeout = target, timeout
-        self._printed = bytearray()
+        self._printed, self._death = bytearray(), ""
         told = json.dumps({"names": dict(names or {}), "ordinary": ordinary})
         requests, self._ask = os.pipe()
         self._hear, replies = os.pipe()
@@ -53,6 +53,7 @@ class FileSubject:
         self._child = subprocess.Popen(
             [
                 sys.executable,
+                "-P",  # what lies beside the code must not stand in for the standard library
                 "-m",
                 "bncheck.checking.worker",
                 target,
@@ -126,13 +127,16 @@ class FileSubject:
             late.append(True)
             self._kill()
 
+        if self._death:
+            raise CannotAsk(self._death)
         timer = Timer(self._timeout, stop)
         timer.start()
         try:
             wire.send(self._questions, question)
             answer = wire.receive(self._answers)
         except (OSError, EOFError, ValueError):
-            raise CannotAsk(self._gone(bool(late))) from None
+            self._death = self._gone(bool(late))
+            raise CannotAsk(self._death) from None
         finally:
             timer.cancel()
         if "error" in answer:
