@@ -1,6 +1,7 @@
 """From a verdict to its reason: which kind of failure it is, before the terms are looked at."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,7 +39,11 @@ def cause(
         return Diagnosis("integers", name, f"the result is {whole}: fractions are cut off")
     if not identity.known:
         return Diagnosis("not-own-gradient", name, "not the derivative of its own forward pass")
-    return diagnose(found, name, [s for s in seen if name in s.gradients])
+    made = diagnose(found, name, [s for s in seen if name in s.gradients])
+    if identity.ignored and made.code == "eps-other":
+        text = "backward uses the eps that it is given, and the forward pass does not"
+        return replace(made, code="eps-in-backward-only", text=text)
+    return made
 
 
 def _lost_digits(seen: Sequence[Seen], result: GradientResult) -> Diagnosis:
