@@ -289,7 +289,10 @@ def _partner(name: str, own: Mapping[str, Any]) -> Callable[..., Any] | None:
     forwards = [o for n, o in own.items() if "forward" in n.lower() and inspect.isfunction(o)]
     hint = layer_hint(name)
     alike = [f for f in forwards if layer_hint(f.__name__) == hint]
-    return alike[0] if len(alike) == 1 else forwards[0] if len(forwards) == 1 else None
+    if len(alike) == 1:
+        return alike[0]
+    unnamed = [f for f in forwards if layer_hint(f.__name__) is None]
+    return unnamed[0] if len(forwards) == len(unnamed) == 1 else None
 
 
 _OPPOSITES = (

@@ -67,7 +67,7 @@ def _powers(part: Expr) -> Iterator[tuple[str, str, Expr]]:
 def _counts(found: Derivation, step: Step) -> Iterator[tuple[str, str, Expr]]:
     """Another number of terms where one stands openly or in a mean: m - 1, another axis, none."""
     lengths = [size(i) for i in found.forward.axes]
-    means = [node for node in step.expr.atoms(Total) if isinstance(node, Mean)]
+    means = [node for node in sorted(step.expr.atoms(Total), key=str) if isinstance(node, Mean)]
     for length in lengths:
         others: list[Any] = [length - 1, S.One, *(n for n in lengths if n != length)]
         for other in others:
@@ -87,7 +87,7 @@ def _recounted(part: Expr, length: Expr, other: Expr) -> Expr:
 
 def _sums(expr: Expr) -> Iterator[tuple[str, str, Expr]]:
     """A sum for a mean, a mean for a sum, none at all for the mean of what it runs over."""
-    for node in expr.atoms(Total):
+    for node in sorted(expr.atoms(Total), key=str):
         count = Mul(*(size(i) for i in node.over))
         if isinstance(node, Mean):
             yield "sum-for-mean", "a sum where a mean belongs", expr.xreplace({node: count * node})
@@ -106,7 +106,7 @@ def _swapped(found: Derivation, step: Step) -> Iterator[tuple[str, str, Expr]]:
         if name_of(operand) == "mu":
             text = "x stands where x - mu belongs"
             yield "operand", text, step.expr.xreplace({operand: S.Zero})
-    for inner in step.expr.atoms(Total):
+    for inner in sorted(step.expr.atoms(Total), key=str):
         for operand in operands(inner):
             if name_of(operand) == "mu":
                 text = "x stands where x - mu belongs"

@@ -30,7 +30,7 @@ def holds(found: Derivation) -> Iterator[Hold]:
     """Other statistics first, then other inputs."""
     forward = found.forward
     for step in forward.steps:
-        if is_statistic(step, found) and step.expr.atoms():
+        if is_statistic(step, found):
             name, note = name_of(step.target), step.note.split(",")[0]
             for code, text, change in _STATISTICS:
                 yield Hold(code, text.format(note or name), _held(forward, name, change))

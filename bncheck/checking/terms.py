@@ -78,10 +78,13 @@ def _group(
     noise = float(np.finfo(np.float64).eps)
     if np.any(abs(left) > 16 * allowed[at].ravel() + 1e-9 * size_):
         return None
-    free = max(1, wanted.size - matrix.shape[1])
-    sigma2 = max(float(left @ left) / free, (4 * noise * size_) ** 2)
     inverse = np.linalg.pinv(matrix.T @ matrix)
-    return factor, np.sqrt(np.maximum(np.diag(inverse), 0) * sigma2)
+    leverage = np.einsum("ij,jk,ik->i", matrix, inverse, matrix)
+    # HC3 (MacKinnon and White 1985): rounding is as large as the number that is rounded
+    noisy = np.maximum(abs(left) / np.maximum(1 - leverage, 1e-3), 4 * noise * size_)
+    spread = matrix * noisy[:, None]
+    covariance = inverse @ (spread.T @ spread) @ inverse
+    return factor, np.sqrt(np.maximum(np.diag(covariance), 0))
 
 
 def _together(factors: Array, errors: Array) -> tuple[float, float]:
@@ -190,9 +193,12 @@ def _reading(factors: Array, errors: Array, known: Mapping[str, Array], free: bo
 
     ``free``: whether there are more numbers than factors.
     """
-    within = SIGMAS * errors + 1e-12 * np.maximum(abs(factors), 1e-3)
+    floor = 1e-12 * np.maximum(abs(factors), 1e-3)
+    within, weights = SIGMAS * errors + floor, 1 / (errors + floor) ** 2
+    together = SIGMAS / np.sqrt(weights.sum()) + 1e-12
     for reading, values in known.items():
-        if np.all(abs(factors - values) <= within):
+        apart = factors - values
+        if np.all(abs(apart) <= within) and abs(weights @ apart) <= together * weights.sum():
             return reading
     mean, _ = _together(factors, errors)
     if (free or factors.size > 2) and np.all(abs(factors - mean) <= within):

@@ -1,0 +1,122 @@
+"""Oracle: mistakes put in by hand, in two phrasings of six layers; and noise of known size."""
+
+import numpy as np
+import pytest
+
+from bncheck.calculus.derivation import unwitnessed
+from bncheck.checking.reference import reference
+from bncheck.checking.terms import Seen, fit
+from bncheck.checking.verification import verify
+from bncheck.layers import LAYERS
+from tests.mistakes import every, function_of, opened
+from tests.mutants import batch_closed
+
+MISTAKES = {name: rest for name, *rest in every()}
+BATCH = unwitnessed(LAYERS["batch-norm"])
+
+
+def test_there_are_enough():
+    assert len(MISTAKES) >= 150
+    assert {layer for layer, *_ in MISTAKES.values()} == set(LAYERS)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_the_mistake_is_named(name):
+    layer, backward, gradient, accepted = MISTAKES[name]
+    report = verify(backward, layer=layer)
+    named = {d.gradient: d.code for d in report.diagnosis}
+    assert named == {gradient: named.get(gradient)}, "another gradient is blamed"
+    assert named[gradient] in accepted
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_right_program_gets_no_diagnosis(layer):
+    found = unwitnessed(LAYERS[layer])
+
+    for program in (found.chain, found.closed):
+        report = verify(function_of(found, opened(found, program)), layer=layer)
+        assert (report.verdict, report.diagnosis) == ("right", ())
+
+
+def _seen(rng, rows, columns, dtype, factors):
+    """Batch norm's dx with each term times a factor, rounded to a dtype."""
+    shape = (rows, columns)
+    drawn = {"x": rng.normal(0.5, 2, shape), "dy": rng.normal(0.2, 1, shape),
+             "gamma": rng.uniform(0.5, 2, columns), "beta": rng.normal(0, 1, columns)}  # fmt: skip
+    values = {n: v.astype(dtype) for n, v in drawn.items()} | {"eps": 0.01}
+    truth = reference(BATCH, values, np.dtype(dtype))
+    k = {n: np.asarray(v, float) for n, v in truth.known.items()}
+    scale, m = k["gamma"] / k["sd"], rows
+    parts = (k["dy"], -k["dbeta"] / m, -k["dgamma"] * k["xhat"] / m)
+    dx = scale * sum(f * part for f, part in zip(factors, parts, strict=True))
+    return Seen(values, truth, {"dx": dx.astype(dtype)}, {})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize(
+    ("factors", "readings"),
+    [
+        ((1, 1, 1), ("ok", "ok", "ok")),
+        ((1, 0, 1), ("ok", "missing", "ok")),
+        ((1, 1, 0.5), ("ok", "ok", "half")),
+        ((1, 1, -1), ("ok", "ok", "sign flipped")),
+        ((1, 1, 4096 / 4095), ("ok", "ok", "m/(m - 1): divided by m - 1")),
+    ],
+)
+def test_factors_are_read_from_numbers_of_few_digits(dtype, factors, readings):
+    seen = _seen(np.random.default_rng(0), 4096, 256, dtype, factors)
+    terms = fit(BATCH, "dx", seen)
+    assert tuple(t.reading for t in terms) == readings
+    for term, factor in zip(terms, factors, strict=True):
+        assert abs(term.found - factor) <= 6 * term.uncertainty + 1e-12
+
+
+def test_the_uncertainty_holds():
+    """Of 300 factors about 68 % lie within one standard error and 95 % within two."""
+    rng = np.random.default_rng(1)
+    ratios = []
+    for _ in range(100):
+        factors = (1.0, 1.37, 0.81)
+        terms = fit(BATCH, "dx", _seen(rng, 256, 2, "float16", factors))
+        ratios += [abs(t.found - f) / t.uncertainty for t, f in zip(terms, factors, strict=True)]
+    inside = [float(np.mean(np.array(ratios) < k)) for k in (1, 2)]
+    assert 0.58 < inside[0] < 0.85
+    assert inside[1] > 0.9
+
+
+PLACES = {
+    "only when m is odd": lambda dx, x, y: dx * (1 + len(x) % 2),
+    "only when m = D": lambda dx, x, y: dx * (1 + (x.shape[0] == x.shape[1])),
+    "only from 16 on, in index 1": lambda dx, x, y: dx * (1 + (np.arange(x.shape[1]) > 15)),
+    "only at [0, 0]": lambda dx, x, y: dx * (1 + (np.indices(dx.shape).sum(axis=0) == 0)),
+    "cut off at 0.5": lambda dx, x, y: np.clip(dx, -0.5, 0.5),
+    "only where x > ": lambda dx, x, y: dx * (1 + (x > 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", PLACES)
+def test_where_it_fails_is_said(said):
+    def backward(dy, x, gamma, beta, eps):
+        dx, dgamma, dbeta = batch_closed(dy, x, gamma, beta, eps)
+        return PLACES[said](dx, x, None), dgamma, dbeta
+
+    (cause,) = verify(backward, layer="batch-norm").diagnosis
+    assert said in cause.text
+
+
+def test_two_changes_are_found_where_one_is_not_enough():
+    def backward(dy, x, gamma, beta, eps):
+        m, sd = len(x), np.sqrt(x.var(axis=0) + eps)
+        xhat = (x - x.mean(axis=0)) / sd
+        dbeta, dgamma = dy.sum(axis=0), (dy * xhat).sum(axis=0)
+        wrong = gamma / sd * (dy - gamma * dbeta / m - x * dgamma / m)
+        return wrong, dgamma, dbeta
+
+    (cause,) = verify(backward, layer="batch-norm").diagnosis
+    assert cause.code == "two-changes"
+    assert "x" in cause.text
+
+
+def test_the_right_formula_stands_beside_it():
+    report = verify(lambda dy, x, gamma, eps: (dy, dy.sum(0), dy.sum(0)), layer="batch-norm")
+    assert {d.formula.partition(" = ")[0] for d in report.diagnosis} == {"dxᵢⱼ", "dγⱼ"}
