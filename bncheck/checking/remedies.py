@@ -1,0 +1,229 @@
+"""Which input would have shown a mistake? Found by trying: each candidate is computed.
+
+A candidate is what the tests ask already with one thing changed, two where one is not enough.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from bncheck.algebra.notation import indices_of, name_of
+from bncheck.calculus.derivation import normalised
+from bncheck.checking import layout
+from bncheck.checking.mistakes import Mistake, outer
+from bncheck.checking.recipe import apart, prepared, run
+from bncheck.checking.recognition import Recognised
+from bncheck.layers import AXES
+
+CLEAR = 1e-6
+"""The relative error that a test with a tolerance of its own would notice in any gradient."""
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Another input: in words, and how it is made from one that the tests use."""
+
+    words: str
+    made: Callable[[Values], Values]
+
+
+def remedy(known: Recognised, mistake: Mistake, tolerances: Mapping[str, float | None]) -> str:
+    """What would have shown a mistake that the tests miss.
+
+    ``tolerances``: the relative error that passes, by gradient; None where none fails.
+    """
+    looked = {n: 10 * t for n, t in tolerances.items() if t is not None}
+    base = prepared(known.right, min(known.calls, key=lambda c: np.size(c.values["x"])).values)
+    tried = variations(known)
+    for several in _several(tried):
+        if several and _shows(known, mistake, base, several, looked):
+            found = " and ".join(v.words for v in several)
+            return " or ".join([found, *_tolerance(known, mistake, looked)])
+    if closer := _tolerance(known, mistake, looked):
+        return closer[0]
+    blind = [n for n in mistake.gradients if tolerances.get(n) is None]
+    for several in _several(tried):
+        if _shows(known, mistake, base, several, dict.fromkeys(blind, CLEAR)):
+            words = [f"comparing {' and '.join(blind)}, which no test does"]
+            return " with ".join(
+                [*words, *([" and ".join(v.words for v in several)] if several else [])]
+            )
+    return "nothing that was tried"
+
+
+def errors(known: Recognised, mistake: Mistake, values: Mapping[str, Any]) -> dict[str, float]:
+    """The relative error of each gradient at an input; nothing where it cannot be computed."""
+    try:
+        _, right = run(known.right, values)
+        _, wrong = run(mistake.recipe, values)
+    except (KeyError, ValueError, TypeError, IndexError, ZeroDivisionError):
+        return {}
+    return {name: apart(wrong[name], right[name], values["dy"]) for name in right}
+
+
+def variations(known: Recognised) -> tuple[Variation, ...]:
+    """What the inputs of the tests have in common, undone: one thing at a time."""
+    inputs = [prepared(known.right, call.values) for call in known.calls]
+    found = [_upstream(known, inputs)]
+    if "gamma" in inputs[0]:
+        found += _scales("gamma", 1.0, inputs)
+    if "beta" in inputs[0]:
+        found += _scales("beta", 0.0, inputs)
+    if "eps" in inputs[0]:
+        settable = all("eps" in call.values for call in known.calls)
+        found.append(_near_eps(inputs, settable))
+    return (*found, *_lengths(known, inputs), *_location(inputs))
+
+
+def _several(tried: Sequence[Variation]) -> Iterator[tuple[Variation, ...]]:
+    for count in range(4):
+        yield from combinations(tried, count)
+
+
+def _shows(
+    known: Recognised,
+    mistake: Mistake,
+    base: Values,
+    several: Sequence[Variation],
+    limits: Mapping[str, float],
+) -> bool:
+    values = dict(base)
+    for variation in several:
+        values = variation.made(values)
+    found = errors(known, mistake, values)
+    return any(found.get(name, 0.0) > limit for name, limit in limits.items())
+
+
+def _tolerance(known: Recognised, mistake: Mistake, looked: Mapping[str, float]) -> tuple[str, ...]:
+    """The tolerance at which the tests' own inputs would do, where they show it at all."""
+    own = [errors(known, mistake, call.values) for call in known.calls]
+    worst = max((e.get(name, 0.0) for e in own for name in looked), default=0.0)
+    single = any(np.asarray(c.values["x"]).dtype.char in "ef" for c in known.calls)
+    if not (1e-5 if single else 1e-9) < worst < np.inf:
+        return ()
+    return (f"a relative tolerance below {float(f'{worst * 0.95:.0e}'):.0e}".replace("e-0", "e-"),)
+
+
+def _upstream(known: Recognised, inputs: Sequence[Values]) -> Variation:
+    program = known.found.forward
+    along = tuple(k for k, run in enumerate(outer(program)) if set(run) & set(normalised(program)))
+    words = "another upstream gradient"
+    if all(np.ptp(v["dy"]) == 0 for v in inputs):
+        words = "an upstream gradient that is not constant"
+    elif all(not np.any(np.ptp(v["dy"], axis=along)) for v in inputs):
+        axis = " and ".join(AXES.get(i, str(i)) for i in normalised(program))
+        words = f"an upstream gradient that differs along the {axis} axis"
+
+    def made(values: Values) -> Values:
+        return {**values, "dy": 0.25 + _normal(np.shape(values["dy"]))}
+
+    return Variation(words, made)
+
+
+def _scales(name: str, usual: float, inputs: Sequence[Values]) -> list[Variation]:
+    """Another gamma or beta: one number, and numbers that differ."""
+
+    def all_are(value: float) -> bool:
+        return all(np.all(v[name] == value) for v in inputs)
+
+    one = next((f"{name} that is not {u:g}" for u in (usual, 1.0, 0.0) if all_are(u)), "")
+    equal = all(np.ptp(v[name]) == 0 for v in inputs)
+    differing = f"{name} that differs between features" if equal else f"another {name}"
+
+    def constant(values: Values) -> Values:
+        return {**values, name: np.full(np.shape(values[name]), 1.75)}
+
+    def spread(values: Values) -> Values:
+        return {**values, name: np.resize([-0.6, 1.4, 2.1, 0.8, 1.7], np.shape(values[name]))}
+
+    return [*([Variation(one, constant)] if one else []), Variation(differing, spread)]
+
+
+def _near_eps(inputs: Sequence[Values], settable: bool) -> Variation:
+    """The variance near eps: by another eps, or by another x where eps is not an argument."""
+    if settable:
+
+        def larger(values: Values) -> Values:
+            return {**values, "eps": float(np.var(values["x"])) / 2}
+
+        return Variation("an eps that is not small beside the variance", larger)
+
+    def smaller(values: Values) -> Values:
+        x = values["x"]
+        return {**values, "x": x * np.sqrt(values["eps"] / np.var(x))}
+
+    return Variation(f"an x whose variance is near eps = {inputs[0]['eps']:.0e}", smaller)
+
+
+def _location(inputs: Sequence[Values]) -> list[Variation]:
+    x = np.concatenate([np.ravel(v["x"]) for v in inputs])
+    centred = abs(x.mean()) < 0.1 * x.std()
+    unit = abs(x.std() - 1) < 0.1
+    return [
+        Variation(
+            "an x whose mean is not 0" if centred else "an x with another mean",
+            lambda v: {**v, "x": v["x"] + 1.5 * np.std(v["x"])},
+        ),
+        Variation(
+            "an x whose variance is not 1" if unit else "an x with another variance",
+            lambda v: {**v, "x": 2.5 * v["x"]},
+        ),
+    ]
+
+
+def _lengths(known: Recognised, inputs: Sequence[Values]) -> list[Variation]:
+    """Another length of each axis: a short one, and a longer one."""
+    program = known.found.forward
+    found = []
+    for at, axis in enumerate(outer(program)):
+        own = sorted({np.shape(v["x"])[at] for v in inputs})
+        groups = int(inputs[0].get("groups", 1)) if len(axis) > 1 else 1
+        word = "channel" if len(axis) > 1 else AXES.get(axis[0], str(axis[0]))
+        for length in (3 * groups, groups * (2 * max(own) // groups + 1)):
+            if length in own:
+                continue
+            what = f"a batch of {length}" if word == "batch" else f"{length} {word}s"
+            found.append(Variation(f"{what} (not {_list(own)})", _resized(known, at, length)))
+    return found
+
+
+def _resized(known: Recognised, at: int, length: int) -> Callable[[Values], Values]:
+    """Every array with that axis taken to a length: cut, or gone through again."""
+    program = known.found.forward
+    axis = set(outer(program)[at])
+    named = layout.own_values(program, {role: role for role in layout.PASSED})
+    along = {named[name_of(a)]: a for a in program.inputs if name_of(a) in named}
+
+    def made(values: Values) -> Values:
+        new = dict(values)
+        for name, operand in along.items():
+            if name in new and axis <= set(indices_of(operand)):
+                place = at if name == "x" else 0
+                new[name] = _taken(new[name], length, place, vary=name == "x")
+        new["dy"] = _taken(new["dy"], length, at, vary=False)
+        return new
+
+    return made
+
+
+def _taken(array: Any, length: int, at: int, vary: bool) -> Any:
+    array = np.asarray(array)
+    old = array.shape[at]
+    longer = np.take(array, range(length), axis=at, mode="wrap").astype(float)
+    if vary and length > old:  # repeated values would be a special case of their own
+        where = (slice(None),) * at + (slice(old, None),)
+        longer[where] += np.std(array) * _normal(longer[where].shape)
+    return longer
+
+
+def _normal(shape: tuple[int, ...]) -> Any:
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+def _list(lengths: Sequence[int]) -> str:
+    return " or ".join(map(str, lengths)) if len(lengths) < 4 else f"{lengths[0]} to {lengths[-1]}"
