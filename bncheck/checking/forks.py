@@ -4,7 +4,6 @@ So the tests are imported once, no run sees another, and a run that hangs or cra
 """
 
 import importlib
-import importlib.util
 import os
 import signal
 import sys
@@ -170,10 +169,21 @@ def _is_place(module: Any, target: Target) -> bool:
 
 def _imported(target: Target) -> list[Any]:
     """The module, where the tests import it later, from where they would get it."""
-    name = Path(target.place).stem if target.is_file else target.place
-    try:
-        spec = importlib.util.find_spec(name)
-        module = importlib.import_module(name) if spec else None
-    except Exception:
-        return []
-    return [module] if module is not None and _is_place(module, target) else []
+    for name in _names(target):
+        try:
+            module = importlib.import_module(name)
+        except Exception:
+            continue
+        if _is_place(module, target):
+            return [module]
+    return []
+
+
+def _names(target: Target) -> list[str]:
+    """The names by which a file can be imported, ``package.module`` among them."""
+    if not target.is_file:
+        return [target.place]
+    path = Path(target.place).resolve().with_suffix("")
+    folders = [Path(entry or ".").resolve() for entry in sys.path]
+    inside = [path.relative_to(folder).parts for folder in folders if folder in path.parents]
+    return [".".join(parts) for parts in inside if all(map(str.isidentifier, parts))]

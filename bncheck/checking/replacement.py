@@ -130,6 +130,8 @@ def _noting(
 
     def stand_in(*args: Any, **kwargs: Any) -> Any:
         values = numbers_by_role(_bound(original, args, kwargs))
+        if "dy" in values:  # no forward pass takes one: G is the number of groups
+            values.setdefault("groups", values.pop("dy"))
         result = original(*args, **kwargs)
         if isinstance(result, tuple) and len(result) >= 2:
             made.append((result[1] if len(result) == 2 else result[1:], values))
