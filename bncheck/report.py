@@ -182,11 +182,7 @@ def _mistakes(title: Text, findings: Sequence[Any], out: Console) -> None:
 
 
 def _passing(name: str, tolerance: float | None) -> str:
-    return (
-        f"{name} any, it is not compared"
-        if tolerance is None
-        else f"{name} {tolerance:.0e}".replace("e-0", "e-")
-    )
+    return f"any in {name}" if tolerance is None else f"{tolerance:.0e} in {name}"
 
 
 def _counted(number: int, thing: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from bncheck.algebra.program import Program
 from bncheck.checking import wire
-from bncheck.checking.mistakes import Mistake, mistakes
+from bncheck.checking.mistakes import gradient_roles, mistakes
 from bncheck.checking.names import layer_hint
 from bncheck.checking.recipe import Recipe
 from bncheck.checking.recognition import Call, Recognised, recognise
@@ -107,6 +107,7 @@ def examine(
         tolerances = _tolerances(suite, known, returned, all(failures))
     finally:
         suite.close()
+    names = {role: name for name, role in gradient_roles(known.found).items()}
     return Examination(
         tests=tests,
         replaced=replaced if ":" in replaced else f"{replaced}:{name}",
@@ -115,18 +116,18 @@ def examine(
         asked=len(known.calls),
         calls=len(calls),
         findings=tuple(
-            _finding(known, m, failure, tolerances)
+            Finding(
+                code=m.code,
+                text=m.text,
+                gradients=tuple(names[role] for role in m.gradients),
+                caught=bool(failure),
+                by=failure,
+                remedy="" if failure else remedy(known, m, tolerances),
+            )
             for m, failure in zip(made, failures, strict=True)
         ),
-        tolerances=tolerances,
+        tolerances={names[role]: passing for role, passing in tolerances.items()},
     )
-
-
-def _finding(
-    known: Recognised, made: Mistake, failure: str, tolerances: Mapping[str, float | None]
-) -> Finding:
-    advice = "" if failure else remedy(known, made, tolerances)
-    return Finding(made.code, made.text, made.gradients, bool(failure), failure, advice)
 
 
 def _calls(first: dict[str, Any], tests: str, replaced: str, timeout: float) -> list[Call]:
