@@ -230,7 +230,7 @@ def test_a_call_that_is_another_layer_keeps_its_result(folder):
 def test_without_pytest_the_functions_are_called(folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert missed(asked(folder / "test_ones.py", "batchnorm.py")) == MISSED_WITH_ONES
-    with pytest.raises(CannotAsk, match="do not: .*test_gamma_is_one"):
+    with pytest.raises(CannotAsk, match=r"do not: .*test_gamma_is_one"):
         asked(folder / "test_gamma_is_one.py", "batchnorm.py")  # needs fixtures
 
 
@@ -323,8 +323,8 @@ def test_the_command_says_the_score_and_groups_what_is_missed(bncheck):
 def test_each_mistake_is_wrong_where_it_says_and_right_elsewhere(name):
     """On inputs other than those on which they were chosen."""
     found = derivation(LAYERS[name])
-    drawn = [t for t in trials(found.forward) if t.easy and t.values.get("eps", 1) > 0.1]
-    values = layout.to_user(found.forward, drawn[1].values)
+    drawn = next(t for t in trials(found.forward) if t.name == "large upstream gradient")
+    values = layout.to_user(found.forward, drawn.values)
     _, right = run(recipe(found), values)
     made = mistakes(found)
     assert len({(m.text, m.gradients) for m in made}) == len(made) > 25

@@ -25,6 +25,7 @@ from bncheck.checking.names import layer_hint
 from bncheck.checking.recipe import Recipe
 from bncheck.checking.recognition import Call, Recognised, recognise
 from bncheck.checking.remedies import remedy
+from bncheck.checking.source import parse_target
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS
 from bncheck.layers import layer as layer_by_name
@@ -91,6 +92,9 @@ def examine(
     ``CannotAsk`` where the tests cannot be run, fail already, or never call the function.
     """
     asked = layer_by_name(layer) if isinstance(layer, str) else layer
+    target = parse_target(replaced)
+    if target.is_file and not Path(target.place).is_file():
+        raise CannotAsk(f"{target.place} does not exist; expected the file of the function")
     suite = Suite(tests, replaced, timeout)
     try:
         count, name, hint = suite.collected()
