@@ -4,6 +4,7 @@ So the tests are imported once, no run sees another, and a run that hangs or cra
 """
 
 import importlib
+import math
 import os
 import signal
 import sys
@@ -102,6 +103,7 @@ def _forked(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any
     if not child:
         os.close(hear)
         os.setsid()
+        signal.alarm(math.ceil(seconds) + 5)  # should the server be gone by then
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)  # what the tests print is nobody's business, however much it is

@@ -37,16 +37,17 @@ class Recipe:
 def prepared(recipe: Recipe, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values by role in the shapes of the emitted text; raises ``KeyError`` or ``ValueError``.
 
-    x and dy get ``recipe.axes`` axes, gamma and beta one.
+    x and dy get ``recipe.axes`` axes, gamma and beta one; single precision becomes double, so
+    that a gradient that is 0 is told from its rounding.
     """
     known = {**recipe.defaults, **values}
     if "gamma" in known:
         known.setdefault("beta", np.zeros(np.size(known["gamma"])))
     ready = {name: known[name] for name in ("dy", *recipe.takes)}
     for name in ("x", "dy"):
-        ready[name] = _folded(np.asarray(ready[name]), recipe)
+        ready[name] = _folded(_lifted(ready[name]), recipe)
     for name in {"gamma", "beta"} & ready.keys():
-        ready[name] = np.ravel(ready[name])
+        ready[name] = np.ravel(_lifted(ready[name]))
     for name in {"eps", "groups"} & ready.keys():
         ready[name] = np.asarray(ready[name]).item()
     return ready
@@ -73,10 +74,9 @@ def size(right: Array, dy: Any) -> float:
 
 def apart(one: Any, other: Array, dy: Any) -> float:
     """The largest difference of two gradients, relative to the size of the second."""
-    mine = np.asarray(one, np.longdouble).ravel()
-    right = np.broadcast_to(np.asarray(other, np.longdouble), np.shape(other)).ravel()
+    mine, right = (np.asarray(a, np.longdouble).ravel() for a in (one, other))
     if mine.size != right.size:
-        mine = np.broadcast_to(mine, right.shape) if mine.size == 1 else np.full(right.size, np.inf)
+        return np.inf
     with np.errstate(all="ignore"):
         found = float(abs(mine - right).max(initial=0.0)) / size(right, dy)
     return found if found == found else np.inf
@@ -91,6 +91,11 @@ def reproduced(recipe: Recipe, values: Mapping[str, Any], theirs: Mapping[str, A
     known = theirs.keys() & right.keys()
     limit = SAME.get(np.asarray(values["x"]).dtype.char, 1e-6)
     return bool(known) and all(apart(theirs[n], right[n], values["dy"]) <= limit for n in known)
+
+
+def _lifted(value: Any) -> Array:
+    array = np.asarray(value)
+    return array if array.dtype.char in "dg" else array.astype(float)
 
 
 def _folded(array: Array, recipe: Recipe) -> Array:

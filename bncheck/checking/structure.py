@@ -17,14 +17,15 @@ Change = Callable[[Mapping[str, Any], Gradients], Gradients]
 
 
 def numbers(value: Any) -> Array | None:
-    """A copy as an array, also of a tensor that is no NumPy array; None where there are none."""
+    """A copy as an array of real numbers, also of a tensor of another library; else None."""
     if value is None or isinstance(value, str | bool):
         return None
     try:
         array = np.array(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError, RuntimeError):
         return None
-    return array if np.issubdtype(array.dtype, np.number) else None
+    real = np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
+    return array if real else None
 
 
 def numbers_by_role(given: Mapping[str, Any]) -> dict[str, Any]:

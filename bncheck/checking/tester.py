@@ -277,8 +277,8 @@ class Suite:
         code = self._child.wait()
         self._said.seek(0)
         lines = self._said.read()[-2000:].decode(errors="replace").strip().splitlines()
-        said = next((line for line in reversed(lines) if "rror" in line), "no message")
-        return f"the tests could not be started (exit code {code}): {said.strip()}"
+        said = next((line for line in reversed(lines) if "error" in line.lower()), "no message")
+        return f"the tests could not be started (exit code {code}): {said.removeprefix('ERROR: ')}"
 
     def _kill(self, patience: float = 0.0) -> None:
         with suppress(subprocess.TimeoutExpired):
