@@ -182,7 +182,8 @@ def _mistakes(title: Text, findings: Sequence[Any], out: Console) -> None:
 
 
 def _passing(name: str, tolerance: float | None) -> str:
-    return f"any in {name}" if tolerance is None else f"{tolerance:.0e} in {name}"
+    passes = "any" if tolerance is None else f"{tolerance:.0e}".replace("e-0", "e-")
+    return f"{passes} in {name}"
 
 
 def _counted(number: int, thing: str) -> str:
