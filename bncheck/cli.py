@@ -198,6 +198,38 @@ def verify(
     raise typer.Exit(formats.overall([r.code(strict) for r in reports]))
 
 
+@app.command()
+def mutants(
+    tests: Annotated[
+        str, typer.Argument(help="Your tests, as pytest takes them: test_file.py[::test_name].")
+    ],
+    replace: Annotated[
+        str,
+        typer.Option(help="The backward pass that they test: FILE.py:name or package.module:name."),
+    ],
+    layer: Annotated[
+        str | None, typer.Option(help="Which layer it is, where bncheck should not find out.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for one run of the tests.")] = 30.0,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List the mistakes that they catch as well.")
+    ] = False,
+) -> None:
+    """Run your tests on wrong backward passes: which mistakes would they miss?
+
+    Each mistake stands in the place of your function while the tests run, in a process of its
+    own; no file is changed.
+    """
+    from bncheck.checking.tester import examine
+
+    asked = None if layer is None else _layer(layer, {})
+    found = examine(tests, replace, layer=asked, timeout=timeout)
+    from bncheck import report
+
+    report.examination(found, report.console(), everything)
+    raise typer.Exit(found.exit_code)
+
+
 def main() -> None:
     """Run the command line; every error is one message and an exit code, never a traceback."""
     try:

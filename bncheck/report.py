@@ -145,6 +145,51 @@ def summary(reports: Sequence[Report], out: Console) -> None:
     out.print(table)
 
 
+def examination(found: Any, out: Console, all_of_them: bool = False) -> None:
+    """What somebody's tests are worth, a ``checking.tester.Examination``.
+
+    What they miss, by what would have shown it; what they catch only if ``all_of_them``.
+    """
+    missed = [f for f in found.findings if not f.caught]
+    score = f"caught {found.caught} of {len(found.findings)}"
+    style = STYLES["wrong" if missed else "right"]
+    out.print(Text.assemble((score, style), ("  " + found.tests, "bold")), soft_wrap=True)
+    told = f"{_counted(found.count, 'test')} of {found.replaced}, {found.layer}"
+    if found.asked < found.calls:
+        told += f"; {found.calls - found.asked} of {_counted(found.calls, 'call')} left as they are"
+    _prose(Text(told, style="dim"), out)
+    for remedy in dict.fromkeys(f.remedy for f in missed):
+        title = Text.assemble(("missed", STYLES["wrong"]), f", would show with {remedy}")
+        _mistakes(title, [f for f in missed if f.remedy == remedy], out)
+    if all_of_them and found.caught:
+        _mistakes(
+            Text("caught", style=STYLES["right"]), [f for f in found.findings if f.caught], out
+        )
+    if found.tolerances:
+        passing = ", ".join(_passing(name, t) for name, t in found.tolerances.items())
+        out.print()
+        _prose(Text(f"relative errors that pass: {passing}"), out)
+
+
+def _mistakes(title: Text, findings: Sequence[Any], out: Console) -> None:
+    """A titled table: the gradients that are wrong, and what was done to them."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for finding in findings:
+        table.add_row("    " + ", ".join(finding.gradients), finding.text)
+    out.print()
+    _prose(title, out)
+    out.print(table)
+
+
+def _passing(name: str, tolerance: float | None) -> str:
+    passes = "any" if tolerance is None else f"{tolerance:.0e}".replace("e-0", "e-")
+    return f"{passes} in {name}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 def message(text: str, out: Console) -> None:
     """An error or a note, on one line where it fits."""
     out.print(Text.assemble(("bncheck: ", "bold"), text), soft_wrap=True)
