@@ -220,7 +220,7 @@ def mutants(
     Each mistake stands in the place of your function while the tests run, in a process of its
     own; no file is changed.
     """
-    from bncheck.checking.tester import examine
+    from bncheck.testing.tester import examine
 
     asked = None if layer is None else _layer(layer, {})
     found = examine(tests, replace, layer=asked, timeout=timeout)

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from bncheck.calculus.derivation import derivation
-from bncheck.checking import layout, replacement
-from bncheck.checking.mistakes import mistakes, recipe
-from bncheck.checking.recipe import apart, reproduced, run
-from bncheck.checking.tester import examine
+from bncheck.checking import layout
 from bncheck.checking.trials import trials
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS
+from bncheck.testing import replacement
+from bncheck.testing.mistakes import mistakes, recipe
+from bncheck.testing.recipe import apart, reproduced, run
+from bncheck.testing.tester import examine
 from tests.mutants import batch_closed, layer_closed, rms_closed
 
 SUITES = Path(__file__).parent / "suites"

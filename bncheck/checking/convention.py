@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bncheck.checking.names import (
-    BACKWARDS,
-    FORWARDS,
-    STATISTICS,
-    is_backward,
-    is_other_layer,
-    layer_hint,
+from bncheck.checking.methods import (
+    backward_method,
+    forward_method,
+    is_own,
+    is_static,
+    likely,
+    partner,
 )
+from bncheck.checking.names import STATISTICS, layer_hint
 from bncheck.checking.roles import Roles, document, line_of, roles_of, signature
 from bncheck.errors import CannotAsk
 
@@ -74,17 +75,17 @@ def find(
     ``said``: roles of parameters by name, from the user. Raises ``CannotAsk`` where there is
     none, or where the one asked for cannot be called.
     """
-    own = {n: o for n, o in namespace.items() if _is_own(o, namespace)}
+    own = {n: o for n, o in namespace.items() if is_own(o, namespace)}
     if name is not None:
         return [_as_candidate(name, _named(own, name, place), own, place, said or {})]
-    likely = _likely(own)
-    if not likely:
+    there = likely(own)
+    if not there:
         raise CannotAsk(
             f"{place}: no backward pass found; expected a function with 'backward' in its name, "
             f"or a class with forward and backward; it has {_list(own)}"
         )
     found, problems = [], []
-    for candidate in likely:
+    for candidate in there:
         try:
             found.append(_as_candidate(candidate, own[candidate], own, place, said or {}))
         except CannotAsk as error:
@@ -109,33 +110,6 @@ def from_callables(
     return _as_function(name, backward, forward, {})
 
 
-def backward_method(cls: type) -> str | None:
-    """The method that is a backward pass."""
-    return _method(cls, BACKWARDS)
-
-
-def forward_method(cls: type) -> str | None:
-    """The method that is a forward pass."""
-    return _method(cls, FORWARDS)
-
-
-def _method(cls: type, names: Iterable[str]) -> str | None:
-    plain = {n.replace("_", "").lower(): n for n in reversed(dir(cls)) if not _inherited(cls, n)}
-    for name in names:
-        there = plain.get(name.replace("_", ""))
-        if there is not None and callable(getattr(cls, there)):
-            return there
-    return None
-
-
-def _inherited(cls: type, name: str) -> bool:
-    """Whether it comes from ``object`` or from torch, which have methods of such names."""
-    for base in cls.__mro__:
-        if name in vars(base):
-            return base is object or (base.__module__ or "").split(".")[0] in ("torch", "abc")
-    return True
-
-
 def _named(own: Mapping[str, Any], name: str, place: str) -> Any:
     outer, _, inner = name.partition(".")
     if outer not in own:
@@ -146,28 +120,21 @@ def _named(own: Mapping[str, Any], name: str, place: str) -> Any:
     return thing
 
 
-def _likely(own: Mapping[str, Any]) -> list[str]:
-    """The backward passes; those of other layers (affine, ReLU, ...) left out where others are."""
-    likely = [n for n, o in own.items() if _looks_like_backward(n, o)]
-    hinted = [n for n in likely if layer_hint(n)]
-    return hinted or [n for n in likely if not is_other_layer(n)] or []
-
-
 def _as_candidate(name: str, thing: Any, own: Mapping[str, Any], place: str, said: Roles) -> Found:
     if isinstance(thing, type):
         return _as_class(name.partition(".")[0], thing, said)
     takes = signature(thing, name, said)
-    partner = _partner(name, own)
-    if partner is not None and ("cache" in takes or _is_pair(thing, said)):
-        return _as_pair(name, thing, partner, said)
+    forward = partner(name, own)
+    if forward is not None and ("cache" in takes or _is_pair(thing, said)):
+        return _as_pair(name, thing, forward, said)
     if "cache" in takes:
         raise CannotAsk(
             f"{place}: {name} takes a cache, but no forward pass that would make it was found; "
             f"expected {name.replace('backward', 'forward')} beside it"
         )
-    if partner is not None and set(takes) & set(STATISTICS):
-        return _as_pair(name, thing, partner, said)
-    return _as_function(name, thing, partner, said)
+    if forward is not None and set(takes) & set(STATISTICS):
+        return _as_pair(name, thing, forward, said)
+    return _as_function(name, thing, forward, said)
 
 
 def _as_function(
@@ -201,7 +168,7 @@ def _as_class(name: str, cls: type, said: Roles) -> Found:
         raise CannotAsk(f"class {name} has no method {missing}; expected forward and backward")
     if any(base.__module__ == "torch.autograd.function" for base in cls.__mro__):
         return _as_autograd(name, cls, said)
-    if _is_static(cls, there) and _is_static(cls, back):
+    if is_static(cls, there) and is_static(cls, back):
         return _as_pair(name, getattr(cls, back), getattr(cls, there), said)
     takes = tuple(
         dict.fromkeys(
@@ -279,50 +246,10 @@ def _check_required(name: str, function: Callable[..., Any], said: Roles) -> Non
             )
 
 
-def _partner(name: str, own: Mapping[str, Any]) -> Callable[..., Any] | None:
-    """The forward pass that belongs to a backward pass, by its name."""
-    tries = [name.replace(a, b) for a, b in _OPPOSITES if a in name]
-    tries += [t for other in tries for t in (other.removesuffix("_alt"), other.rpartition("_")[0])]
-    for other in tries:
-        if other != name and inspect.isfunction(own.get(other)):
-            return own[other]
-    forwards = [o for n, o in own.items() if "forward" in n.lower() and inspect.isfunction(o)]
-    hint = layer_hint(name)
-    alike = [f for f in forwards if layer_hint(f.__name__) == hint]
-    if len(alike) == 1:
-        return alike[0]
-    unnamed = [f for f in forwards if layer_hint(f.__name__) is None]
-    return unnamed[0] if len(forwards) == len(unnamed) == 1 else None
-
-
-_OPPOSITES = (
-    ("backward", "forward"), ("Backward", "Forward"), ("BACKWARD", "FORWARD"), ("bwd", "fwd"),
-    ("backprop", "forward"), ("_backward", ""), ("_bwd", ""), ("back_pass", "forward_pass"),
-    ("BackPass", "ForwardPass"), ("bprop", "fprop"), ("_grad", ""), ("grad_", ""), ("_vjp", ""),
-)  # fmt: skip
-
-
 def _is_pair(backward: Callable[..., Any], said: Roles) -> bool:
     """``backward(a, b)`` of two unknown names: the upstream gradient and the cache."""
     found = roles_of(backward, said)
     return len(found) == 2 and not {"x", "gamma", "xhat"} & set(found.values())
-
-
-def _looks_like_backward(name: str, thing: Any) -> bool:
-    if isinstance(thing, type):
-        return forward_method(thing) is not None and backward_method(thing) is not None
-    return is_backward(name)
-
-
-def _is_own(thing: Any, namespace: Mapping[str, Any]) -> bool:
-    """Defined here, and not imported from elsewhere."""
-    if not (inspect.isfunction(thing) or isinstance(thing, type)):
-        return False
-    return bool(thing.__module__ == namespace.get("__name__"))
-
-
-def _is_static(cls: type, method: str) -> bool:
-    return isinstance(inspect.getattr_static(cls, method), staticmethod)
 
 
 def _list(own: Iterable[str]) -> str:

@@ -125,9 +125,9 @@ def to_user(
 ) -> dict[str, Any]:
     """The values by role: the first input is ``x``, the upstream gradient ``dy``."""
     by_role: dict[str, Any] = {}
-    for name, operand in _operands(program).items():
+    for name, operand in operands_of(program).items():
         if name in values:
-            by_role[_role(program, name)] = array_to_user(
+            by_role[role_of(program, name)] = array_to_user(
                 layout, program, operand, values[name], parts
             )
     for run in program.joined:
@@ -181,7 +181,7 @@ def from_user(
     back = {}
     for operand in program.inputs:
         name = name_of(operand)
-        array = gradients.get("d" + _role(program, name))
+        array = gradients.get("d" + role_of(program, name))
         if array is not None:
             shape = np.shape(values[name])
             expected = np.shape(array_to_user(layout, program, operand, values[name], parts))
@@ -200,51 +200,6 @@ def output_from_user(
     shape = np.shape(values["d" + name_of(out)])
     expected = np.shape(array_to_user(layout, program, out, values["d" + name_of(out)], parts))
     return array_from_user(layout, program, out, y, shape, parts) if y.shape == expected else y
-
-
-def own_values(
-    layout: Layout, program: Program, given: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
-    """Inputs given by the user, by role, as values of the program, and the parts they have."""
-    if "x" not in given:
-        raise CannotAsk(f"the inputs hold {', '.join(given) or 'nothing'}, but no x")
-    shape = np.shape(given["x"])
-    if len(shape) != len(layout.order):
-        raise CannotAsk(f"x of the inputs has shape {shape}; expected {layout.name}")
-    length: dict[Piece, int] = {}
-    for axis, size in zip(layout.order, shape, strict=True):
-        length.update(_unjoined(axis, size, given))
-    parts = {
-        name: tuple(length[name, k] for k in range(count))
-        for name, count in layout.split().items()
-    }  # fmt: skip
-    values: dict[str, Any] = {}
-    for name, operand in _operands(program).items():
-        role = _role(program, name)
-        if role not in given:
-            continue
-        value = given[role]
-        names = [i.label.name for i in indices_of(operand)]
-        wanted = tuple(int(np.prod(parts.get(n) or (length[n, 0],))) for n in names)
-        if names and np.size(value) != int(np.prod(wanted)):
-            raise CannotAsk(
-                f"{role} of the inputs has shape {np.shape(value)}, x has {shape}: expected "
-                f"{int(np.prod(wanted))} values for {role}"
-            )
-        array = np.asarray(value)
-        values[name] = (
-            array_from_user(layout, program, operand, array, wanted, parts) if names else value
-        )
-    return values, parts
-
-
-def _unjoined(axis: tuple[Piece, ...], size: int, given: Mapping[str, Any]) -> dict[Piece, int]:
-    if len(axis) == 1:
-        return {axis[0]: size}
-    groups = int(given.get("groups", 1))
-    if groups < 1 or size % groups:
-        raise CannotAsk(f"{size} channels of the inputs do not make {groups} groups")
-    return {axis[0]: groups, axis[1]: size // groups}
 
 
 def _axis(word: str) -> tuple[Piece, ...]:
@@ -282,12 +237,14 @@ def _size(program: Program, axis: tuple[Piece, ...]) -> str:
     return "*".join(by_name[name] for name, _ in axis)
 
 
-def _operands(program: Program) -> dict[str, Tensor]:
+def operands_of(program: Program) -> dict[str, Tensor]:
+    """Inputs and upstream gradients by name."""
     upstream = {"d" + name_of(out): out for out in program.outputs}
     return {**{name_of(a): a for a in program.inputs}, **upstream}
 
 
-def _role(program: Program, name: str) -> str:
+def role_of(program: Program, name: str) -> str:
+    """The role of an input or upstream gradient: the first input is ``x``."""
     if name == name_of(program.inputs[0]):
         return "x"
     return "dy" if name == "d" + name_of(program.outputs[0]) else name
@@ -298,3 +255,8 @@ def fields(layout: Layout) -> Iterator[str]:
     yield layout.name
     if layout.kept:
         yield "parameters keep all axes"
+
+
+def role_names(program: Program) -> dict[str, str]:
+    """The role of every input and upstream gradient, by its name in the program."""
+    return {name: role_of(program, name) for name in operands_of(program)}

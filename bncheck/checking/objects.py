@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.checking.convention import Found, backward_method, forward_method
-from bncheck.checking.names import SETUPS, gradient, role
+from bncheck.checking.convention import Found
+from bncheck.checking.kept import Holder, content, gradients_kept, holders
+from bncheck.checking.methods import backward_method, forward_method
+from bncheck.checking.names import SETUPS, role
 from bncheck.checking.passes import Ran, called, defaults, with_cache
 from bncheck.checking.results import Remark
 from bncheck.checking.returned import output, plain
 from bncheck.checking.roles import required, roles_of
 
 Inputs = Mapping[str, Any]
-Holder = dict[Any, Any]
 
 RATE = 2.0**20
 """The learning rate that is set where backward updates parameters: the update is the gradient
@@ -37,7 +38,7 @@ def output_of(found: Found, given: Inputs) -> NDArray[Any]:
 def run(found: Found, given: Inputs) -> Ran:
     """A fresh object, its forward pass and its backward pass."""
     instance, y, rest, watch = _ready(found, given)
-    before = dict(_gradients_kept(instance))
+    before = dict(gradients_kept(instance))
     parameters = {n: np.array(plain(v)) for n, v in _parameters(instance)}
     backward = getattr(instance, str(backward_method(type(instance))))
     needed, known = required(backward), roles_of(backward, found.roles)
@@ -47,7 +48,7 @@ def run(found: Found, given: Inputs) -> Ran:
         result = backward(**{(needed or list(known))[0]: given["dy"]})
     else:
         result = called(backward, given, found.roles, first="dy")
-    kept = dict(_gradients_kept(instance))
+    kept = dict(gradients_kept(instance))
     extra = {n: v for n, v in kept.items() if n != "dx" or result is None}
     extra = extra or before
     remarks: tuple[Remark, ...] = ()
@@ -183,21 +184,12 @@ def _passed(instance: Any, given: Inputs, found: Found) -> tuple[NDArray[Any], l
     return output(result), rest
 
 
-def _holders(instance: Any) -> Iterator[tuple[str, Holder]]:
-    """The object's attributes, its dictionaries, and parameter objects inside them."""
-    own = vars(instance)
-    yield "", own
-    for name, value in list(own.items()):
-        if isinstance(value, dict):
-            yield str(name), value
-
-
 def _parameters(instance: Any) -> Iterator[tuple[str, Any]]:
     """The object's gamma and beta, wherever they are."""
-    for _, holder in _holders(instance):
+    for _, holder in holders(instance):
         for name, value in list(holder.items()):
             known = role(str(name))
-            inner = _content(value)
+            inner = content(value)
             if known in ("gamma", "beta") and inner is not None:
                 yield known, inner[1]
 
@@ -205,7 +197,7 @@ def _parameters(instance: Any) -> Iterator[tuple[str, Any]]:
 def _set_parameters(instance: Any, inputs: Inputs) -> bool:
     """Give the object the trial's gamma, beta and eps; whether a parameter was changed by it."""
     changed = False
-    for _, holder in _holders(instance):
+    for _, holder in holders(instance):
         for name, value in list(holder.items()):
             known = role(str(name))
             if known not in ("gamma", "beta", "eps") or known not in inputs:
@@ -213,7 +205,7 @@ def _set_parameters(instance: Any, inputs: Inputs) -> bool:
             if known == "eps" and isinstance(value, float | int) and not isinstance(value, bool):
                 holder[name] = inputs["eps"]
                 continue
-            inner = _content(value)
+            inner = content(value)
             if inner is None or inner[1].size != inputs[known].size:
                 continue
             new = inputs[known].reshape(inner[1].shape)
@@ -234,78 +226,6 @@ def _put(holder: Holder, name: Any, inner: tuple[str | None, Any], new: Any) -> 
         setattr(holder[name], attribute, new)
 
 
-def _content(value: Any) -> tuple[str | None, Any] | None:
-    """The array of a parameter: the value itself, or an attribute of a parameter object."""
-    if isinstance(value, np.ndarray):
-        return None, value
-    for attribute in ("data", "value", "w", "val", "array", "param", "weight"):
-        there = getattr(value, attribute, None)
-        if isinstance(there, np.ndarray) or hasattr(there, "detach"):
-            return attribute, there
-    return None
-
-
-def _gradients_kept(instance: Any) -> Iterator[tuple[str, Any]]:
-    """Gradients that the object holds, the plainest first."""
-    found: dict[str, Any] = {}
-    for place, holder in _holders(instance):
-        in_grads = "grad" in place.lower() or place.lower().startswith("d")
-        for name, value in list(holder.items()):
-            key = gradient(str(name)) or (_of(str(name)) if in_grads else None)
-            if key and _is_array(value):
-                found.setdefault(key, value)
-            elif _of(str(name)) and not in_grads:
-                _from_object(found, _of(str(name)), value)
-    for name, value in list(vars(instance).items()):
-        if "grad" in name.lower() and isinstance(value, list | tuple):
-            _dealt(found, value)
-    for name in ("get_gradients", "get_grads", "gradients", "grads", "get_gradient"):
-        method = getattr(instance, name, None)
-        if inspect.ismethod(method) and not required(method) and not {"dgamma"} & set(found):
-            _from_method(found, method)
-    yield from found.items()
-
-
-def _from_object(found: dict[str, Any], key: str | None, value: Any) -> None:
-    names = ("grad", "gradient", "g", "delta", "dvalue", "d", "dw", "diff", "grads", "dW")
-    for name in names if not _is_array(value) or hasattr(value, "requires_grad") else ():
-        there = getattr(value, name, None)
-        if key and _is_array(there):
-            found.setdefault(key, there)
-
-
-def _from_method(found: dict[str, Any], method: Callable[[], Any]) -> None:
-    try:
-        result = method()
-    except Exception:
-        return  # not what its name promises
-    _from_result(found, result)
-
-
-def _from_result(found: dict[str, Any], result: Any) -> None:
-    if isinstance(result, dict):
-        for name, value in result.items():
-            key = gradient(str(name)) or _of(str(name))
-            if key and _is_array(value):
-                found.setdefault(key, value)
-    elif isinstance(result, list | tuple):
-        _dealt(found, result)
-
-
-def _dealt(found: dict[str, Any], parts: Any) -> None:
-    """A list of gradients: gamma's first, unless dictionaries say otherwise."""
-    arrays = [p for p in parts if _is_array(p)]
-    for key, value in zip(("dgamma", "dbeta"), arrays, strict=False):
-        found.setdefault(key, value)
-    for part in parts:
-        if isinstance(part, dict):
-            _from_result(found, part)
-
-
-def _of(name: str) -> str | None:
-    return {"gamma": "dgamma", "beta": "dbeta"}.get(role(name) or "")
-
-
 def _updates(instance: Any, before: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Gradients read off a plain step of descent: (before - after)/rate."""
     if not any(role(n) == "rate" for n in vars(instance)):
@@ -317,10 +237,6 @@ def _updates(instance: Any, before: Mapping[str, NDArray[Any]]) -> dict[str, Any
         if name in before and before[name].shape == value.shape
         and not np.array_equal(before[name], value)
     }  # fmt: skip
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray | np.generic) or hasattr(value, "detach")
 
 
 def _is_several(result: Any) -> bool:

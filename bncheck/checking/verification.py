@@ -2,21 +2,21 @@
 its backward pass that layer's gradient, and if not, what is wrong with it?
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, unwitnessed
 from bncheck.checking import layout as layouts
 from bncheck.checking.convention import Candidate
+from bncheck.checking.given import own_trials
 from bncheck.checking.identify import Asked, Identity, identify, program_of
 from bncheck.checking.judge import judge
-from bncheck.checking.names import layer_hint, role
+from bncheck.checking.names import layer_hint
 from bncheck.checking.results import WORST_FIRST, Remark, Report
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
 from bncheck.checking.trials import Trial, trials
@@ -142,7 +142,7 @@ def _verified(work: _Work, candidate: Candidate) -> Report:
         identity, found = _understood(work, candidate)
         eps = identity.eps
         made = trials(found.forward, eps, options.seed, identity.layout, options.trials)
-        own = list(_own(identity, work.given))
+        own = list(own_trials(identity, work.given))
         drawn = [*(_at_most(trial, own) for trial in made), *own]
         report = judge(work.subject, candidate, found, identity, drawn, averaged=options.averaged)
     except CannotAsk as error:
@@ -234,43 +234,10 @@ def _program(asked: str | Program | None) -> Program | None:
     return layer_by_name(asked) if isinstance(asked, str) else asked
 
 
-def _own(identity: Identity, given: Mapping[str, Any]) -> Iterable[Trial]:
-    """The user's own inputs as a trial; what they lack is drawn."""
-    if not given:
-        return
-    program = identity.program
-    values, parts = layouts.own_values(identity.layout, program, _by_role(given))
-    if identity.eps is not None:
-        values["eps"] = identity.eps
-    values.setdefault("eps", 1e-5)
-    first, upstream = program.inputs[0], program.outputs[0]
-    x = np.asarray(values[name_of(first)])
-    rng = np.random.default_rng(0)
-    if "d" + name_of(upstream) not in values:
-        drawn = rng.standard_normal(x.shape)
-        values["d" + name_of(upstream)] = drawn.astype(x.dtype, copy=False)
-    lengths = dict(zip(indices_of(first), x.shape, strict=True))
-    for operand in program.inputs[1:]:
-        name, shape = name_of(operand), tuple(lengths[i] for i in indices_of(operand))
-        if name not in values:
-            values[name] = rng.uniform(0.4, 0.9, shape).astype(x.dtype, copy=False)
-    yield Trial("your inputs", values, easy=False, own=True, parts=parts)
-
-
 def _at_most(trial: Trial, own: list[Trial]) -> Trial:
     """With inputs of the user's in short arithmetic no more than float32 can be asked for."""
     short = any(one.dtype.itemsize <= 4 for one in own)
     return replace(trial, at_most=np.dtype(np.float32)) if short else trial
-
-
-def _by_role(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arrays by role, under whatever usual name they were given."""
-    known: dict[str, Any] = {}
-    for name, value in given.items():
-        found = role(name)
-        if found is not None:
-            known[found] = np.asarray(value) if np.ndim(value) else float(value)
-    return known
 
 
 def _place(place: str, candidate: Candidate) -> str:

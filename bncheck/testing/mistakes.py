@@ -14,8 +14,8 @@ from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array, evaluate
 from bncheck.checking.changes import Change, changes
-from bncheck.checking.recipe import Recipe
 from bncheck.checking.trials import trials
+from bncheck.testing.recipe import Recipe
 from bncheck.writers.numpy_source import arguments, source
 
 _RARE = ("mean-of-mean", "-root")
@@ -104,7 +104,7 @@ def outer(program: Program) -> tuple[tuple[Any, ...], ...]:
 
 
 def _roles(program: Program) -> dict[str, str]:
-    return dict(layout.own_values(program, {role: role for role in layout.PASSED}))
+    return layout.role_names(program)
 
 
 def _gradients(program: Program, known: Mapping[str, Array]) -> dict[str, Array]:

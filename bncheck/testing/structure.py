@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bncheck.checking.names import gradient, role
-from bncheck.checking.recipe import Array
+from bncheck.testing.recipe import Array
 
 KEPT = ("x", "dy", "gamma", "beta", "eps", "groups")
 ORDER = ("dx", "dgamma", "dbeta")

@@ -19,10 +19,10 @@ from typing import Any, BinaryIO
 
 from bncheck.checking import wire
 from bncheck.checking.convention import Found, find
-from bncheck.checking.recipe import Recipe
-from bncheck.checking.replacement import Recorder, install, mutant, noise
 from bncheck.checking.source import Target, parse_target
 from bncheck.errors import CannotAsk
+from bncheck.testing.recipe import Recipe
+from bncheck.testing.replacement import Recorder, install, mutant, noise
 
 Outcome = tuple[str, int]
 """The first failure, ``""`` where all pass, and how many tests were run."""

@@ -1,8 +1,8 @@
 """Somebody's tests, collected in a child process; what runs them is in ``forks``.
 
-With pytest this module is a plugin, ``python -m pytest -p bncheck.checking.collection TESTS``, and
+With pytest this module is a plugin, ``python -m pytest -p bncheck.testing.collection TESTS``, and
 puts itself in the place of pytest's own loop over the tests. Without pytest it is a program,
-``python -m bncheck.checking.collection TESTS``, that runs the functions called ``test_...``.
+``python -m bncheck.testing.collection TESTS``, that runs the functions called ``test_...``.
 """
 
 import json
@@ -12,7 +12,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from bncheck.checking.forks import Outcome, serve
+from bncheck.testing.forks import Outcome, serve
 
 SETTINGS = "BNCHECK_SUITE"
 """The environment variable with the JSON of what the plugin has to know."""

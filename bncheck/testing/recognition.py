@@ -9,9 +9,9 @@ import numpy as np
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, derivation
 from bncheck.checking.identify import USUAL_EPS
-from bncheck.checking.mistakes import recipe
-from bncheck.checking.recipe import Array, Recipe, reproduced
 from bncheck.layers import LAYERS, layer, options
+from bncheck.testing.mistakes import recipe
+from bncheck.testing.recipe import Array, Recipe, reproduced
 
 
 @dataclass(frozen=True)

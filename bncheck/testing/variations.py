@@ -12,10 +12,10 @@ import numpy as np
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.calculus.derivation import normalised
 from bncheck.checking import layout
-from bncheck.checking.mistakes import outer
-from bncheck.checking.recipe import prepared
-from bncheck.checking.recognition import Recognised
 from bncheck.layers import AXES
+from bncheck.testing.mistakes import outer
+from bncheck.testing.recipe import prepared
+from bncheck.testing.recognition import Recognised
 
 SEED = 19_937
 """Not one that people use: an upstream gradient equal to their x would be a special case."""
@@ -134,7 +134,7 @@ def _resized(known: Recognised, at: int, length: int) -> Callable[[Values], Valu
     """Every array with that axis taken to a length: cut, or gone through again."""
     program = known.found.forward
     axis = set(outer(program)[at])
-    named = layout.own_values(program, {role: role for role in layout.PASSED})
+    named = layout.role_names(program)
     along = {named[name_of(a)]: a for a in program.inputs if name_of(a) in named}
 
     def made(values: Values) -> Values:

@@ -14,8 +14,8 @@ from threading import Timer
 from typing import Any
 
 from bncheck.checking import wire
-from bncheck.checking.recipe import Recipe
 from bncheck.errors import CannotAsk
+from bncheck.testing.recipe import Recipe
 
 QUIET = ("-q", "-s", "-o", "addopts=", "-p", "no:cacheprovider")
 """For pytest: no cache in the user's folder, no options of theirs, a coverage floor say."""
@@ -36,8 +36,8 @@ class Suite:
         self._scratch = tempfile.TemporaryDirectory()
         pipes = os.pipe(), os.pipe()
         theirs = pipes[0][0], pipes[1][1]
-        pytest = ("pytest", *QUIET, "-p", "bncheck.checking.collection")
-        run = pytest if importlib.util.find_spec("pytest") else ("bncheck.checking.collection",)
+        pytest = ("pytest", *QUIET, "-p", "bncheck.testing.collection")
+        run = pytest if importlib.util.find_spec("pytest") else ("bncheck.testing.collection",)
         settings = {"replaced": replaced, "seconds": timeout, "pipes": theirs}
         self._child = subprocess.Popen(
             [sys.executable, "-m", *run, tests],

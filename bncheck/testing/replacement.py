@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from bncheck.checking.convention import Found, roles_of
+from bncheck.checking.convention import Found
 from bncheck.checking.names import role
-from bncheck.checking.recipe import Recipe, reproduced, run, size
-from bncheck.checking.structure import (
+from bncheck.checking.roles import roles_of
+from bncheck.testing.recipe import Recipe, reproduced, run, size
+from bncheck.testing.structure import (
     Change,
     Gradients,
     changed,
@@ -105,7 +106,7 @@ def _exchange(function: Any, made: Callable[[Callable[..., Any]], Callable[..., 
     _STAND_INS.append(made(original))
     text = (
         "def stand_in(*args, **kwargs):\n"
-        "    from bncheck.checking.replacement import called\n"
+        "    from bncheck.testing.replacement import called\n"
         f"    return called({len(_STAND_INS) - 1}, args, kwargs)\n"
     )
     namespace: dict[str, Any] = {}

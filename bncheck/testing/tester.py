@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from bncheck.algebra.program import Program
-from bncheck.checking.mistakes import gradient_roles, mistakes
 from bncheck.checking.names import layer_hint
-from bncheck.checking.recipe import Recipe
-from bncheck.checking.recognition import Call, Recognised, recognise
-from bncheck.checking.remedies import remedy
 from bncheck.checking.source import parse_target
-from bncheck.checking.suite import Suite
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS
 from bncheck.layers import layer as layer_by_name
+from bncheck.testing.mistakes import gradient_roles, mistakes
+from bncheck.testing.recipe import Recipe
+from bncheck.testing.recognition import Call, Recognised, recognise
+from bncheck.testing.remedies import remedy
+from bncheck.testing.suite import Suite
 
 FINEST = 13
 """Relative errors from 1 to 10 to the power of minus this are tried on the tests."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bncheck.checking.mistakes import Mistake, gradient_roles
-from bncheck.checking.recipe import apart, prepared, run, size
-from bncheck.checking.recognition import Recognised
-from bncheck.checking.variations import Values, Variation, variations
+from bncheck.testing.mistakes import Mistake, gradient_roles
+from bncheck.testing.recipe import apart, prepared, run, size
+from bncheck.testing.recognition import Recognised
+from bncheck.testing.variations import Values, Variation, variations
 
 CLEAR = 1e-6
 """The relative error that a test with a tolerance of its own would notice in any gradient."""

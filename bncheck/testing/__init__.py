@@ -1,0 +1,1 @@
+"""WHAT WOULD A TEST MISS? Wrong backward passes in the place of a function while its tests run."""
