@@ -1,12 +1,12 @@
 """The passes in order: forward, chain rule, closed form, each checked by the exact witness."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from sympy import Expr, Idx, Integer, nan, zoo
 
-from bncheck.algebra.notation import Tensor, indices_of, name_of, operands, size
+from bncheck.algebra.notation import Tensor, indices_of, name_of, operands, size, tangent
 from bncheck.algebra.program import Program
 from bncheck.calculus.chain import backward
 from bncheck.calculus.closed import Closing, Rewriting, close
@@ -16,7 +16,9 @@ from bncheck.calculus.unroll import (
     gradients,
     in_digits,
     sample,
+    second_gradients,
     spread,
+    tangents,
     value_at,
 )
 from bncheck.errors import CannotAsk, Disagreement
@@ -26,11 +28,18 @@ Entries = dict[tuple[int, ...], Expr]
 
 @dataclass(frozen=True)
 class Derivation:
-    """A forward program with its backward pass by the chain rule and in closed form."""
+    """A forward program with its backward pass by the chain rule and in closed form.
+
+    In ``mode`` ``"forward"`` chain and closed form carry tangents from the inputs to the outputs.
+    In second order ``forward`` is a forward pass with its backward pass behind it, and ``origin``
+    the derivation that it comes from.
+    """
 
     forward: Program
     chain: Program
     closing: Closing
+    mode: Literal["reverse", "forward"] = "reverse"
+    origin: "Derivation | None" = None
 
     @property
     def closed(self) -> Program:
@@ -44,18 +53,23 @@ class Derivation:
 
     @property
     def upstream(self) -> tuple[Tensor, ...]:
-        """The upstream gradients, ``dy``."""
-        return self.chain.inputs[: len(self.forward.outputs)]
+        """What is given: the upstream gradients, ``dy``; in forward mode the tangents, ``tx``."""
+        if self.mode == "forward":
+            return tuple(map(tangent, self.wrt))
+        return tuple(map(self.forward.upstream, self.forward.outputs))
 
     @property
     def cached(self) -> tuple[Tensor, ...]:
         """What the closed backward pass needs of the forward pass."""
-        return self.closed.inputs[len(self.forward.outputs) :]
+        return self.closed.inputs[len(self.upstream) :]
 
     @cached_property
     def wrt(self) -> tuple[Tensor, ...]:
-        """The inputs whose gradients the derivation gives, in order."""
-        return tuple(self.forward.tensors[name_of(out)[1:]] for out in self.chain.outputs)
+        """The inputs whose gradients the derivation gives, or that move, in order."""
+        if self.mode == "forward":
+            return self.forward.wrt
+        inputs = {self.forward.gradient(a): a for a in self.forward.inputs}
+        return tuple(inputs[out] for out in self.chain.outputs)
 
 
 def derivation(
@@ -68,7 +82,7 @@ def derivation(
     layer norm); by default all sizes stay symbols, and the result holds for each of them.
     Raises ``CannotAsk`` for unknown names and sizes, ``Disagreement`` where a pass is wrong.
     """
-    chain = backward(forward, tuple(_input(forward, name) for name in wrt))
+    chain = backward(forward, chosen(forward, wrt))
     found = Derivation(forward, chain, close(forward, chain))
     witness(found, most=3)
     return found if batch_size is None else specialised(found, batch_size)
@@ -88,14 +102,27 @@ def specialised(found: Derivation, batch_size: int) -> Derivation:
             f"the variance over {less} needs at least two values"
         )
     lines = tuple(_with_sizes(line, sizes) for line in found.rewritings)
-    return Derivation(programs[0], programs[1], Closing(programs[2], lines))
+    return replace(
+        found,
+        forward=programs[0],
+        chain=programs[1],
+        closing=Closing(programs[2], lines),
+        origin=found.origin and specialised(found.origin, batch_size),
+    )
+
+
+def chosen(forward: Program, names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """Inputs by their names; raises ``CannotAsk`` for what is none."""
+    return tuple(_input(forward, name) for name in names)
 
 
 def normalised(forward: Program) -> tuple[Idx, ...]:
     """The axes over which the values of one group lie: those that a statistic sums away."""
     first = forward.wrt[0] if forward.wrt else forward.inputs[0]
-    kept = set(indices_of(first))
+    kept, gradients = set(indices_of(first)), forward.moved(forward.first)
     for step in forward.steps:
+        if step.target in gradients:
+            continue
         if operands(step.expr) and set(indices_of(step.target)) < set(indices_of(first)):
             kept &= set(indices_of(step.target))
     return tuple(i for i in indices_of(first) if i not in kept)
@@ -112,11 +139,11 @@ def witness(
     """
     sizes = {s: Integer(n) for s, n in (sizes or small_sizes(found.forward)).items()}
     small = found.forward.specialised(sizes)
-    values = in_digits(small, sample(small))
+    values = in_digits(small, sample(small, *(u.xreplace(sizes) for u in found.upstream)))
     known = evaluate(small, values) | {name: values[name] for name in map(name_of, found.upstream)}
     if any(number.has(zoo, nan) for name in small.tensors for number in known[name].values()):
         raise CannotAsk(f"{small.name} is not defined at numbers as plain as {values}")
-    truth = gradients(small, values, tuple(a.xreplace(sizes) for a in found.wrt), most)
+    truth = _truth(found, sizes, values, most)
     chain = evaluate(found.chain.specialised(sizes), known)
     closed = evaluate(found.closed.specialised(sizes), known)
     for name, numbers in truth.items():
@@ -130,6 +157,19 @@ def witness(
             here = dict(zip(indices_of(line.target), at, strict=True))
             got = {at: value_at(line.expr, everything, here)}
             _agree(f"{found.closed.name}: {name}, {line.reason},", got, {at: numbers[at]}, by)
+
+
+def _truth(
+    found: Derivation, sizes: dict[Any, Any], values: dict[str, Any], most: int | None
+) -> dict[str, Entries]:
+    """What is derived, by plain ``sympy.diff`` of the forward pass alone."""
+    wrt = tuple(a.xreplace(sizes) for a in found.wrt)
+    if found.origin:
+        return second_gradients(found.origin.forward.specialised(sizes), values, wrt, most)
+    small = found.forward.specialised(sizes)
+    if found.mode == "forward":
+        return tangents(small, values, most)
+    return gradients(small, values, wrt, most)
 
 
 def small_sizes(forward: Program) -> dict[Any, int]:
