@@ -16,12 +16,51 @@ from bncheck.calculus.chain import backward
 from bncheck.calculus.closed import close
 from bncheck.calculus.derivation import (
     Derivation,
+    derivation,
     normalised,
     small_sizes,
     specialised,
     witness,
 )
+from bncheck.calculus.tangent import forward_mode
 from bncheck.errors import CannotAsk
+
+
+def derived(
+    forward: Program,
+    wrt: tuple[str, ...] = (),
+    batch_size: int | None = None,
+    order: int = 1,
+    mode: str = "reverse",
+) -> Derivation:
+    """The derivation asked for: of ``order`` 1 or 2, in ``mode`` ``"reverse"`` or ``"forward"``.
+
+    ``wrt`` and ``batch_size`` as for ``derivation``. Raises ``CannotAsk`` for what there is not.
+    """
+    if order not in (1, 2):
+        raise CannotAsk(f"the order is {order}; it can be 1 or 2")
+    if order == 2 and mode == "forward":
+        raise CannotAsk("forward mode is of order 1; the Hessian-vector product is of order 2")
+    if mode == "forward":
+        return forward_mode(forward, wrt, batch_size)
+    if order == 2:  # the witness of the second order sees the first: ddy is the Jacobian's product
+        return double_backward(derivation(forward, wrt, most=0), batch_size)
+    return derivation(forward, wrt, batch_size)
+
+
+def modes(names: tuple[str, ...]) -> tuple[str, str | None]:
+    """What ``mode`` says of the derivative, ``"reverse"`` or ``"forward"``, and of the layer.
+
+    ``("forward", "evaluation")`` is the tangent in evaluation mode; None where nothing is said of
+    the layer. Raises ``CannotAsk`` where too much is said.
+    """
+    given = tuple(part for name in names for part in name.split(","))
+    layer = [name for name in given if name not in ("forward", "reverse")]
+    derivative = [name for name in given if name not in layer]
+    for several in (layer, derivative):
+        if len(several) > 1:
+            raise CannotAsk(f"mode is {' and '.join(several)}; it can be only one of them")
+    return (derivative or ["reverse"])[0], layer[0] if layer else None
 
 
 def double_backward(first: Derivation, batch_size: int | None = None) -> Derivation:
@@ -60,7 +99,7 @@ def with_backward(first: Derivation, more: tuple[Tensor, ...]) -> Program:
         first=tuple(a for a in (*first.upstream, *closed.targets) if a in gradients),
     )
     reached = program.behind(program.outputs)
-    return replace(program, wrt=tuple(a for a in (*first.wrt, *given) if a in reached))
+    return replace(program, wrt=tuple(a for a in (*given, *first.wrt) if a in reached))
 
 
 def _derived(first: Derivation, program: Program, batch_size: int | None) -> Derivation:
@@ -68,7 +107,7 @@ def _derived(first: Derivation, program: Program, batch_size: int | None) -> Der
         raise CannotAsk(f"{first.forward.name}: second order starts from a first-order derivation")
     chain = backward(program)
     found = Derivation(program, chain, close(program, chain), origin=first)
-    witness(found, most=1, sizes=_one_group(program))
+    witness(found, most=1, sizes=_one_group(program), together=True)
     return found if batch_size is None else specialised(found, batch_size)
 
 

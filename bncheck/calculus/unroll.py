@@ -52,7 +52,7 @@ def evaluate(program: Program, values: Values) -> dict[str, dict[tuple[int, ...]
     for step in program.steps:
         indices = indices_of(step.target)
         known[name_of(step.target)] = {
-            at: value_at(step.expr, known, dict(zip(indices, at, strict=True)))
+            at: _short(value_at(step.expr, known, dict(zip(indices, at, strict=True))))
             for at in places(indices)
         }
     return known
@@ -83,7 +83,7 @@ def tangents(
     ``values`` holds, besides the inputs, the direction: ``tx`` for an input ``x`` that moves.
     """
     time = Dummy(real=True)
-    known = evaluate(forward, _along(forward, values, time, mark))
+    known = evaluate(forward, _along(set(map(name_of, forward.inputs)), values, time, mark))
     return {
         mark + name_of(out): {
             at: diff(known[name_of(out)][at], time).xreplace({time: S.Zero})
@@ -115,6 +115,21 @@ def second_gradients(
         for name, numbers in moved.items()
         if name.removeprefix("dd") in {name_of(a) for a in wrt}
     }
+
+
+def second_derivative(forward: Program, values: Values, towards: Values) -> Expr:
+    """How S, as in ``second_gradients``, changes along ``towards``: numbers for x, gamma, dy."""
+    time, way = Dummy(real=True), Dummy(real=True)
+    inputs = set(map(name_of, forward.inputs))
+    ahead = {"to " + name: numbers for name, numbers in towards.items()}
+    moved = _along({*towards}, {**values, **ahead}, way, "to ")
+    known = evaluate(forward, _along(inputs, moved, time, "dd"))
+    outputs = [name_of(out) for out in forward.outputs]
+    rates = {name: _slopes(known[name], {time: S.Zero}) for name in outputs}
+    start = {name: {at: y.xreplace({time: S.Zero}) for at, y in known[name].items()}
+             for name in outputs}  # fmt: skip
+    whole = _loss(forward, rates, moved, "d") + _loss(forward, start, moved, "d2")
+    return diff(whole, way).xreplace({way: S.Zero})
 
 
 def value_at(expr: Expr, known: Mapping[str, Any], at: dict[Idx, int]) -> Expr:
@@ -213,10 +228,17 @@ def _partial(forward: Program, values: Values, operand: Tensor, at: tuple[int, .
 def _second_partial(forward: Program, values: Values, operand: Tensor, at: tuple[int, ...]) -> Expr:
     moved, back = _moved(values, operand, at)
     time = Dummy(real=True)
-    known = evaluate(forward, _along(forward, moved, time, "dd"))
+    inputs = set(map(name_of, forward.inputs))
+    known = evaluate(forward, _along(inputs, moved, time, "dd"))
     slopes = {name_of(out): _slopes(known[name_of(out)], back) for out in forward.outputs}
     rate = diff(_loss(forward, slopes, moved, "d"), time)
     return (rate + _loss(forward, slopes, moved, "d2")).xreplace({time: S.Zero})
+
+
+def _short(number: Expr) -> Expr:
+    """A polynomial multiplied out: the same, and what SymPy differentiates in half the time."""
+    symbols = number.free_symbols
+    return expand(number) if symbols and number.is_polynomial(*symbols) else number
 
 
 def _moved(
@@ -236,12 +258,12 @@ def _slopes(numbers: Mapping[Any, Expr], back: dict[Expr, Expr]) -> dict[Any, Ex
     return {at: diff(number, moving).xreplace(back) for at, number in numbers.items()}
 
 
-def _along(forward: Program, values: Values, time: Expr, mark: str) -> dict[str, Any]:
-    """The inputs on their way: ``x + time*tx`` for every ``x`` that has a ``tx``."""
+def _along(names: set[str], values: Values, time: Expr, mark: str) -> dict[str, Any]:
+    """The values on their way: ``x + time*tx`` for every ``x`` of the names that has a ``tx``."""
     return dict(values) | {
-        name: {at: number + time * _entries(values[mark + name])[at]
+        name: {at: number + time * _entries(values[mark + name]).get(at, S.Zero)
                for at, number in _entries(values[name]).items()}
-        for name in map(name_of, forward.inputs)
+        for name in names
         if mark + name in values
     }  # fmt: skip
 

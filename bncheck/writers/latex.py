@@ -10,15 +10,24 @@ from typing import Literal
 
 from sympy import Add, Expr, Idx
 
-from bncheck.algebra.notation import Tensor, gradient, indices_of, name_of, size
-from bncheck.algebra.program import Program
+from bncheck.algebra.notation import Tensor, indices_of, like, name_of, size
+from bncheck.algebra.program import Program, Step
 from bncheck.algebra.spelling import SPELLINGS, in_reading_order
 from bncheck.calculus.chain import Use, uses
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.jacobian import jacobian
 from bncheck.writers import graph
-from bncheck.writers.latex_printer import latex_of
-from bncheck.writers.reading import LARGEST, group_size, has_sizes, lines, matrix, shown
+from bncheck.writers.latex_printer import flat_latex, latex_of
+from bncheck.writers.reading import (
+    LARGEST,
+    action,
+    group_size,
+    has_sizes,
+    lines,
+    matrix,
+    results,
+    written,
+)
 from bncheck.writers.unicode import line
 
 PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
@@ -30,6 +39,9 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \setlength{\parindent}{0pt}
 \setlength{\parskip}{4pt plus 1pt}
 """
+
+
+Write = Callable[..., str]
 
 
 WIDEST = 70
@@ -46,8 +58,7 @@ class Block:
 
 def document(found: Derivation) -> str:
     """A complete LaTeX document; it needs amsmath, geometry and TikZ."""
-    title = _prose(found.forward.title or found.forward.name)
-    head = PREAMBLE + rf"\title{{{title}: forward and backward}}" + "\n" + r"\date{}" + "\n"
+    head = PREAMBLE + rf"\title{{{_prose(_title(found))}}}" + "\n" + r"\date{}" + "\n"
     return f"{head}\\begin{{document}}\n\\maketitle\n{fragment(found)}\\end{{document}}\n"
 
 
@@ -58,14 +69,22 @@ def fragment(found: Derivation) -> str:
 
 def markdown(found: Derivation) -> str:
     """Markdown with mathematics and a Mermaid graph, as GitHub renders them."""
-    title = found.forward.title or found.forward.name
-    parts = [f"# {title}: forward and backward"]
+    parts = [f"# {_title(found)}"]
     return "\n\n".join([*parts, *(_set_markdown(b, found.forward) for b in blocks(found))]) + "\n"
+
+
+def _title(found: Derivation) -> str:
+    about = "second order" if found.origin else {"forward": "forward mode"}.get(found.mode)
+    return f"{found.layer.title or found.layer.name}: {about or 'forward and backward'}"
 
 
 def blocks(found: Derivation) -> list[Block]:
     """The derivation from forward pass to Jacobian."""
-    write = _writer(found.forward)
+    write = _writer(found.layer)
+    if found.origin:
+        return _second_order(found, write)
+    if found.mode == "forward":
+        return _forward_mode(found, write)
     return [
         Block("text", (_notation(found.forward, write),)),
         Block("heading", ("Forward pass",)),
@@ -81,7 +100,69 @@ def blocks(found: Derivation) -> list[Block]:
     ]
 
 
-Write = Callable[..., str]
+def _forward_mode(found: Derivation, write: Write) -> list[Block]:
+    tangents = _listed([f"${write(a)}$" for a in found.upstream])
+    about = rf"A dot is the derivative along a direction, in which the inputs move by {tangents}."
+    return [
+        Block("text", (_notation(found.forward, write),)),
+        Block("heading", ("Forward pass",)),
+        *_steps(found.forward, write),
+        Block("heading", ("Tangents by the chain rule",)),
+        Block("text", (about,)),
+        *(
+            Block("equation", (_equation(s.target, s.expr, write),))
+            for s in written(found, found.chain.steps)
+        ),
+        Block("heading", ("Closed form",)),
+        *_closing(found, write),
+    ]
+
+
+def _second_order(found: Derivation, write: Write) -> list[Block]:
+    assert found.origin
+    first = tuple(_equation(s.target, s.expr, write) for s in results(found.origin))
+    total = action(found)
+    directions = _listed([f"${write(a)}$" for a in found.upstream])
+    about = (
+        rf"A direction {directions} is given. The derivative of the loss along it is $S$; the "
+        "double backward pass is the gradients of $S$. What has a dot is the gradient of $S$ with "
+        r"respect to a first gradient, $\dot{a} = \partial S / \partial (\partial \ell / \partial "
+        "a)$, and says how $a$ moves along the direction."
+    )
+    return [
+        Block("text", (_notation(found.layer, write),)),
+        Block("heading", ("Forward pass",)),
+        *_steps(found.layer, write),
+        Block("heading", ("Backward pass in closed form",)),
+        Block("equation", first),
+        Block("heading", ("The loss along a direction",)),
+        Block("text", (about,)),
+        Block("equation", (_equation(total.target, total.expr, write),)),
+        Block("heading", ("Double backward pass by the chain rule",)),
+        *_chain(found, write),
+        Block("heading", ("Closed form",)),
+        *_closing(found, write),
+        Block("heading", ("Hessian of the loss",)),
+        *_hessian(found, write),
+    ]
+
+
+def _hessian(found: Derivation, write: Write) -> list[Block]:
+    """The double backward pass and the backward pass of what the loss bends."""
+    assert found.origin
+    (out, *_), rows = found.layer.outputs, []
+    made, moved = {*found.closed.outputs}, write(like("dd" + name_of(out), out))
+    for a in found.origin.wrt:
+        second = found.forward.gradient(a)
+        own = f"{write(second)} + " if second in made else ""
+        back = write(found.origin.forward.gradient(a))
+        rows.append(rf"\left(\nabla^2 \ell \; v\right)_{{{write(a)}}} &= {own}{back}\Bigr|_H")
+    about = (
+        "Where the loss bends, the Hessian times the direction $v$ has a second part: the "
+        rf"backward pass ($|_H$) of $H = \frac{{\partial^2 \ell}}{{\partial {write(out.base.label)}^2}} "
+        rf"\, {moved}$ in place of ${write(found.origin.upstream[0])}$."
+    )
+    return [Block("text", (about,)), Block("equation", tuple(rows))]
 
 
 def _writer(forward: Program) -> Write:
@@ -117,13 +198,16 @@ def _steps(forward: Program, write: Write) -> list[Block]:
 def _chain(found: Derivation, write: Write) -> list[Block]:
     """Each value in the order of the flow: its uses, their derivatives, the sum of both."""
     made = []
-    for step in found.chain.steps:
-        operand = found.forward.tensors[name_of(step.target)[1:]]
+    known = found.forward
+    values = {known.gradient(a): a for a in (*known.inputs, *known.targets)}
+    for step in written(found, found.chain.steps):
+        operand = values[step.target]
         used = uses(found.forward, operand)
         names = _listed([f"${write(u.step.target)}$" for u in used])
         made.append(Block("text", (f"${write(operand)}$ is used by {names}.",)))
-        rows = [_rule(operand, used, write), f"&= {write(step.expr, indices_of(step.target))}"]
-        made.append(Block("equation", (rf"{write(step.target)} {rows[0]} \\ {rows[1]}",)))
+        rule = _rule(known, operand, used, write)
+        value = _equation(step.target, step.expr, write).removeprefix(write(step.target))
+        made.append(Block("equation", (rf"{write(step.target)} {rule} \\ {value.strip()}",)))
     return made
 
 
@@ -132,14 +216,15 @@ def _listed(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _rule(operand: Tensor, used: tuple[Use, ...], write: Write) -> str:
+def _rule(known: Program, operand: Tensor, used: tuple[Use, ...], write: Write) -> str:
     """The chain rule for one value, with the derivative of each use."""
-    terms = []
+    terms = [write(known.upstream(operand))] if operand in known.outputs else []
     for use in used:
         over = sorted(set(indices_of(use.step.target)) - set(indices_of(operand)), key=str)
         sums = "".join(rf"\sum_{{{i.label}=1}}^{{{size(i)}}} " for i in over)
-        upstream = write(gradient(use.step.target))
-        partial = rf"\frac{{\partial {write(use.step.target)}}}{{\partial {write(operand)}}}"
+        upstream = write(known.gradient(use.step.target))
+        target, below = (flat_latex(a, known.tensors) for a in (use.step.target, operand))
+        partial = rf"\frac{{\partial {target}}}{{\partial {below}}}"
         terms.append(f"{sums}{upstream} {partial}")
     return "&= " + " + ".join(terms)
 
@@ -153,10 +238,12 @@ def _closing(found: Derivation, write: Write) -> list[Block]:
             made.append(Block("text", (_prose(f"{reason[0].upper()}{reason[1:]}:"),)))
         made.append(Block("equation", (_equation(rewriting.target, rewriting.expr, write),)))
     made.append(Block("text", ("In closed form, then,",)))
-    results = [_equation(s.target, s.expr, write) for s in shown(found.closed)]
-    made.append(Block("result", tuple(results)))
-    cached = ", ".join(f"${write(a)}$" for a in found.cached) or "nothing"
-    made.append(Block("text", (f"Of the forward pass it needs {cached}.",)))
+    rows = [_equation(s.target, s.expr, write) for s in results(found)]
+    made.append(Block("result", tuple(rows)))
+    kept = written(found, tuple(Step(a, a) for a in found.cached))
+    cached = ", ".join(f"${write(s.target)}$" for s in kept) or "nothing"
+    both = "forward and the backward pass" if found.origin else "forward pass"
+    made.append(Block("text", (f"Of the {both} it needs {cached}.",)))
     return made
 
 
