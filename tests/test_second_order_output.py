@@ -1,6 +1,10 @@
 """Oracles: the emitted first order by complex step, PyTorch's double backward, and the formats."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,9 +16,13 @@ from bncheck.calculus.second import derived, double_backward, modes
 from bncheck.calculus.tangent import forward_mode
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS, layer, variants
+from bncheck.writers.latex import PREAMBLE, fragment
+from bncheck.writers.latex_lines import folded, width
 from bncheck.writers.numpy_source import functions
 from bncheck.writers.text import page
 from bncheck.writers.unicode import spelled
+from tests.conftest import ROOT
+from tests.test_latex import complaints
 from tests.test_numpy_source import _inputs
 
 EVERY = [(name, options) for name in LAYERS for options, _ in variants(name)]
@@ -205,3 +213,46 @@ def test_both_meanings_of_mode():
     with pytest.raises(CannotAsk, match="the order is 0"):
         derived(LAYERS["batch-norm"], order=0)
     assert indices_of(found.upstream[0])
+
+
+def test_every_layer_and_variant_compiles(tmp_path):
+    """Second order and forward mode of all, in one document; nothing stands over the margin."""
+    found = [derived(layer(n, **o), order=2) for n, o in EVERY]
+    found += [derived(layer(n, **o), mode="forward") for n, o in EVERY]
+    found += [derived(LAYERS[n], batch_size=3, order=2) for n in ("batch-norm", "group-norm")]
+    pages = "\n\\newpage\n".join(map(fragment, found))
+    assert "sum_{" in pages
+    assert "sum_dxhat" not in pages
+    assert not re.search(r"\\mathrm\{[dt]", pages)
+    text = PREAMBLE + "\\begin{document}\n" + pages + "\\end{document}\n"
+    assert complaints(tmp_path, text) == []
+
+
+def test_long_formulas_are_broken_outside_braces():
+    term = r"\frac{a + b}{c} \left(x_{ij} - \mu_{j}\right)"
+    broken = folded(" + ".join([term] * 9))
+    lines = broken.split(r" \\ &\quad ")
+    assert len(lines) > 1
+    assert all(width(part) <= 56 for part in lines)
+    assert all(part.count("{") == part.count("}") for part in lines)
+    assert "left" not in broken
+    assert folded(term) == term
+
+
+def test_the_example_says_what_of_pytorch_is_wrong(tmp_path):
+    pytest.importorskip("torch")
+    path = ROOT / "examples" / "torch_higher_order.py"
+
+    def run(*first):
+        place = {"PYTHONPATH": os.pathsep.join(map(str, (*first, ROOT)))}
+        return subprocess.run(
+            [sys.executable, path], capture_output=True, text=True, check=True, timeout=120,
+            env={**os.environ, **place},
+        ).stdout.splitlines()  # fmt: skip
+
+    shown = run()
+    assert shown[0].startswith("exact, bncheck's the same:  -1027/864, -5633/41472, ")
+    assert [line.split()[-1] for line in shown[1:3]] == ["right", "right"]
+    assert len(shown) == 6
+    (tmp_path / "torch.py").write_text("raise ImportError")
+    assert "PyTorch is not installed" in run(tmp_path)[1]

@@ -81,7 +81,7 @@ def chain_blocks(found: Derivation, write: Write) -> list[Block]:
         used = uses(found.forward, operand)
         names = listed([f"${write(u.step.target)}$" for u in used])
         made.append(Block("text", (f"${write(operand)}$ is used by {names}.",)))
-        rule = _rule(known, operand, used, write)
+        rule = _rule(found, operand, used, write)
         value = equation(step.target, step.expr, write).removeprefix(write(step.target))
         made.append(Block("equation", (rf"{write(step.target)} {rule} \\ {value.strip()}",)))
     return made
@@ -92,17 +92,18 @@ def listed(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _rule(known: Program, operand: Tensor, used: tuple[Use, ...], write: Write) -> str:
+def _rule(found: Derivation, operand: Tensor, used: tuple[Use, ...], write: Write) -> str:
     """The chain rule for one value, with the derivative of each use."""
+    known, names = found.forward, found.layer.tensors
     terms = [write(known.upstream(operand))] if operand in known.outputs else []
     for use in used:
         over = sorted(set(indices_of(use.step.target)) - set(indices_of(operand)), key=str)
         sums = "".join(rf"\sum_{{{i.label}=1}}^{{{size(i)}}} " for i in over)
         upstream = write(known.gradient(use.step.target))
-        target, below = (flat_latex(a, known.tensors) for a in (use.step.target, operand))
+        target, below = (flat_latex(a, names) for a in (use.step.target, operand))
         partial = rf"\frac{{\partial {target}}}{{\partial {below}}}"
         terms.append(f"{sums}{upstream} {partial}")
-    return "&= " + " + ".join(terms)
+    return f"&= {folded(' + '.join(terms))}"
 
 
 def closing_blocks(found: Derivation, write: Write) -> list[Block]:
@@ -130,8 +131,9 @@ def equation(target: Tensor, expr: Expr, write: Write) -> str:
     text = write(expr, free)
     if isinstance(expr, Add) and len(text) > 330:
         first, *rest = [write(t, free) for t in in_reading_order(expr)]
-        tail = "".join(rf" \\ &\quad {t if t.startswith('-') else '+ ' + t}" for t in rest)
-        return f"{write(target)} &= {first}{tail}"
+        signed = (t if t.startswith("-") else f"+ {t}" for t in map(folded, rest))
+        tail = "".join(rf" \\ &\quad {t}" for t in signed)
+        return f"{write(target)} &= {folded(first)}{tail}"
     return f"{write(target)} &= {folded(text)}"
 
 

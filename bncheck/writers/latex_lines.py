@@ -15,10 +15,19 @@ def folded(formula: str) -> str:
     if width(formula) <= WIDEST:
         return formula
     formula = formula.replace(r"\left(", r"\Bigl(").replace(r"\right)", r"\Bigr)")
+    formula = re.sub(r"\\Bigl\(([^(){}]*)\\Bigr\)(?=[^{}]*\})", r"(\1)", formula)  # in fractions
     made, rest = [], formula
     while width(rest) > WIDEST and (places := _places(rest)):
-        good = [p for p in places if WIDEST // 2 < width(rest[: p[1]]) <= WIDEST]
-        _, at = min(good or places, key=lambda p: (p[0] if good else 0, _far(rest, p[1])))
+        wide = {at: width(rest[:at]) for _, at in places}
+        fitting = [(depth, -at) for depth, at in places if wide[at] <= WIDEST]
+        good = [p for p in fitting if wide[-p[1]] > WIDEST // 2]
+        at = (
+            -min(good)[1]
+            if good
+            else -min(fitting, key=lambda p: p[1])[1]
+            if fitting
+            else min(wide)
+        )
         made.append(rest[:at])
         rest = rest[at + 1 :]
     return r" \\ &\quad ".join([*made, rest])
@@ -37,10 +46,6 @@ def width(formula: str) -> int:
 
 def _longer(fraction: re.Match[str]) -> str:
     return max((re.sub(r"\\[A-Za-z]+|\s", "a", part) for part in fraction.groups()), key=len)
-
-
-def _far(formula: str, at: int) -> int:
-    return abs(WIDEST - width(formula[:at]))
 
 
 def _places(formula: str) -> list[tuple[int, int]]:

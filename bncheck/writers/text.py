@@ -89,10 +89,12 @@ def _lines(formula: str) -> list[str]:
             depth += (letter in "([") - (letter in ")]")
             if at and rest[at : at + 3] in (" + ", f" {MINUS} "):
                 places.append((depth, -at))
-        good = [p for p in places if WIDEST // 3 < -p[1] <= WIDEST]
         if not places:
             break
-        at = -(min(good) if good else max(places, key=lambda p: -abs(WIDEST + p[1])))[1]
+        fitting = [p for p in places if -p[1] <= WIDEST]
+        good = [p for p in fitting if -p[1] > WIDEST // 3]
+        first = max(places, key=lambda p: p[1])
+        at = -(min(good or [min(fitting, default=first, key=lambda p: p[1])]))[1]
         made.append(rest[:at])
         rest = rest[at + 1 :]
     return [*made, rest]
