@@ -5,9 +5,10 @@ from typing import Any, Literal
 from sympy import ImmutableDenseMatrix
 
 from bncheck.algebra.program import Program
-from bncheck.calculus.derivation import Derivation, derivation
+from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.jacobian import Jacobian, explicit
 from bncheck.calculus.jacobian import jacobian as symbolic_jacobian
+from bncheck.calculus.second import derived, modes
 from bncheck.checking.results import Report
 from bncheck.checking.verification import assert_gradients, verify
 from bncheck.errors import CannotAsk
@@ -35,23 +36,29 @@ def derive(
     *,
     batch_size: int | None = None,
     wrt: tuple[str, ...] | list[str] | str = (),
+    order: int = 1,
+    mode: str | tuple[str, ...] = (),
     **variant: Any,
 ) -> Derivation:
     """Derive the gradients of a layer, a name out of ``LAYERS`` or a ``Program`` of your own.
 
     ``batch_size``: the number of values that are normalised together (m for batch norm, D for
     layer norm); without it the result holds for every size. ``wrt``: the inputs whose gradients
-    are wanted. ``variant``: ``ddof``, ``affine``, ``variance``, ``mode`` of a built-in layer.
+    are wanted. ``order=2``: the double backward pass, gradients of the gradients. ``mode``:
+    ``"forward"`` for how the output moves with the inputs; ``"training"`` or ``"evaluation"`` of a
+    built-in layer; a tuple for both. ``variant``: ``ddof``, ``affine``, ``variance``.
     Raises ``CannotAsk`` for what does not exist, ``Disagreement`` where the exact witness
     disagrees.
     """
     if isinstance(layer, Derivation):
-        layer = layer.forward
+        layer = layer.layer
+    direction, running = modes((mode,) if isinstance(mode, str) else tuple(mode))
+    variant |= {"mode": running} if running else {}
     if isinstance(layer, Program) and variant:
         raise CannotAsk(f"a Program has no variants; {', '.join(variant)} is for built-in layers")
     program = layer if isinstance(layer, Program) else _built_in(layer, variant)
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
-    return derivation(program, names, batch_size)
+    return derived(program, names, batch_size, order, direction)
 
 
 def jacobian(
@@ -71,7 +78,11 @@ def jacobian(
 
 
 def to_numpy(layer: Layer = "batch-norm", **variant: Any) -> Any:
-    """``.forward``, ``.backward`` and ``.jacobian`` as callables, and their ``.source``."""
+    """``.forward``, ``.backward`` and ``.jacobian`` as callables, and their ``.source``.
+
+    With ``order=2`` also ``.double_backward`` and ``.hessian_vector``; with ``mode="forward"``
+    ``.forward`` and ``.jvp``.
+    """
     return numpy_source.functions(_derived(layer, None, variant))
 
 
@@ -97,7 +108,7 @@ def to_graph(
     """The computation graph of the forward pass."""
     forms = {"mermaid": graph.mermaid, "dot": graph.dot, "tikz": graph.tikz}
     if isinstance(layer, Derivation):
-        layer = layer.forward
+        layer = layer.layer
     program = layer if isinstance(layer, Program) else _built_in(layer, variant)
     return _chosen(forms, form)(program)
 

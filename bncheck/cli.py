@@ -70,7 +70,13 @@ def derive(
     variance: Annotated[
         str | None, typer.Option(help="centred, or raw: mean of squares minus squared mean.")
     ] = None,
-    mode: Annotated[str | None, typer.Option(help="training, or evaluation.")] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="training, or evaluation; forward: how y moves. May be repeated."),
+    ] = None,
+    order: Annotated[
+        int, typer.Option(help="1: gradients; 2: their gradients, the double backward pass.")
+    ] = 1,
     wrt: Annotated[
         list[str] | None, typer.Option(help="Input to take the gradient of; may be repeated.")
     ] = None,
@@ -80,12 +86,13 @@ def derive(
     ] = None,
 ) -> None:
     """Derive a layer's gradients, for every batch size or for one."""
-    from bncheck.calculus.derivation import derivation
+    from bncheck.calculus.second import derived, modes
 
-    chosen = {"ddof": ddof, "affine": affine, "variance": variance, "mode": mode}
+    direction, variant = modes(tuple(mode or ()))
+    chosen = {"ddof": ddof, "affine": affine, "variance": variance, "mode": variant}
     program = _layer(layer, {k: v for k, v in chosen.items() if v is not None})
     names = tuple(name for given in wrt or () for name in given.split(","))
-    found = derivation(program, names, batch_size)
+    found = derived(program, names, batch_size, order, direction)
     if form is Format.text and output is None:
         from bncheck import report
         from bncheck.writers.text import page
@@ -283,7 +290,7 @@ def _written(found: Any, form: Format) -> str:
     from bncheck.writers import graph, latex
 
     if form in (Format.mermaid, Format.dot):
-        return {"mermaid": graph.mermaid, "dot": graph.dot}[form](found.forward)
+        return {"mermaid": graph.mermaid, "dot": graph.dot}[form](found.layer)
     forms = {"latex": latex.document, "fragment": latex.fragment, "markdown": latex.markdown}
     return forms[form](found)
 

@@ -13,8 +13,9 @@ from sympy import Add, Rational, S
 
 from bncheck.algebra.notation import Total, indices_of, name_of, size
 from bncheck.algebra.program import Step
-from bncheck.calculus.derivation import normalised, unwitnessed
+from bncheck.calculus.derivation import normalised
 from bncheck.checking.arithmetic import evaluate
+from bncheck.checking.reference import derivation_of
 from bncheck.layers import LAYERS
 
 STATISTIC = {"mean": "dmu", "variance": ("dvar", "dms", "dsq"), "root": ("dsd", "drms", "dnorm")}
@@ -23,7 +24,7 @@ STATISTIC = {"mean": "dmu", "variance": ("dvar", "dms", "dsq"), "root": ("dsd", 
 def every():
     """(name, layer, backward, gradient, accepted) of each; accepted: codes, or words."""
     for name, program in LAYERS.items():
-        found = unwitnessed(program)
+        found = derivation_of(program)
         for phrasing, plain in (("staged", found.chain), ("closed", found.closed)):
             backward = opened(found, plain)
             for mistake, gradient, changed, accepted in _mistakes(found, backward, phrasing):

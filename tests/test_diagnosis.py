@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from bncheck.calculus.derivation import unwitnessed
-from bncheck.checking.reference import reference
+from bncheck.checking.reference import derivation_of, reference
 from bncheck.checking.terms import Seen, fit
 from bncheck.checking.verification import verify
 from bncheck.layers import LAYERS
@@ -12,7 +11,7 @@ from tests.mistakes import every, function_of, opened
 from tests.mutants import batch_closed
 
 MISTAKES = {name: rest for name, *rest in every()}
-BATCH = unwitnessed(LAYERS["batch-norm"])
+BATCH = derivation_of(LAYERS["batch-norm"])
 
 
 def test_there_are_enough():
@@ -31,7 +30,7 @@ def test_the_mistake_is_named(name):
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_right_program_gets_no_diagnosis(layer):
-    found = unwitnessed(LAYERS[layer])
+    found = derivation_of(LAYERS[layer])
 
     for program in (found.chain, found.closed):
         report = verify(function_of(found, opened(found, program)), layer=layer)

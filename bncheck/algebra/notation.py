@@ -91,6 +91,11 @@ def gradient(operand: Tensor) -> Tensor:
     return like("d" + name_of(operand), operand)
 
 
+def tangent(operand: Tensor) -> Tensor:
+    """The derivative of a value along the direction asked for: ``tx[i, j]`` for ``x[i, j]``."""
+    return like("t" + name_of(operand), operand)
+
+
 def operands(expr: Expr) -> tuple[Tensor, ...]:
     """The tensors and scalars that ``expr`` reads, in order of appearance; no sizes, no indices."""
     found: dict[Tensor, None] = {}

@@ -14,6 +14,7 @@ from bncheck.algebra.notation import (
     Total,
     carried,
     indices_of,
+    like,
     name_of,
     operands,
     size,
@@ -37,6 +38,8 @@ class Program:
     ``axes`` are the indices, each with its size. ``joined`` lists runs of indices that are one
     axis of the arrays outside: ``(g, k)`` where ``C = G * K`` channels come in G groups.
     ``wrt`` are the inputs whose gradients are asked for where nothing else is said.
+    ``first`` are the gradients of the loss among the values of a program that holds a backward
+    pass: it has none but in second order.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Program:
     joined: tuple[tuple[Idx, ...], ...] = ()
     wrt: tuple[Tensor, ...] = field(default=())
     title: str = ""
+    first: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         """Check at once, so that no later pass meets a program that means nothing."""
@@ -70,6 +74,36 @@ class Program:
         """The steps that read ``operand``."""
         return tuple(s for s in self.steps if operand in operands(s.expr))
 
+    def moved(self, causes: Iterable[Tensor]) -> set[Tensor]:
+        """The values that depend on any of the causes, these among them."""
+        found = set(causes)
+        for step in self.steps:
+            if not found.isdisjoint(operands(step.expr)):
+                found.add(step.target)
+        return found
+
+    def behind(self, results: Iterable[Tensor]) -> set[Tensor]:
+        """The values on which any of the results depends, these among them."""
+        found = set(results)
+        for step in reversed(self.steps):
+            if step.target in found:
+                found.update(operands(step.expr))
+        return found
+
+    def upstream(self, output: Tensor) -> Tensor:
+        """The upstream gradient of an output: ``dy`` for ``y``, in second order ``ddx``."""
+        second = self.first and output not in self.first
+        return like(("d2" if second else "d") + name_of(output), output)
+
+    def gradient(self, operand: Tensor) -> Tensor:
+        """The gradient with respect to a value: ``dx`` for ``x``, in second order ``d2x``.
+
+        In second order ``dx`` is taken; the gradient with respect to ``dy`` is ``ddy``, and with
+        respect to ``dgamma``, which is given as an output and read as well, ``d2dgamma``.
+        """
+        inner = operand in self.first and not (operand in self.outputs and self.users(operand))
+        return like(("d2" if self.first and not inner else "d") + name_of(operand), operand)
+
     def specialised(self, sizes: dict[Any, int]) -> "Program":
         """The same program with numbers for some sizes (``{m: 3}``)."""
         put = {symbol: Integer(number) for symbol, number in sizes.items()}
@@ -83,6 +117,7 @@ class Program:
             inputs=at(self.inputs),
             outputs=at(self.outputs),
             wrt=at(self.wrt),
+            first=at(self.first),
             joined=tuple(at(run) for run in self.joined),
             steps=tuple(
                 Step(s.target.xreplace(put), s.expr.xreplace(put), s.note) for s in self.steps

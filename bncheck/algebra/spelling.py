@@ -31,6 +31,20 @@ SPELLINGS: dict[str, tuple[str, str]] = {
 """``sd`` is s, not sigma, so that it never stands beside sigma squared meaning something else."""
 
 
+def parsed(name: str) -> tuple[str, str]:
+    """A derivative's mark and what it is the derivative of: ``ddx`` is ``dd`` of ``x``.
+
+    The marks: ``d`` a gradient of the loss, ``dd`` one with respect to a gradient, ``d2`` a second
+    one, ``t`` a tangent. A name that is none has the mark "".
+    """
+    if name not in SPELLINGS:
+        for mark in ("d2", "dd", "d", "t"):
+            rest = name.removeprefix(mark)
+            if rest != name and (rest in SPELLINGS or rest.startswith("sum_") or parsed(rest)[0]):
+                return mark, rest
+    return "", name
+
+
 def in_reading_order(expr: Expr) -> tuple[Expr, ...]:
     """The terms of a sum as one reads them: ``x - mu``, never ``-mu + x``."""
     return tuple(sorted(Add.make_args(expr), key=_rank))

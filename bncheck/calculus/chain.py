@@ -12,7 +12,6 @@ from sympy import Add, Expr, Function, Pow
 from bncheck.algebra.notation import (
     Tensor,
     Total,
-    gradient,
     indices_of,
     name_of,
     operands,
@@ -39,18 +38,19 @@ def backward(forward: Program, wrt: tuple[Tensor, ...] = ()) -> Program:
     gradients and whatever values of the forward pass it reads: the cache. Raises ``CannotAsk``
     where the outputs do not depend on ``wrt``, or the forward pass asks for too much at once.
     """
-    alive = _alive(forward)
+    alive = forward.behind(forward.outputs)
     wanted = wrt or forward.wrt or tuple(a for a in forward.inputs if a in alive)
-    _check(forward, wanted)
+    check(forward, wanted)
+    _check_names(forward)
     steps = tuple(_gradient_step(forward, a) for a in _order(forward, wanted))
     return Program(
         name=f"{forward.name} backward",
         title=f"{forward.title}, backward",
         axes=forward.axes,
         joined=forward.joined,
-        inputs=cache(forward, steps),
+        inputs=cache(forward, steps, tuple(map(forward.upstream, forward.outputs))),
         steps=steps,
-        outputs=tuple(gradient(a) for a in wanted),
+        outputs=tuple(forward.gradient(a) for a in wanted),
     )
 
 
@@ -59,27 +59,30 @@ def uses(forward: Program, operand: Tensor) -> tuple[Use, ...]:
 
     Steps on which no output depends contribute nothing and are left out.
     """
-    alive = _alive(forward)
+    alive = forward.behind(forward.outputs)
     return tuple(_use(forward, s, operand) for s in forward.users(operand) if s.target in alive)
 
 
-def cache(forward: Program, steps: tuple[Step, ...]) -> tuple[Tensor, ...]:
-    """What the steps read that none of them defines: upstream gradients first, then the rest."""
+def cache(
+    forward: Program, steps: tuple[Step, ...], given: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """What the steps read that none of them defines: ``given`` (``dy``) first, then the rest."""
     defined = {step.target for step in steps}
     read = {a for step in steps for a in operands(step.expr)} - defined
-    upstream = tuple(gradient(out) for out in forward.outputs)
     order = (*forward.inputs, *forward.targets)
-    return (*upstream, *sorted(read - set(upstream), key=order.index))
+    return (*given, *sorted(read - set(given), key=order.index))
 
 
 def _gradient_step(forward: Program, operand: Tensor) -> Step:
     used = uses(forward, operand)
     through = " and ".join(name_of(u.step.target) for u in used)
-    return Step(gradient(operand), Add(*(u.contribution for u in used)), f"through {through}")
+    direct = (forward.upstream(operand),) if operand in forward.outputs else ()
+    contributions = (*direct, *(u.contribution for u in used))
+    return Step(forward.gradient(operand), Add(*contributions), f"through {through}")
 
 
 def _use(forward: Program, step: Step, operand: Tensor) -> Use:
-    terms = [_named(forward, term) for term in partials(step.expr, operand)]
+    terms = [named(forward, term) for term in partials(step.expr, operand)]
     clash = {str(i) for t in terms for node in t.atoms(Total) for i in node.over} & {
         str(i) for i in indices_of(operand)
     }
@@ -89,12 +92,12 @@ def _use(forward: Program, step: Step, operand: Tensor) -> Use:
             f"{name_of(operand)} over {', '.join(sorted(clash))}; make that sum a step of its own"
         )
     over = set(indices_of(step.target)) - set(indices_of(operand))
-    upstream = gradient(step.target)
+    upstream = forward.gradient(step.target)
     contribution = Add(*(total(upstream * term, over) for term in terms))
     return Use(step, Add(*terms), contribution)
 
 
-def _named(forward: Program, expr: Expr) -> Expr:
+def named(forward: Program, expr: Expr) -> Expr:
     """Roots and functions by their names: ``1/(2 sqrt(var + eps))`` is ``1/(2 sd)``."""
     for step in forward.steps:
         if isinstance(step.expr, Pow | Function) and step.target not in forward.outputs:
@@ -102,22 +105,10 @@ def _named(forward: Program, expr: Expr) -> Expr:
     return expr
 
 
-def _alive(forward: Program) -> set[Tensor]:
-    """The values on which an output depends, the outputs among them."""
-    alive = set(forward.outputs)
-    for step in reversed(forward.steps):
-        if step.target in alive:
-            alive |= set(operands(step.expr))
-    return alive
-
-
 def _between(forward: Program, wanted: tuple[Tensor, ...]) -> set[Tensor]:
-    """The values on a path from what is wanted to an output, the outputs left out."""
-    moving = set(wanted)
-    for step in forward.steps:
-        if moving & set(operands(step.expr)):
-            moving.add(step.target)
-    return (moving & _alive(forward)) - set(forward.outputs)
+    """The values on a path from what is wanted to an output, and outputs that are read."""
+    last = {out for out in forward.outputs if not forward.users(out)}
+    return (forward.moved(wanted) & forward.behind(forward.outputs)) - last
 
 
 def _order(forward: Program, wanted: tuple[Tensor, ...]) -> list[Tensor]:
@@ -131,13 +122,13 @@ def _order(forward: Program, wanted: tuple[Tensor, ...]) -> list[Tensor]:
     return ready
 
 
-def _check(forward: Program, wanted: tuple[Tensor, ...]) -> None:
-    """Raise ``CannotAsk`` where there is no gradient, or no name for it."""
-    alive = _alive(forward)
+def check(forward: Program, wanted: tuple[Tensor, ...]) -> None:
+    """Raise ``CannotAsk`` where there is nothing to derive."""
+    alive = forward.behind(forward.outputs)
     for out in forward.outputs:
         if out not in forward.targets:
             raise CannotAsk(f"{forward.name}: the output {name_of(out)} is no step's target")
-        if forward.users(out):
+        if forward.users(out) and not forward.first:
             raise CannotAsk(
                 f"{forward.name}: the output {name_of(out)} is read by a later step; "
                 "give the output a step of its own"
@@ -147,7 +138,12 @@ def _check(forward: Program, wanted: tuple[Tensor, ...]) -> None:
             raise CannotAsk(f"{forward.name}: {name_of(a)} is no input to take a gradient of")
         if a not in alive:
             raise CannotAsk(f"{forward.name}: the output does not depend on {name_of(a)}")
-    for taken in sorted({name_of(gradient(a)) for a in alive} & forward.tensors.keys()):
+
+
+def _check_names(forward: Program) -> None:
+    """Raise ``CannotAsk`` where a gradient has no name left."""
+    alive = forward.behind(forward.outputs)
+    for taken in sorted({name_of(forward.gradient(a)) for a in alive} & forward.tensors.keys()):
         raise CannotAsk(
             f"{forward.name}: the name {taken} is needed for the gradient of {taken[1:]}"
         )

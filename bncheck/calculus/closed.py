@@ -18,13 +18,12 @@ from bncheck.algebra.notation import (
     carried,
     distribute,
     expanded,
-    gradient,
     name_of,
     operands,
 )
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.chain import cache
-from bncheck.calculus.factoring import factored, with_named_sums
+from bncheck.calculus.factoring import laid_out, with_named_sums
 from bncheck.calculus.inverse import inverse
 
 
@@ -45,23 +44,29 @@ class Closing:
     rewritings: tuple[Rewriting, ...]
 
 
-def close(forward: Program, chain: Program) -> Closing:
-    """The closed form of ``chain``, the backward program of ``forward``."""
-    products = _products(forward, chain)
-    gradients, log = _substituted(forward, chain, products)
-    gradients, kept, put_back = _without_products(forward, gradients, products)
+def close(forward: Program, chain: Program, given: tuple[Tensor, ...] = ()) -> Closing:
+    """The closed form of ``chain``, the backward program of ``forward``, or its tangent.
+
+    ``given``: what the chain starts from, by default the upstream gradients.
+    """
+    given = given or tuple(map(forward.upstream, forward.outputs))
+    wanted = _wanted(forward, chain)
+    products = _products(chain, given, wanted)
+    gradients, log = _substituted(forward, chain, products, wanted)
+    gradients, kept, put_back = _without_products(gradients, products, given)
     gradients, sums = with_named_sums(forward, gradients)
     closed = [
-        Step(target, e if isinstance(e, Total) else factored(e)) for target, e in gradients.items()
+        Step(target, e if isinstance(e, Total) else laid_out(forward, target, e))
+        for target, e in gradients.items()
     ]
     shared = "pull out what all terms share, name the sums"
     log = [*log, *put_back, *(Rewriting(s.target, s.expr, shared) for s in closed)]
     steps = _in_order([*kept, *sums, *closed])
     program = replace(
         chain,
-        name=f"{forward.name} closed",
-        title=f"{forward.title}, backward in closed form",
-        inputs=cache(forward, steps),
+        name=f"{chain.name.removesuffix(' backward')} closed",
+        title=f"{chain.title} in closed form",
+        inputs=cache(forward, steps, given),
         steps=steps,
     )
     return Closing(program, _changes(chain, log))
@@ -73,10 +78,12 @@ def terms(step: Step) -> tuple[Expr, ...]:
 
 
 def _substituted(
-    forward: Program, chain: Program, products: list[Step]
+    forward: Program, chain: Program, products: list[Step], wanted: tuple[Tensor, ...]
 ) -> tuple[dict[Tensor, Expr], list[Rewriting]]:
     """Every gradient asked for, by the upstream gradient, the products and the forward's names."""
-    read, kept = inverse(forward), [step.target for step in products]
+    read = inverse(forward)
+    kept = {*wanted, *(step.target for step in products)} - set(chain.outputs)
+    values: dict[Tensor, Expr] = {}
     known: dict[Tensor, Expr] = {}
     rules: tuple[tuple[dict[Tensor, Expr], Callable[[Expr], Expr], str], ...] = (
         (read.values, distribute, "write {} by its normalised value"),
@@ -86,44 +93,53 @@ def _substituted(
     log: list[Rewriting] = []
     for step in chain.steps:
         expr = step.expr
-        for values, tidy, reason in rules:
-            put = {a: value for a, value in values.items() if expr.has(a)}
+        for rule, tidy, reason in rules:
+            put = {a: value for a, value in rule.items() if expr.has(a)}
             if put:
                 expr = tidy(expr.xreplace(put))
                 names = ", ".join(name_of(a) for a in put if not isinstance(a, Total))
                 log.append(Rewriting(step.target, expr, reason.format(names)))
+        values[step.target] = distribute(expr)
         if step.target not in kept:
-            known[step.target] = distribute(expr)
-    return {out: known[out] for out in chain.targets if out in chain.outputs}, log
+            known[step.target] = values[step.target]
+    return {target: values[target] for target in wanted}, log
 
 
-def _products(forward: Program, chain: Program) -> list[Step]:
+def _wanted(forward: Program, chain: Program) -> tuple[Tensor, ...]:
+    """What stays in the closed form by its name: the outputs, in order of the flow.
+
+    In second order also the gradients with respect to first gradients, ``d2dgamma``: they say
+    how those move, and stand in several places.
+    """
+    names = {*chain.outputs, *map(forward.gradient, forward.first)}
+    return tuple(target for target in chain.targets if target in names)
+
+
+def _products(chain: Program, given: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> list[Step]:
     """``dxhat = gamma*dy``: a product of upstream, without sums, that may be worth its name."""
-    upstream = set(map(gradient, forward.outputs))
     return [
         step
         for step in chain.steps
         if isinstance(step.expr, Mul)
         and not step.expr.has(Total)
-        and step.target not in chain.outputs
-        and upstream & set(operands(step.expr))
+        and step.target not in wanted
+        and set(given) & set(operands(step.expr))
     ]
 
 
 def _without_products(
-    forward: Program, gradients: dict[Tensor, Expr], products: list[Step]
+    gradients: dict[Tensor, Expr], products: list[Step], given: tuple[Tensor, ...]
 ) -> tuple[dict[Tensor, Expr], list[Step], list[Rewriting]]:
     """Products put back where they stand, but for those that a sum holds together.
 
     Over the batch, gamma leaves the sum and ``sum(gamma*dy)`` is ``gamma*dbeta``; over the
     features it cannot, and ``dxhat`` keeps its name.
     """
-    upstream = set(map(gradient, forward.outputs))
     kept: list[Step] = []
     log: list[Rewriting] = []
     for product in products:
         readers = [target for target, e in gradients.items() if e.has(product.target)]
-        if any(_holds(gradients[target], product, upstream) for target in readers):
+        if any(_holds(gradients[target], product, given) for target in readers):
             kept.append(product)
             continue
         for target in readers:
@@ -135,9 +151,9 @@ def _without_products(
     return gradients, kept, log
 
 
-def _holds(expr: Expr, product: Step, upstream: set[Tensor]) -> bool:
+def _holds(expr: Expr, product: Step, given: tuple[Tensor, ...]) -> bool:
     """Whether a factor beside the upstream gradient could not leave a sum of the product."""
-    beside = [f for f in Mul.make_args(product.expr) if not upstream & set(operands(f))]
+    beside = [f for f in Mul.make_args(product.expr) if not set(given) & set(operands(f))]
     sums = [node for node in expr.atoms(Total) if node.has(product.target)]
     return any(carried(f) & set(node.over) for f in beside for node in sums)
 

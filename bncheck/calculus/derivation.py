@@ -1,12 +1,12 @@
 """The passes in order: forward, chain rule, closed form, each checked by the exact witness."""
 
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
 
-from sympy import Expr, Idx, Integer, nan, zoo
+from sympy import Add, Expr, Idx, Integer, nan, zoo
 
-from bncheck.algebra.notation import Tensor, indices_of, name_of, operands, size
+from bncheck.algebra.notation import Tensor, indices_of, name_of, operands, size, tangent
 from bncheck.algebra.program import Program
 from bncheck.calculus.chain import backward
 from bncheck.calculus.closed import Closing, Rewriting, close
@@ -15,8 +15,12 @@ from bncheck.calculus.unroll import (
     exactly_equal,
     gradients,
     in_digits,
+    places,
     sample,
+    second_derivative,
+    second_gradients,
     spread,
+    tangents,
     value_at,
 )
 from bncheck.errors import CannotAsk, Disagreement
@@ -26,11 +30,28 @@ Entries = dict[tuple[int, ...], Expr]
 
 @dataclass(frozen=True)
 class Derivation:
-    """A forward program with its backward pass by the chain rule and in closed form."""
+    """A forward program with its backward pass by the chain rule and in closed form.
+
+    In ``mode`` ``"forward"`` chain and closed form carry tangents from the inputs to the outputs.
+    In second order ``forward`` is a forward pass with its backward pass behind it, and ``origin``
+    the derivation that it comes from.
+    """
 
     forward: Program
     chain: Program
     closing: Closing
+    mode: Literal["reverse", "forward"] = "reverse"
+    origin: "Derivation | None" = None
+
+    @property
+    def layer(self) -> Program:
+        """The layer's forward pass, in second order without the backward pass behind it."""
+        return self.origin.forward if self.origin else self.forward
+
+    @property
+    def order(self) -> int:
+        """1, or 2 for the gradients of gradients."""
+        return 2 if self.origin else 1
 
     @property
     def closed(self) -> Program:
@@ -44,40 +65,41 @@ class Derivation:
 
     @property
     def upstream(self) -> tuple[Tensor, ...]:
-        """The upstream gradients, ``dy``."""
-        return self.chain.inputs[: len(self.forward.outputs)]
+        """What is given: the upstream gradients, ``dy``; in forward mode the tangents, ``tx``."""
+        if self.mode == "forward":
+            return tuple(map(tangent, self.wrt))
+        return tuple(map(self.forward.upstream, self.forward.outputs))
 
     @property
     def cached(self) -> tuple[Tensor, ...]:
         """What the closed backward pass needs of the forward pass."""
-        return self.closed.inputs[len(self.forward.outputs) :]
+        return self.closed.inputs[len(self.upstream) :]
 
     @cached_property
     def wrt(self) -> tuple[Tensor, ...]:
-        """The inputs whose gradients the derivation gives, in order."""
-        return tuple(self.forward.tensors[name_of(out)[1:]] for out in self.chain.outputs)
+        """The inputs whose gradients the derivation gives, or that move, in order."""
+        if self.mode == "forward":
+            return self.forward.wrt
+        inputs = {self.forward.gradient(a): a for a in self.forward.inputs}
+        return tuple(inputs[out] for out in self.chain.outputs)
 
 
 def derivation(
-    forward: Program, wrt: tuple[str, ...] = (), batch_size: int | None = None
+    forward: Program, wrt: tuple[str, ...] = (), batch_size: int | None = None, most: int = 3
 ) -> Derivation:
     """Derive the backward pass of a program and check it against the exact witness.
 
     ``wrt``: names of the inputs whose gradients are wanted, by default those of the program.
     ``batch_size``: the number of values along every normalised axis (m for batch norm, D for
     layer norm); by default all sizes stay symbols, and the result holds for each of them.
+    ``most``: at how many places of each gradient the witness looks; 0 where a later one will.
     Raises ``CannotAsk`` for unknown names and sizes, ``Disagreement`` where a pass is wrong.
     """
-    found = unwitnessed(forward, wrt)
-    witness(found, most=3)
+    chain = backward(forward, chosen(forward, wrt))
+    found = Derivation(forward, chain, close(forward, chain))
+    if most:
+        witness(found, most)
     return found if batch_size is None else specialised(found, batch_size)
-
-
-@cache
-def unwitnessed(forward: Program, wrt: tuple[str, ...] = ()) -> Derivation:
-    """The same without the exact witness, for those who bring witnesses of their own."""
-    chain = backward(forward, tuple(_input(forward, name) for name in wrt))
-    return Derivation(forward, chain, close(forward, chain))
 
 
 def specialised(found: Derivation, batch_size: int) -> Derivation:
@@ -94,48 +116,105 @@ def specialised(found: Derivation, batch_size: int) -> Derivation:
             f"the variance over {less} needs at least two values"
         )
     lines = tuple(_with_sizes(line, sizes) for line in found.rewritings)
-    return Derivation(programs[0], programs[1], Closing(programs[2], lines))
+    return replace(
+        found,
+        forward=programs[0],
+        chain=programs[1],
+        closing=Closing(programs[2], lines),
+        origin=found.origin and specialised(found.origin, batch_size),
+    )
+
+
+def chosen(forward: Program, names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """Inputs by their names; raises ``CannotAsk`` for what is none."""
+    return tuple(_input(forward, name) for name in names)
 
 
 def normalised(forward: Program) -> tuple[Idx, ...]:
     """The axes over which the values of one group lie: those that a statistic sums away."""
-    first = forward.wrt[0] if forward.wrt else forward.inputs[0]
-    kept = set(indices_of(first))
+    first = next((a for a in forward.wrt if a not in forward.first), forward.inputs[0])
+    kept, gradients = set(indices_of(first)), forward.moved(forward.first)
     for step in forward.steps:
+        if step.target in gradients:
+            continue
         if operands(step.expr) and set(indices_of(step.target)) < set(indices_of(first)):
             kept &= set(indices_of(step.target))
     return tuple(i for i in indices_of(first) if i not in kept)
 
 
 def witness(
-    found: Derivation, most: int | None = None, sizes: dict[Any, int] | None = None
+    found: Derivation,
+    most: int | None = None,
+    sizes: dict[Any, int] | None = None,
+    together: bool = False,
 ) -> None:
     """Raise ``Disagreement`` unless chain, closed form and plain ``sympy.diff`` agree exactly.
 
     On exact rationals, at ``sizes`` or the smallest that hide nothing (3 where a mean runs), at
     ``most`` places of each gradient, or at all. The lines of the closing are held against the
-    chain.
+    chain. ``together``, in second order: all gradients at once, one place of each, by the sum
+    of their products with one direction, so that ``sympy.diff`` is asked only once.
     """
     sizes = {s: Integer(n) for s, n in (sizes or small_sizes(found.forward)).items()}
     small = found.forward.specialised(sizes)
-    values = in_digits(small, sample(small))
+    values = in_digits(small, sample(small, *(u.xreplace(sizes) for u in found.upstream)))
     known = evaluate(small, values) | {name: values[name] for name in map(name_of, found.upstream)}
     if any(number.has(zoo, nan) for name in small.tensors for number in known[name].values()):
         raise CannotAsk(f"{small.name} is not defined at numbers as plain as {values}")
-    truth = gradients(small, values, tuple(a.xreplace(sizes) for a in found.wrt), most)
     chain = evaluate(found.chain.specialised(sizes), known)
     closed = evaluate(found.closed.specialised(sizes), known)
+    towards = _towards(small) if together else {}
+    truth = _truth(found, sizes, values, towards, most)
     for name, numbers in truth.items():
         by = "sympy.diff of the forward pass"
-        _agree(f"{found.chain.name}: {name}", chain[name], numbers, by)
-        _agree(f"{found.closed.name}: {name}", closed[name], numbers, by)
+        for program, got in ((found.chain, chain), (found.closed, closed)):
+            entries = got.get(name) or _product(small, got, towards)
+            _agree(f"{program.name}: {name}", entries, numbers, by)
     everything, by = {**known, **closed, **chain}, "the chain rule"
     for line in (_with_sizes(line, sizes) for line in found.rewritings):
         name, numbers = name_of(line.target), chain[name_of(line.target)]
         for at in spread(list(numbers), most):
-            here = dict(zip(indices_of(line.target), at, strict=True))
-            got = {at: value_at(line.expr, everything, here)}
-            _agree(f"{found.closed.name}: {name}, {line.reason},", got, {at: numbers[at]}, by)
+            place = dict(zip(indices_of(line.target), at, strict=True))
+            here = {at: value_at(line.expr, everything, place)}
+            _agree(f"{found.closed.name}: {name}, {line.reason},", here, {at: numbers[at]}, by)
+
+
+def _truth(
+    found: Derivation,
+    sizes: dict[Any, Any],
+    values: dict[str, Any],
+    towards: dict[str, Any],
+    most: int | None,
+) -> dict[str, Entries]:
+    """What is derived, by plain ``sympy.diff`` of the forward pass alone."""
+    wrt = tuple(a.xreplace(sizes) for a in found.wrt)
+    if found.origin and towards:
+        small = found.origin.forward.specialised(sizes)
+        return {"all gradients": {(): second_derivative(small, values, towards)}}
+    if found.origin:
+        return second_gradients(found.origin.forward.specialised(sizes), values, wrt, most)
+    small = found.forward.specialised(sizes)
+    if found.mode == "forward":
+        return tangents(small, values, most)
+    return gradients(small, values, wrt, most)
+
+
+def _towards(small: Program) -> dict[str, Entries]:
+    """A direction: the last place of every input moves, the others rest."""
+    return {
+        name_of(a): {list(places(indices_of(a)))[-1]: Integer(order)}
+        for order, a in enumerate(small.wrt, 2)
+    }
+
+
+def _product(small: Program, got: dict[str, Entries], towards: dict[str, Entries]) -> Entries:
+    """The sum of the gradients' products with a direction."""
+    products = (
+        number * got[name_of(small.gradient(a))][at]
+        for a in small.wrt
+        for at, number in towards[name_of(a)].items()
+    )
+    return {(): Add(*products)}
 
 
 def small_sizes(forward: Program) -> dict[Any, int]:

@@ -2,20 +2,41 @@
 
 from functools import reduce
 
-from sympy import Add, Expr, Mul, Pow, Symbol
+from sympy import Add, Expr, Mul, Pow, S, Symbol
 
-from bncheck.algebra.notation import Tensor, Total, carried, name_of, operands, tensor
+from bncheck.algebra.notation import (
+    Tensor,
+    Total,
+    carried,
+    indices_of,
+    name_of,
+    operands,
+    tensor,
+)
 from bncheck.algebra.program import Program, Step
+from bncheck.algebra.spelling import without_content
 
 
 def factored(expr: Expr) -> Expr:
     """``gamma/sd * (dy - ...)``: the product that all terms share, outside; exact, no search."""
-    parts = Add.make_args(expr)
-    if len(parts) < 2:
-        return expr
-    shared = Mul(*(Pow(base, e) for base, e in reduce(_common, map(_powers, parts)).items()))
-    rest = Add(*(part / shared for part in parts))
-    return Mul(shared, rest, evaluate=False) if shared != 1 else rest
+    return _times(*_shared(expr))
+
+
+def laid_out(forward: Program, target: Tensor, expr: Expr) -> Expr:
+    """``expr`` as one reads it: terms of one scale together, and in each what they share outside.
+
+    ``gamma/sd*(tx - ...) + tgamma*xhat + tbeta``: the scale of a term is what it has of the
+    parameters and statistics of the forward pass.
+    """
+    shared, rest = _shared(expr)
+    still = _still(forward)
+    groups: dict[Expr, Expr] = {}
+    for term in Add.make_args(rest):
+        scale = Mul(*(Pow(b, e) for b, e in term.as_powers_dict().items() if b in still))
+        groups[scale] = groups.get(scale, S.Zero) + term
+    if len(groups) == 1:
+        return _times(shared, _collected(target, rest))
+    return _times(shared, Add(*(_group(target, group) for group in groups.values())))
 
 
 def with_named_sums(
@@ -26,6 +47,8 @@ def with_named_sums(
     Inner sums first. A sum that is itself a gradient (``dbeta = sum(dy)``) has a name already.
     """
     taken = {*forward.tensors, *map(name_of, gradients)}
+    there = {s.expr: s.target for s in forward.steps if isinstance(s.expr, Total)}
+    gradients = {target: _inside(e, there) for target, e in gradients.items()}
     steps: list[Step] = []
     while inner := _innermost(gradients):
         names = {e: target for target, e in gradients.items() if isinstance(e, Total)}
@@ -35,6 +58,60 @@ def with_named_sums(
                 steps.append(Step(names[node], node, "a sum that is used more than once"))
         gradients = {target: _inside(e, names) for target, e in gradients.items()}
     return gradients, steps
+
+
+def _shared(expr: Expr) -> tuple[Expr, Expr]:
+    """What all terms of a sum share, and the sum without it."""
+    parts = Add.make_args(expr)
+    if len(parts) < 2:
+        return S.One, expr
+    shared = Mul(*(Pow(base, e) for base, e in reduce(_common, map(_powers, parts)).items()))
+    return shared, Add(*(part / shared for part in parts))
+
+
+def _times(shared: Expr, rest: Expr) -> Expr:
+    return Mul(shared, rest, evaluate=False) if shared != 1 else rest
+
+
+def _still(forward: Program) -> set[Tensor]:
+    """Parameters and statistics: values of the layer that have not every index."""
+    values = {*forward.inputs, *forward.targets} - forward.moved(forward.first)
+    return {a for a in values if len(indices_of(a)) < len(forward.axes)}
+
+
+def _group(target: Tensor, group: Expr) -> Expr:
+    """The terms of one scale: what they share, sizes and sign included, outside."""
+    shared, rest = _shared(group)
+    parts = Add.make_args(rest)
+    if len(parts) == 1:
+        return group
+    sizes = reduce(_common, map(_sizes, parts))
+    outer = Mul(*(Pow(base, e) for base, e in sizes.items()))
+    number, rest = without_content(Add(*(part / outer for part in parts)))
+    return _times(number * outer * shared, _collected(target, rest))
+
+
+def _collected(target: Tensor, expr: Expr) -> Expr:
+    """The terms that hold the same values of the target's shape, together."""
+    frame = set(indices_of(target))
+    wide: dict[Expr, Expr] = {}
+    for term in Add.make_args(expr):
+        full = Mul(*(f for f in Mul.make_args(term) if carried(f) == frame)) if frame else S.One
+        wide[full] = wide.get(full, S.Zero) + term / full
+    if len(wide) == 1:
+        return expr
+    return Add(*(_times_sum(full, factored(rest)) for full, rest in wide.items()))
+
+
+def _times_sum(full: Expr, rest: Expr) -> Expr:
+    factors = (*Mul.make_args(full), *Mul.make_args(rest))
+    return rest if full == 1 else Mul(*factors, evaluate=not rest.is_Add)
+
+
+def _sizes(product: Expr) -> dict[Expr, Expr]:
+    """The sizes in a product with their exponents."""
+    powers = product.as_powers_dict().items()
+    return {b: e for b, e in powers if not b.is_number and not carried(b) and not operands(b)}
 
 
 def _powers(product: Expr) -> dict[Expr, Expr]:

@@ -4,9 +4,18 @@ An operand that stands in several places gives several terms. Where it stands in
 sum's indices that it carries pick one term out (``1/size`` of a mean); the others stay a sum.
 """
 
-from sympy import Dummy, Expr, S, diff
+from sympy import Add, Dummy, Expr, S, diff
 
-from bncheck.algebra.notation import Mean, Tensor, Total, carried, count, indices_of
+from bncheck.algebra.notation import (
+    Mean,
+    Tensor,
+    Total,
+    carried,
+    count,
+    indices_of,
+    operands,
+    tangent,
+)
 from bncheck.algebra.spelling import without_content
 
 
@@ -20,6 +29,20 @@ def partials(expr: Expr, operand: Tensor) -> tuple[Expr, ...]:
         for inner in partials(node.body, operand):
             terms.append(diff(outside, dummy) * _picked(node, inner, operand))
     return tuple(term.xreplace(nodes) for term in terms if term != 0)
+
+
+def along(expr: Expr, moving: set[Tensor]) -> Expr:
+    """The derivative of ``expr`` where each of ``moving`` moves along its tangent."""
+    sums = {node: Dummy(real=True) for node in _outermost(expr)}
+    nodes = {dummy: node for node, dummy in sums.items()}
+    outside = expr.xreplace(sums)
+    terms = [_diff(outside, a) * tangent(a) for a in operands(outside) if a in moving]
+    for node, dummy in sums.items():
+        inner = along(node.body, moving)
+        if inner != 0:
+            number, inner = without_content(inner)
+            terms.append(diff(outside, dummy) * number * node.func(inner, *node.over))
+    return Add(*terms).xreplace(nodes)
 
 
 def _diff(expr: Expr, operand: Tensor) -> Expr:

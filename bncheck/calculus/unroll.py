@@ -52,7 +52,7 @@ def evaluate(program: Program, values: Values) -> dict[str, dict[tuple[int, ...]
     for step in program.steps:
         indices = indices_of(step.target)
         known[name_of(step.target)] = {
-            at: value_at(step.expr, known, dict(zip(indices, at, strict=True)))
+            at: _short(value_at(step.expr, known, dict(zip(indices, at, strict=True))))
             for at in places(indices)
         }
     return known
@@ -73,6 +73,63 @@ def gradients(
         }
         for operand in wrt
     }
+
+
+def tangents(
+    forward: Program, values: Values, most: int | None = None, mark: str = "t"
+) -> dict[str, dict[tuple[int, ...], Expr]]:
+    """The derivative of each output along a direction, by ``sympy.diff``, exactly.
+
+    ``values`` holds, besides the inputs, the direction: ``tx`` for an input ``x`` that moves.
+    """
+    time = Dummy(real=True)
+    known = evaluate(forward, _along(set(map(name_of, forward.inputs)), values, time, mark))
+    return {
+        mark + name_of(out): {
+            at: diff(known[name_of(out)][at], time).xreplace({time: S.Zero})
+            for at in spread(list(known[name_of(out)]), most)
+        }
+        for out in forward.outputs
+    }
+
+
+def second_gradients(
+    forward: Program, values: Values, wrt: tuple[Tensor, ...], most: int | None = None
+) -> dict[str, dict[tuple[int, ...], Expr]]:
+    """The gradients of S, the derivative of ``sum(dy*y)`` along ``ddx``, ``ddgamma``, ...
+
+    ``d2x`` for an input ``x``, ``ddy`` for the upstream gradient ``dy``: two derivatives of the
+    forward pass, no backward pass. Where ``values`` has ``d2y``, S has ``sum(d2y*y)`` as well.
+    """
+    outputs = {"d" + name_of(out) for out in forward.outputs}
+    found = {}
+    for operand in wrt:
+        if name_of(operand) not in outputs:
+            found["d2" + name_of(operand)] = {
+                at: _second_partial(forward, values, operand, at)
+                for at in spread(list(places(indices_of(operand))), most)
+            }
+    moved = {"d" + name: at for name, at in tangents(forward, values, most, "dd").items()}
+    return found | {
+        name.removeprefix("d"): numbers
+        for name, numbers in moved.items()
+        if name.removeprefix("dd") in {name_of(a) for a in wrt}
+    }
+
+
+def second_derivative(forward: Program, values: Values, towards: Values) -> Expr:
+    """How S, as in ``second_gradients``, changes along ``towards``: numbers for x, gamma, dy."""
+    time, way = Dummy(real=True), Dummy(real=True)
+    inputs = set(map(name_of, forward.inputs))
+    ahead = {"to " + name: numbers for name, numbers in towards.items()}
+    moved = _along({*towards}, {**values, **ahead}, way, "to ")
+    known = evaluate(forward, _along(inputs, moved, time, "dd"))
+    outputs = [name_of(out) for out in forward.outputs]
+    rates = {name: _slopes(known[name], {time: S.Zero}) for name in outputs}
+    start = {name: {at: y.xreplace({time: S.Zero}) for at, y in known[name].items()}
+             for name in outputs}  # fmt: skip
+    whole = _loss(forward, rates, moved, "d") + _loss(forward, start, moved, "d2")
+    return diff(whole, way).xreplace({way: S.Zero})
 
 
 def value_at(expr: Expr, known: Mapping[str, Any], at: dict[Idx, int]) -> Expr:
@@ -106,10 +163,14 @@ def spread(all_places: list[tuple[int, ...]], most: int | None) -> list[tuple[in
     return [all_places[last * order // max(most - 1, 1)] for order in range(most)]
 
 
-def sample(forward: Program) -> dict[str, Any]:
-    """Exact inputs and upstream gradients on which no mistake hides: see ``_scatter``."""
-    wanted = {name_of(a): a for a in forward.inputs}
-    wanted |= {"d" + name_of(out): out for out in forward.outputs}
+def sample(forward: Program, *more: Tensor) -> dict[str, Any]:
+    """Exact inputs and upstream gradients on which no mistake hides: see ``_scatter``.
+
+    ``more``: what else is given, upstream gradients of second order or tangents.
+    """
+    wanted = {name_of(a): a for a in (*forward.inputs, *more)}
+    if not more:
+        wanted |= {"d" + name_of(out): out for out in forward.outputs}
     return {name: _scatter(name, a) for name, a in wanted.items()}
 
 
@@ -158,20 +219,66 @@ def _scatter(name: str, operand: Tensor) -> Any:
 
 
 def _partial(forward: Program, values: Values, operand: Tensor, at: tuple[int, ...]) -> Expr:
+    moved, back = _moved(values, operand, at)
+    known = evaluate(forward, moved)
+    slopes = {name_of(out): _slopes(known[name_of(out)], back) for out in forward.outputs}
+    return _loss(forward, slopes, moved, "d")
+
+
+def _second_partial(forward: Program, values: Values, operand: Tensor, at: tuple[int, ...]) -> Expr:
+    moved, back = _moved(values, operand, at)
+    time = Dummy(real=True)
+    inputs = set(map(name_of, forward.inputs))
+    known = evaluate(forward, _along(inputs, moved, time, "dd"))
+    slopes = {name_of(out): _slopes(known[name_of(out)], back) for out in forward.outputs}
+    rate = diff(_loss(forward, slopes, moved, "d"), time)
+    return (rate + _loss(forward, slopes, moved, "d2")).xreplace({time: S.Zero})
+
+
+def _short(number: Expr) -> Expr:
+    """A polynomial multiplied out: the same, and what SymPy differentiates in half the time."""
+    symbols = number.free_symbols
+    return expand(number) if symbols and number.is_polynomial(*symbols) else number
+
+
+def _moved(
+    values: Values, operand: Tensor, at: tuple[int, ...]
+) -> tuple[dict[str, Any], dict[Expr, Expr]]:
+    """The values with a symbol for one entry, and what the symbol stands for."""
     given = values[name_of(operand)]
     here = given[at] if at else given
     moving = Dummy(positive=True) if operand.is_positive else Dummy(real=True)
     moved = {**given, at: moving} if at else moving
-    known = evaluate(forward, {**values, name_of(operand): moved})
-    loss = sum(
+    return {**values, name_of(operand): moved}, {moving: sympify(here)}
+
+
+def _slopes(numbers: Mapping[Any, Expr], back: dict[Expr, Expr]) -> dict[Any, Expr]:
+    """The derivatives by the symbol, at the number that it stands for."""
+    (moving,) = back
+    return {at: diff(number, moving).xreplace(back) for at, number in numbers.items()}
+
+
+def _along(names: set[str], values: Values, time: Expr, mark: str) -> dict[str, Any]:
+    """The values on their way: ``x + time*tx`` for every ``x`` of the names that has a ``tx``."""
+    return dict(values) | {
+        name: {at: number + time * _entries(values[mark + name]).get(at, S.Zero)
+               for at, number in _entries(values[name]).items()}
+        for name in names
+        if mark + name in values
+    }  # fmt: skip
+
+
+def _loss(forward: Program, known: Mapping[str, Any], values: Values, mark: str) -> Expr:
+    """``sum(dy*y)`` over the outputs that have a ``dy``."""
+    return sum(
         (
-            _entries(values["d" + name_of(out)])[place] * y
+            _entries(values[mark + name_of(out)])[place] * y
             for out in forward.outputs
+            if mark + name_of(out) in values
             for place, y in known[name_of(out)].items()
         ),
         S.Zero,
     )
-    return diff(loss, moving).xreplace({moving: sympify(here)})
 
 
 def _has_one_form(number: Expr) -> bool:

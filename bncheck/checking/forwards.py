@@ -11,8 +11,9 @@ from sympy import Expr, Rational, S
 
 from bncheck.algebra.notation import Tensor, like, name_of, operands
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.derivation import Derivation, unwitnessed
+from bncheck.calculus.derivation import Derivation
 from bncheck.checking.changes import Change, known_to
+from bncheck.checking.reference import derivation_of
 from bncheck.errors import BncheckError
 from bncheck.layers import LAYERS, layer, options
 
@@ -119,7 +120,7 @@ def _other_layers(found: Derivation) -> Iterator[Change]:
         if name == mine.name or program.inputs != mine.inputs:
             continue
         try:
-            theirs = unwitnessed(program)
+            theirs = derivation_of(program)
         except BncheckError:
             continue
         text = f"it is the backward pass of {program.title.lower()}"

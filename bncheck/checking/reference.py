@@ -7,18 +7,26 @@ the closed form in a longer type, and are believed only while the chain rule agr
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.algebra.notation import name_of
-from bncheck.calculus.derivation import Derivation
+from bncheck.algebra.program import Program
+from bncheck.calculus.derivation import Derivation, derivation
 from bncheck.checking.arithmetic import Array, Bounded, evaluate
 from bncheck.errors import Disagreement
 
 SAFETY = 4.0
 """How many times the rounding bound is allowed: other orders of operations than ours."""
+
+
+@cache
+def derivation_of(program: Program) -> Derivation:
+    """A program's derivation, once; differences of a forward pass are its witness here."""
+    return derivation(program, most=0)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from bncheck.algebra.program import Program
-from bncheck.calculus.derivation import Derivation, unwitnessed
+from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout as layouts
 from bncheck.checking.convention import Candidate
 from bncheck.checking.given import own_trials
 from bncheck.checking.identify import Asked, Identity, identify, program_of
 from bncheck.checking.judge import judge
 from bncheck.checking.names import layer_hint
+from bncheck.checking.reference import derivation_of
 from bncheck.checking.results import WORST_FIRST, Remark, Report
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
 from bncheck.checking.trials import Trial, trials
@@ -166,7 +167,7 @@ def _understood(work: _Work, candidate: Candidate) -> tuple[Identity, Derivation
     hint = candidate.layer_hint or layer_hint(stem)
     if candidate.has_forward:
         identity = identify(work.subject, candidate, hint, work.asked)
-        return identity, unwitnessed(identity.program)
+        return identity, derivation_of(identity.program)
     asked = work.asked
     if asked.program is not None:
         at = layouts.named(asked.program, asked.layout) if asked.layout else None
@@ -175,7 +176,7 @@ def _understood(work: _Work, candidate: Candidate) -> tuple[Identity, Derivation
             program = layer_by_name(program.name, ddof=asked.ddof)
         eps = asked.eps if asked.eps is not None else None
         identity = Identity(program, at or layouts.usual(program), asked.ddof, eps, known=True)
-        return identity, unwitnessed(program)
+        return identity, derivation_of(program)
     return _by_gradients(work, candidate, hint)
 
 
@@ -191,7 +192,7 @@ def _by_gradients(
         for ddof in (0, 1) if asked.ddof is None else (asked.ddof,):
             try:
                 program = program_of(name, affine, ddof)
-                found = unwitnessed(program)
+                found = derivation_of(program)
                 there = layouts.layouts(program)
                 if asked.layout:
                     there = (layouts.named(program, asked.layout),)
@@ -209,7 +210,7 @@ def _by_gradients(
         program = program_of(hint or "batch-norm", affine, 0)
         at = layouts.usual(program)
         identity = Identity(program, at, 0, _fixed_eps(candidate), known=True)
-        fallback = identity, unwitnessed(program)
+        fallback = identity, derivation_of(program)
     return fallback
 
 

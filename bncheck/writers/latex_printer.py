@@ -10,7 +10,7 @@ from typing import Any
 from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Symbol
 from sympy.printing.latex import LatexPrinter
 
-from bncheck.algebra.notation import Mean, Total, size
+from bncheck.algebra.notation import Mean, Tensor, Total, indices_of, name_of, size
 from bncheck.algebra.spelling import SPELLINGS, in_reading_order, without_content
 from bncheck.writers.reading import PRIME, unclashed
 
@@ -22,6 +22,14 @@ def latex_of(expr: Expr, free: tuple[Idx, ...] = (), gradients: Iterable[str] = 
     have a spelling.
     """
     return _Printer(set(gradients) or set(SPELLINGS)).doprint(unclashed(expr, free))
+
+
+def flat_latex(operand: Tensor, values: Iterable[str]) -> str:
+    """A value for above or below the bar of a derivative: a gradient in brackets with a stroke."""
+    indices = "".join(str(i.label).replace(PRIME, "'") for i in indices_of(operand))
+    return _Printer({v for v in values if not v.startswith("sum_")})._flat(
+        name_of(operand), indices
+    )
 
 
 class _Printer(LatexPrinter):
@@ -116,13 +124,42 @@ class _Printer(LatexPrinter):
         return text
 
     def _named(self, name: str, subscript: str) -> str:
-        if name.startswith("d") and name[1:] in self._gradients:
-            return rf"\frac{{\partial \ell}}{{\partial {self._named(name[1:], subscript)}}}"
-        spelled = SPELLINGS[name][0] if name in SPELLINGS else _escaped(name)
-        if not subscript:
-            return spelled
-        head, caret, power = spelled.partition("^")
-        return f"{head}_{{{subscript}}}{caret}{power}"
+        mark, inner = self._parsed(name)
+        if mark == "d":
+            return rf"\frac{{\partial \ell}}{{\partial {self._named(inner, subscript)}}}"
+        if mark == "d2":
+            return rf"\frac{{\partial S}}{{\partial {self._flat(inner, subscript)}}}"
+        if name.startswith("sum_"):
+            factors = r" \, ".join(self._flat(part, "") for part in name.split("_")[1:])
+            return _subscripted(rf"\bigl(\textstyle\sum {factors}\bigr)", subscript)
+        if mark:
+            head, caret, power = self._named(inner, "").partition("^")
+            return _subscripted(rf"\dot{{{head}}}{caret}{power}", subscript)
+        return _subscripted(SPELLINGS[name][0] if name in SPELLINGS else _escaped(name), subscript)
+
+    def _parsed(self, name: str) -> tuple[str, str]:
+        """The mark of a derivative, and what it is the derivative of; see ``spelling.parsed``."""
+        if name not in self._gradients:
+            for mark in ("d2", "dd", "d", "t"):
+                rest = name.removeprefix(mark)
+                known = rest in self._gradients or rest.startswith("sum_")
+                if rest != name and (known or (mark == "d2" and self._parsed(rest)[0])):
+                    return mark, rest
+        return "", name
+
+    def _flat(self, name: str, subscript: str) -> str:
+        """A value below a fraction bar: a gradient in brackets and with a stroke."""
+        mark, inner = self._parsed(name)
+        if mark != "d":
+            return self._named(name, subscript)
+        return rf"(\partial \ell / \partial {self._named(inner, subscript)})"
+
+
+def _subscripted(letter: str, subscript: str) -> str:
+    if not subscript:
+        return letter
+    head, caret, power = letter.partition("^")
+    return f"{head}_{{{subscript}}}{caret}{power}"
 
 
 def _sums(expr: Total, printer: _Printer) -> str:

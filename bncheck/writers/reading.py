@@ -1,6 +1,8 @@
 """A program as one reads it: sums where they stand, and no index that means two things."""
 
-from sympy import Expr, Idx, Mul, expand
+from collections.abc import Iterable
+
+from sympy import Add, Expr, Idx, Mul, S, Symbol, expand
 
 from bncheck.algebra.notation import Tensor, Total, count, indices_of, size
 from bncheck.algebra.program import Program, Step
@@ -14,29 +16,60 @@ PRIME = "1"
 
 def shown(program: Program) -> tuple[Step, ...]:
     """The steps of a closed program, with the sums that only code needs written out."""
-    inline = _inline(program)
-    return tuple(
-        Step(s.target, unclashed(s.expr.xreplace(inline), indices_of(s.target)), s.note)
-        for s in program.steps
-        if s.target not in inline
-    )
+    return _without_sums(program.steps, _sums(program))
+
+
+def results(found: Derivation) -> tuple[Step, ...]:
+    """The steps of the closed form, with the sums written out.
+
+    In second order also what is 0: the gradients with respect to inputs that no gradient reads.
+    """
+    layer, outputs = found.forward, {*found.closed.outputs}
+    wrt = found.origin.wrt if found.origin else ()
+    none = (layer.gradient(a) for a in wrt if layer.gradient(a) not in outputs)
+    return (*written(found, found.closed.steps), *(Step(target, S.Zero) for target in none))
+
+
+def written(found: Derivation, steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Steps without those that only give a sum its name; the sums stand where they are read."""
+    return _without_sums(steps, _inline(found))
+
+
+def action(found: Derivation) -> Step:
+    """``S = sum(ddx*dx) + ...``: what second order takes the gradients of."""
+    pairs = zip(found.upstream, found.forward.outputs, strict=True)
+    products = ((up * out, indices_of(out)) for up, out in pairs)
+    sums = (Total(body, *over) if over else body for body, over in products)
+    return Step(Symbol("S", real=True), Add(*sums))
 
 
 def lines(found: Derivation) -> tuple[Rewriting, ...]:
     """The rewritings that lead to the closed form, with the same sums written out."""
-    inline = _inline(found.closed)
+    inline = _inline(found)
     return tuple(
         Rewriting(r.target, unclashed(r.expr.xreplace(inline), indices_of(r.target)), r.reason)
         for r in found.rewritings
     )
 
 
-def _inline(program: Program) -> dict[Tensor, Expr]:
+def _inline(found: Derivation) -> dict[Tensor, Expr]:
+    return _sums(found.closed) | (_sums(found.origin.closed) if found.origin else {})
+
+
+def _sums(program: Program) -> dict[Tensor, Expr]:
     return {
         s.target: s.expr
         for s in program.steps
         if isinstance(s.expr, Total) and s.target not in program.outputs
     }
+
+
+def _without_sums(steps: Iterable[Step], inline: dict[Tensor, Expr]) -> tuple[Step, ...]:
+    return tuple(
+        Step(s.target, unclashed(s.expr.xreplace(inline), indices_of(s.target)), s.note)
+        for s in steps
+        if s.target not in inline
+    )
 
 
 def unclashed(expr: Expr, free: tuple[Idx, ...]) -> Expr:

@@ -19,25 +19,34 @@ LARGEST = 16
 
 
 def record(found: Derivation) -> dict[str, Any]:
-    """Programs, rewritings, cache and Jacobians; expressions as ``sstr`` and as LaTeX."""
-    forward = found.forward
+    """Programs, rewritings, cache and Jacobians; expressions as ``sstr`` and as LaTeX.
+
+    ``given`` are the upstream gradients or tangents, ``results`` what is derived. In second order
+    ``forward`` has the backward pass behind it, and there are no Jacobians.
+    """
+    plain = found.order == 1 and found.mode == "reverse"
+    forward, layer = found.forward, found.layer
     return {
         "schema": SCHEMA,
-        "layer": forward.name,
-        "title": forward.title,
+        "layer": layer.name,
+        "title": forward.title if found.mode == "reverse" else found.chain.title,
+        "order": found.order,
+        "mode": found.mode,
         "axes": [{"index": str(i), "size": str(size(i))} for i in forward.axes],
         "normalised": [str(i) for i in normalised(forward)],
         "inputs": [_operand(a) for a in forward.inputs],
         "outputs": [_operand(a) for a in forward.outputs],
-        "forward": _steps(forward, forward),
-        "chain": _steps(found.chain, forward),
-        "closed": _steps(found.closed, forward),
+        "given": [_operand(a) for a in found.upstream],
+        "results": [_operand(a) for a in found.closed.outputs],
+        "forward": _steps(forward, layer),
+        "chain": _steps(found.chain, layer),
+        "closed": _steps(found.closed, layer),
         "rewritings": [
-            {**_equation(Step(r.target, r.expr), forward), "reason": r.reason}
+            {**_equation(Step(r.target, r.expr), layer), "reason": r.reason}
             for r in found.rewritings
         ],
         "cache": [name_of(a) for a in found.cached],
-        "jacobians": [_jacobian(found, name_of(a)) for a in found.wrt],
+        "jacobians": [_jacobian(found, name_of(a)) for a in found.wrt] if plain else [],
     }
 
 

@@ -1,14 +1,27 @@
 """A derivation laid out for the terminal: titled sections of lines; the colours come later."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bncheck.algebra.notation import indices_of, name_of, size
+from bncheck.algebra.notation import Tensor, indices_of, like, name_of, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.jacobian import jacobian
-from bncheck.writers.reading import LARGEST, group_size, has_sizes, lines, matrix, shown
-from bncheck.writers.unicode import equation, line, spelled
+from bncheck.writers.reading import (
+    LARGEST,
+    action,
+    group_size,
+    has_sizes,
+    lines,
+    matrix,
+    results,
+    written,
+)
+from bncheck.writers.unicode import MINUS, equation, line, spelled
+
+WIDEST = 66
+"""Columns of the longest row in second order: what stands in a terminal of 80 unbroken."""
 
 
 @dataclass(frozen=True)
@@ -30,28 +43,112 @@ class Page:
 
 
 def page(found: Derivation) -> Page:
-    """Forward pass, chain rule, closed form with its rewritings, and Jacobian."""
-    forward = found.forward
-    cached = ", ".join(line(a) for a in found.cached)
+    """Forward pass, chain rule, closed form with its rewritings, and Jacobian or Hessian."""
+    layer = found.layer
+    words = _words(found)
+    cached = ", ".join(line(s.target) for s in written(found, map(_itself, found.cached)))
+    closing = ((equation(Step(r.target, r.expr)), _worded(r.reason)) for r in lines(found))
     parts = (
-        Section("Forward pass", tuple((equation(s), _worded(s.note)) for s in forward.steps)),
+        Section("Forward pass", _noted(layer.steps)),
+        *_what(found),
         Section(
-            "Backward pass, by the chain rule (da stands for ∂ℓ/∂a)",
-            tuple((equation(s), _worded(s.note)) for s in found.chain.steps),
+            f"{words[0]}, by the chain rule ({words[1]})", _noted(written(found, found.chain.steps))
         ),
-        Section(
-            "Closing it",
-            tuple((equation(Step(r.target, r.expr)), _worded(r.reason)) for r in lines(found)),
+        Section("Closing it", tuple(closing)),
+        Section(f"{words[0]}, in closed form", _plain(results(found)), framed=True),
+        Section(f"Kept from the {words[2]}", ((cached or "nothing",),)),
+        *(
+            _hessian(found)
+            if found.origin
+            else _jacobians(found)
+            if found.mode == "reverse"
+            else ()
         ),
-        Section(
-            "Backward pass, in closed form",
-            tuple((equation(s),) for s in shown(found.closed)),
-            framed=True,
-        ),
-        Section("Kept from the forward pass", ((cached or "nothing",),)),
-        *_jacobians(found),
     )
-    return Page(forward.title or forward.name, shapes(forward), tuple(p for p in parts if p.rows))
+    title = found.forward.title if found.mode == "reverse" else found.chain.title
+    plain = found.order == 1 and found.mode == "reverse"
+    shown_parts = tuple(p if plain else _folded(p) for p in parts if p.rows)
+    return Page(title or found.forward.name, shapes(layer), shown_parts)
+
+
+def _folded(section: Section) -> Section:
+    """The section with its long formulas in several rows, each narrow enough for a terminal."""
+    rows: list[tuple[str, ...]] = []
+    for formula, *note in section.rows:
+        first, *more = _lines(formula)
+        rows += [(first, *note), *((f"    {part}",) for part in more)]
+    return Section(section.title, tuple(rows), section.framed)
+
+
+def _lines(formula: str) -> list[str]:
+    """A formula broken before terms, outside the brackets where it can be."""
+    made, rest = [], formula
+    while _width(rest) > WIDEST:
+        depth, places = 0, []
+        for at, letter in enumerate(rest):
+            depth += (letter in "([") - (letter in ")]")
+            if at and rest[at : at + 3] in (" + ", f" {MINUS} "):
+                places.append((depth, -at))
+        if not places:
+            break
+        fitting = [p for p in places if -p[1] <= WIDEST]
+        good = [p for p in fitting if -p[1] > WIDEST // 3]
+        first = max(places, key=lambda p: p[1])
+        at = -(min(good or [min(fitting, default=first, key=lambda p: p[1])]))[1]
+        made.append(rest[:at])
+        rest = rest[at + 1 :]
+    return [*made, rest]
+
+
+def _words(found: Derivation) -> tuple[str, str, str]:
+    """What is derived, its notation, and where its cache comes from."""
+    if found.origin:
+        about = "d²a stands for ∂S/∂a, dda for ∂S/∂da"
+        return "Double backward pass", about, "forward and the backward pass"
+    if found.mode == "forward":
+        return "Tangents", "with a dot: the derivative along the inputs' direction", "forward pass"
+    return "Backward pass", "da stands for ∂ℓ/∂a", "forward pass"
+
+
+def _what(found: Derivation) -> tuple[Section, ...]:
+    """In second order: the backward pass, and the number whose gradients are wanted."""
+    if not found.origin:
+        return ()
+    along = ", ".join(spelled(name_of(a)) for a in found.upstream)
+    return (
+        Section(
+            "Backward pass, in closed form (da stands for ∂ℓ/∂a)", _plain(results(found.origin))
+        ),
+        Section(f"The loss along a direction ({along})", ((equation(action(found)),),)),
+    )
+
+
+def _hessian(found: Derivation) -> tuple[Section, ...]:
+    """What the double backward has to do with the Hessian of a loss that is not linear in y."""
+    assert found.origin
+    (out, *_), layer = found.layer.outputs, found.forward
+    up = line(found.origin.upstream[0])
+    moved, bent = (line(like(mark + name_of(out), out)) for mark in ("dd", "d2"))
+    made = {*found.closed.outputs}
+    rows = []
+    for a in found.origin.wrt:
+        second, first = layer.gradient(a), found.origin.forward.gradient(a)
+        own = f"{line(second)} + " if second in made else ""
+        rows.append((f"by {line(a)}: {own}{line(first)} at {bent} for {up}",))
+    about = f"{bent} is ∂²ℓ/∂y² times {moved}, how {line(out)} moves"
+    return (Section(f"Hessian of the loss times the direction ({about})", tuple(rows)),)
+
+
+def _itself(operand: Tensor) -> Step:
+    return Step(operand, operand)
+
+
+def _noted(steps: Iterable[Step]) -> tuple[tuple[str, ...], ...]:
+    return tuple((equation(s), _worded(s.note)) for s in steps)
+
+
+def _plain(steps: Iterable[Step]) -> tuple[tuple[str, ...], ...]:
+    return tuple((equation(s),) for s in steps)
 
 
 def shapes(forward: Program) -> str:

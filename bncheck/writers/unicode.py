@@ -1,6 +1,7 @@
 """Formulas as lines of Unicode, for the terminal: ``γⱼ/sⱼ·(dyᵢⱼ − dβⱼ/m − dγⱼ·x̂ᵢⱼ/m)``."""
 
 from typing import Any
+from unicodedata import combining, normalize
 
 from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Pow, S, Symbol
 from sympy.printing.precedence import PRECEDENCE
@@ -8,7 +9,7 @@ from sympy.printing.str import StrPrinter
 
 from bncheck.algebra.notation import Mean, Tensor, Total, indices_of
 from bncheck.algebra.program import Step
-from bncheck.algebra.spelling import SPELLINGS, in_reading_order, without_content
+from bncheck.algebra.spelling import SPELLINGS, in_reading_order, parsed, without_content
 from bncheck.writers.reading import PRIME, unclashed
 
 _LOWERED = str.maketrans("aehijklmnoprstuvx0123456789", "ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₀₁₂₃₄₅₆₇₈₉")
@@ -27,12 +28,21 @@ def equation(step: Step) -> str:
 
 
 def spelled(name: str) -> str:
-    """A tensor's name, also a gradient's: ``dxhat`` is ``dx̂``."""
+    """A tensor's name, also a gradient's: ``dxhat`` is ``dx̂``, ``d2xhat`` is ``d²x̂``."""
     if name in SPELLINGS:
         return SPELLINGS[name][1]
-    if name.startswith("d") and name[1:] in SPELLINGS:
-        return "d" + SPELLINGS[name[1:]][1]
-    return name
+    if name.startswith("sum_"):
+        return f"(Σ {'·'.join(map(spelled, name.split('_')[1:]))})"
+    mark, rest = parsed(name)
+    if mark == "t":
+        return _dotted(spelled(rest))
+    return {"d2": "d²"}.get(mark, mark) + spelled(rest) if mark else name
+
+
+def _dotted(word: str) -> str:
+    """A tangent's letter: ``ẋ`` for ``x``, the dot above whatever the letter wears already."""
+    wears = next((k for k, c in enumerate(word) if k and not combining(c)), len(word))
+    return normalize("NFC", f"{word[:wears]}\N{COMBINING DOT ABOVE}{word[wears:]}")
 
 
 def shape(operand: Tensor, sizes: list[Any]) -> str:

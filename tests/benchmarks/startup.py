@@ -44,6 +44,7 @@ def main(repetitions: int) -> None:
                 1.3,
             ),
             f"derive / {heavy}": (derive, [*run, "-c", heavy], 2.0),
+            "derive --order 2 / import sympy": ([*derive, "--order", "2"], sympy, 3.0),
             "verify FILE / import sympy, numpy": (
                 [*bncheck, "verify", "examples/right/plain.py"],
                 numbers,
