@@ -5,18 +5,14 @@ Nothing heavy is imported before a command needs it: ``--help`` and ``--version`
 
 import os
 import sys
-import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from bncheck import __version__
+from bncheck import __version__, files
 from bncheck.errors import BncheckError, CannotAsk
-
-if TYPE_CHECKING:
-    from bncheck.algebra.program import Program
 
 app = typer.Typer(
     add_completion=False,
@@ -90,7 +86,7 @@ def derive(
 
     direction, variant = modes(tuple(mode or ()))
     chosen = {"ddof": ddof, "affine": affine, "variance": variance, "mode": variant}
-    program = _layer(layer, {k: v for k, v in chosen.items() if v is not None})
+    program = files.program(layer, {k: v for k, v in chosen.items() if v is not None})
     names = tuple(name for given in wrt or () for name in given.split(","))
     found = derived(program, names, batch_size, order, direction)
     if form is Format.text and output is None:
@@ -99,11 +95,11 @@ def derive(
 
         report.derivation(page(found), report.console())
         return
-    text = _written(found, form)
+    text = files.text_of(found, form)
     if output is None:
         sys.stdout.write(text)
     else:
-        _save(output, text)
+        files.save(output, text)
 
 
 @app.command()
@@ -185,9 +181,9 @@ def verify(
         reports = (
             verify_all(
                 target,
-                layer=None if layer is None else _layer(layer, {}),
-                inputs=_inputs(inputs),
-                timeout=timeout, seed=seed, trials=trials, names=_names(name or []),
+                layer=None if layer is None else files.program(layer, {}),
+                inputs=files.arrays(inputs),
+                timeout=timeout, seed=seed, trials=trials, names=files.roles(name or []),
                 ordinary=ordinary, averaged=batch_average, layout=layout, eps=eps, ddof=ddof,
             )
             if target
@@ -201,7 +197,11 @@ def verify(
     if show_output and reports:
         sys.stderr.write(reports[0].printed)
     if save_failure is not None:
-        _save_failure(save_failure, [r.failure for r in reports if r.failure is not None])
+        failures = [r.failure for r in reports if r.failure is not None]
+        if failures:
+            files.save_arrays(save_failure, failures[0])
+        else:
+            print(f"nothing failed, and {save_failure} was not written", file=sys.stderr)
     raise typer.Exit(formats.overall([r.code(strict) for r in reports]))
 
 
@@ -229,7 +229,7 @@ def mutants(
     """
     from bncheck.testing.tester import examine
 
-    asked = None if layer is None else _layer(layer, {})
+    asked = None if layer is None else files.program(layer, {})
     found = examine(tests, replace, layer=asked, timeout=timeout)
     from bncheck import report
 
@@ -259,42 +259,6 @@ def main() -> None:
         raise SystemExit(3) from None
 
 
-def _layer(name: str, variant: dict[str, Any]) -> "Program":
-    from bncheck.layers import layer
-
-    if ".py" not in name:
-        return layer(name, **variant)
-    if variant:
-        raise CannotAsk(f"{', '.join(variant)} is for built-in layers; {name} is your own program")
-    from bncheck.own import program
-
-    return program(name)
-
-
-def _written(found: Any, form: Format) -> str:
-    if form is Format.text:
-        from bncheck.report import plain_derivation
-        from bncheck.writers.text import page
-
-        return plain_derivation(page(found))
-    if form is Format.numpy:
-        from bncheck.writers.numpy_source import source
-
-        return source(found)
-    if form is Format.json:
-        import json
-
-        from bncheck.writers.records import record
-
-        return json.dumps(record(found), indent=2, ensure_ascii=False) + "\n"
-    from bncheck.writers import graph, latex
-
-    if form in (Format.mermaid, Format.dot):
-        return {"mermaid": graph.mermaid, "dot": graph.dot}[form](found.layer)
-    forms = {"latex": latex.document, "fragment": latex.fragment, "markdown": latex.markdown}
-    return forms[form](found)
-
-
 def _show(reports: Any, form: Output, strict: bool) -> None:
     from bncheck import report
     from bncheck.checking import formats
@@ -307,65 +271,6 @@ def _show(reports: Any, form: Output, strict: bool) -> None:
         report.report(one, out)
     if len(reports) > 2:
         report.summary(reports, out)
-
-
-def _inputs(path: Path | None) -> dict[str, Any]:
-    """Arrays out of an .npz file; nothing in it is unpickled."""
-    if path is None:
-        return {}
-    import zipfile
-
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise CannotAsk(f"{path} does not exist; expected an .npz file of arrays") from None
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise CannotAsk(f"{path} is no .npz file of plain arrays: {error}") from None
-
-
-def _names(given: list[str]) -> dict[str, str]:
-    """``["G=dy"]`` as a dictionary."""
-    from bncheck.checking.names import SPELLINGS
-
-    said = {}
-    for text in given:
-        parameter, _, known = text.partition("=")
-        if known not in SPELLINGS or not parameter:
-            roles = ", ".join(SPELLINGS)
-            raise CannotAsk(f"--name {text}: expected PARAMETER=ROLE with a role of {roles}")
-        said[parameter] = known
-    return said
-
-
-def _save_failure(path: Path, failures: list[dict[str, Any]]) -> None:
-    if not failures:
-        print(f"nothing failed, and {path} was not written", file=sys.stderr)
-        return
-    import io
-
-    import numpy as np
-
-    data = io.BytesIO()
-    np.savez(data, **failures[0])
-    _save(path, data.getvalue())
-
-
-def _save(path: Path, content: str | bytes) -> None:
-    """Write the file whole or not at all."""
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            file.write(data)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-    except OSError as error:
-        raise CannotAsk(f"{path} cannot be written: {error.strerror}") from None
-    print(f"wrote {path}", file=sys.stderr)
 
 
 def _word(value: Any) -> str:
