@@ -1,7 +1,7 @@
 """Is this backward pass the gradient of that layer? Trials, witnesses, verdicts, diagnosis."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.calling import Outcome
+from bncheck.checking.case import Case, assumed, remark, user_inputs
 from bncheck.checking.causes import cause
 from bncheck.checking.compare import compare
 from bncheck.checking.convention import Candidate
@@ -19,40 +20,14 @@ from bncheck.checking.differences import Differences, differences
 from bncheck.checking.identify import Identity
 from bncheck.checking.reference import Reference, precision, reference
 from bncheck.checking.results import WORST_FIRST, Comparison, GradientResult, Remark, Report
-from bncheck.checking.statistics import statistics
+from bncheck.checking.rounding import is_rounding, is_single
 from bncheck.checking.subject import Subject
 from bncheck.checking.terms import Seen
 from bncheck.checking.trials import Trial
 from bncheck.errors import CannotAsk, Disagreement
 
-LOST = 64.0
-"""An error that shrinks by this factor in longer arithmetic is rounding, not mathematics."""
-
-ELSEWHERE = 0.01
-"""The eps that is handed to code whose forward pass ignores it, lest backward does not."""
-
 LOW = ("float32", "float16")
 """Trials in which losing digits is worth a remark, and no more."""
-
-
-@dataclass
-class Case:
-    """What is being judged, and what has been found so far.
-
-    ``averaged``: whether parameter gradients divided by the batch size are accepted;
-    ``swapped``: whether dgamma and dbeta turned out to come in the other order.
-    """
-
-    subject: Subject
-    candidate: Candidate
-    found: Derivation
-    identity: Identity
-    averaged: bool = False
-    swapped: bool = False
-    comparisons: dict[str, list[Comparison]] = field(default_factory=dict)
-    remarks: dict[str, Remark] = field(default_factory=dict)
-    seen: list[Seen] = field(default_factory=list)
-    method: str = ""
 
 
 def judge(
@@ -66,8 +41,8 @@ def judge(
 ) -> Report:
     """The report on one backward pass; raises ``CannotAsk`` where an easy trial cannot be run."""
     case = Case(subject, candidate, found, identity, averaged)
-    for remark in identity.remarks:
-        _remark(case, remark)
+    for said in identity.remarks:
+        remark(case, said)
     for trial in trials:
         _try(case, trial)
     if diagnosed:
@@ -90,7 +65,7 @@ def judge(
         layout=identity.layout.name,
         eps=identity.eps,
         ddof=identity.ddof,
-        assumed=_assumed(case),
+        assumed=assumed(case),
         gradients=gradients,
         remarks=tuple(dict.fromkeys(case.remarks.values())),
         diagnosis=causes,
@@ -110,17 +85,6 @@ def _failure(
     return user_inputs(case, trial.values, trial)
 
 
-def user_inputs(case: Case, values: Any, trial: Trial) -> dict[str, Any]:
-    """Values of the program as the user's code gets them."""
-    program, at = case.found.forward, case.identity.layout
-    given = layout.to_user(at, program, values, trial.parts)
-    if case.identity.ignored and "eps" in given:
-        given["eps"] = ELSEWHERE
-    if case.candidate.statistics:
-        given |= statistics(program, at, trial, values, case.candidate.statistics)
-    return given
-
-
 def _try(case: Case, trial: Trial) -> None:
     program = case.found.forward
     try:
@@ -130,12 +94,12 @@ def _try(case: Case, trial: Trial) -> None:
         if trial.easy:
             raise
         if trial.memory == "plain" and trial.name not in (*LOW, "eps = 0"):
-            _remark(case, Remark("fails-on", f"fails where {trial.name}: {error}"))
+            remark(case, Remark("fails-on", f"fails where {trial.name}: {error}"))
         elif trial.memory == "read-only":
-            _remark(case, Remark("fails-on", f"fails on read-only arrays: {error}"))
+            remark(case, Remark("fails-on", f"fails on read-only arrays: {error}"))
         return
-    for remark in outcome.remarks:
-        _remark(case, remark)
+    for said in outcome.remarks:
+        remark(case, said)
     truth = reference(case.found, trial.values, trial.judged)
     at = case.identity.layout
     gradients = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
@@ -170,7 +134,7 @@ def _in_order(
 
         case.swapped = fits(other) and not fits(gradients)
         if case.swapped:
-            _remark(case, Remark("return-order", "returns dbeta before dgamma"))
+            remark(case, Remark("return-order", "returns dbeta before dgamma"))
     return other if case.swapped else gradients
 
 
@@ -178,8 +142,8 @@ def _try_again(case: Case, trial: Trial) -> None:
     """The same call twice, with another of the same shapes between."""
     other = {k: v + 1.0 if isinstance(v, np.ndarray) else v for k, v in trial.values.items()}
     first, second = (user_inputs(case, values, trial) for values in (trial.values, other))
-    for remark in case.subject.repeated(case.candidate.name, first, second):
-        _remark(case, remark)
+    for said in case.subject.repeated(case.candidate.name, first, second):
+        remark(case, said)
 
 
 def _compare(
@@ -198,15 +162,15 @@ def _compare(
         made.append(Comparison("yours", "symbolic", np.inf, np.inf, place, 0.0,
                                0.0, trial.name, "wrong"))  # fmt: skip
         text = f"{name} has shape {yours.shape}, expected {right.shape}"
-        _remark(case, Remark("shape", text))
+        remark(case, Remark("shape", text))
         return
     if case.averaged and name != name_of(case.found.chain.outputs[0]):
         yours = _not_averaged(case, trial, name, yours, truth)
     if case.identity.known:
         found = compare(("yours", "symbolic"), yours, right, truth.allowed[name], trial.name, u)
         if found.verdict == "wrong" and (
-            _is_single(case, trial, name, yours, right)
-            or _is_rounding(case, trial, name, yours, right)
+            is_single(case, trial, name, yours, right)
+            or is_rounding(case, trial, name, yours, right)
         ):
             found = replace(found, verdict="inaccurate")
         made.append(found)
@@ -227,7 +191,7 @@ def _not_averaged(case: Case, trial: Trial, name: str, yours: Array, truth: Refe
     for count in dict.fromkeys((x.shape[0], x.size // max(1, right.size))):
         if np.all(abs(yours * count - right) <= (1 + count) * allowed):
             text = f"{name} is divided by the batch size, which was accepted"
-            _remark(case, Remark("batch-average", text))
+            remark(case, Remark("batch-average", text))
             return np.asarray(yours * count)
     return yours
 
@@ -272,55 +236,14 @@ def _check_output(case: Case, trial: Trial, outcome: Outcome, truth: Reference) 
     made = compare(("yours", "symbolic"), y, truth.output, truth.output_allowed, trial.name)
     if made.verdict == "wrong" and trial.easy and made.of_bound > 1e6:
         text = f"the forward pass is not {case.found.forward.name} where {trial.name}"
-        _remark(case, Remark("forward-differs", text))
+        remark(case, Remark("forward-differs", text))
 
 
 def _check_type(case: Case, trial: Trial, gradients: dict[str, Array]) -> None:
     for name, made in gradients.items():
         if made.dtype != trial.dtype and trial.memory == "plain":
             text = f"gradients are {made.dtype} where the inputs are {trial.dtype}: {name}"
-            _remark(case, Remark("dtype-changed", text))
-
-
-def _is_single(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
-    """Whether all values are float32 ones, and right as such."""
-    single = np.dtype(np.float32)
-    if np.finfo(trial.judged).eps >= np.finfo(single).eps or not np.all(np.isfinite(yours)):
-        return False
-    if not np.array_equal(yours, yours.astype(single)) or not np.any(yours):
-        return False
-    return bool(
-        np.all(abs(yours - right) <= reference(case.found, trial.values, single).allowed[name])
-    )
-
-
-def _is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
-    """Whether the error shrinks with the precision: then digits are lost, and nothing else."""
-    before = float(abs(yours - right).max())
-    for dtype in (np.longdouble, np.float64):
-        if np.finfo(dtype).eps >= np.finfo(trial.dtype).eps:
-            continue
-        longer = {
-            k: np.asarray(v, dtype) if isinstance(v, np.ndarray) else v
-            for k, v in trial.values.items()
-        }
-        again = _again(case, trial, name, longer)
-        if again is not None and again.shape == right.shape:
-            after = float(abs(again - right).max())
-            return bool(after * LOST < before) if np.isfinite(before) else np.isfinite(after)
-    return False
-
-
-def _again(case: Case, trial: Trial, name: str, values: dict[str, Any]) -> Array | None:
-    program, at = case.found.forward, case.identity.layout
-    try:
-        outcome = case.subject.call(case.candidate.name, user_inputs(case, values, trial))
-    except CannotAsk:
-        return None
-    back = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
-    if case.swapped:
-        back = {**back, "dgamma": back["dbeta"], "dbeta": back["dgamma"]}
-    return back.get(name)
+            remark(case, Remark("dtype-changed", text))
 
 
 def _graded(case: Case, made: list[Comparison], trials: Sequence[Trial]) -> list[Comparison]:
@@ -332,7 +255,7 @@ def _graded(case: Case, made: list[Comparison], trials: Sequence[Trial]) -> list
     graded = []
     for c in made:
         if c.verdict == "inaccurate" and (c.trial in LOW or (own and c.trial not in own)):
-            _remark(case, Remark("loses-digits", f"digits are lost where {c.trial}"))
+            remark(case, Remark("loses-digits", f"digits are lost where {c.trial}"))
             c = replace(c, verdict="right")
         graded.append(c)
     return graded
@@ -362,22 +285,7 @@ def _say_what_is_missing(case: Case) -> None:
     for out in case.found.chain.outputs:
         name = name_of(out)
         if name not in case.comparisons:
-            _remark(case, Remark("not-returned", f"{name} is not returned and was not checked"))
-
-
-def _remark(case: Case, remark: Remark) -> None:
-    case.remarks.setdefault(f"{remark.code} {remark.text.split(' ')[0]}", remark)
-
-
-def _assumed(case: Case) -> str:
-    identity, program = case.identity, case.found.forward
-    eps = "" if identity.eps is None else f", eps = {identity.eps:.6g}"
-    ddof = "" if identity.ddof is None else f", ddof = {identity.ddof}"
-    over = "" if not identity.layout.name else f" over {', '.join(layout.fields(identity.layout))}"
-    layer = f"{program.title.lower() or program.name}{over}{ddof}{eps}"
-    if not identity.known:
-        return f"forward pass of no known layer (nearest: {layer}); {case.candidate.description}"
-    return f"{layer}; {case.candidate.description}"
+            remark(case, Remark("not-returned", f"{name} is not returned and was not checked"))
 
 
 def _wanted(found: Derivation) -> str:

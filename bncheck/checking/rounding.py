@@ -1,0 +1,56 @@
+"""Is a difference mathematics or rounding? Asked by computing with more digits, or with fewer."""
+
+from typing import Any
+
+import numpy as np
+
+from bncheck.checking import layout
+from bncheck.checking.arithmetic import Array
+from bncheck.checking.case import Case, user_inputs
+from bncheck.checking.reference import reference
+from bncheck.checking.trials import Trial
+from bncheck.errors import CannotAsk
+
+LOST = 64.0
+"""An error that shrinks by this factor in longer arithmetic is rounding, not mathematics."""
+
+
+def is_single(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
+    """Whether all values are float32 ones, and right as such."""
+    single = np.dtype(np.float32)
+    if np.finfo(trial.judged).eps >= np.finfo(single).eps or not np.all(np.isfinite(yours)):
+        return False
+    if not np.array_equal(yours, yours.astype(single)) or not np.any(yours):
+        return False
+    return bool(
+        np.all(abs(yours - right) <= reference(case.found, trial.values, single).allowed[name])
+    )
+
+
+def is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
+    """Whether the error shrinks with the precision: then digits are lost, and nothing else."""
+    before = float(abs(yours - right).max())
+    for dtype in (np.longdouble, np.float64):
+        if np.finfo(dtype).eps >= np.finfo(trial.dtype).eps:
+            continue
+        longer = {
+            k: np.asarray(v, dtype) if isinstance(v, np.ndarray) else v
+            for k, v in trial.values.items()
+        }
+        again = _again(case, trial, name, longer)
+        if again is not None and again.shape == right.shape:
+            after = float(abs(again - right).max())
+            return bool(after * LOST < before) if np.isfinite(before) else np.isfinite(after)
+    return False
+
+
+def _again(case: Case, trial: Trial, name: str, values: dict[str, Any]) -> Array | None:
+    program, at = case.found.forward, case.identity.layout
+    try:
+        outcome = case.subject.call(case.candidate.name, user_inputs(case, values, trial))
+    except CannotAsk:
+        return None
+    back = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
+    if case.swapped:
+        back = {**back, "dgamma": back["dbeta"], "dbeta": back["dgamma"]}
+    return back.get(name)
