@@ -146,6 +146,9 @@ def verify(
         Path | None,
         typer.Option(help="Write the inputs of the worst failure here, for --inputs."),
     ] = None,
+    snippet: Annotated[
+        Path | None, typer.Option(help="Write the smallest counterexample here, as a test.")
+    ] = None,
     layer: Annotated[
         str | None, typer.Option(help="Which layer it is, where bncheck should not find out.")
     ] = None,
@@ -196,6 +199,9 @@ def verify(
     _show(reports, chosen, strict)
     if show_output and reports:
         sys.stderr.write(reports[0].printed)
+    if snippet is not None:
+        found = [r.counterexample.snippet for r in reports if r.counterexample]
+        files.save(snippet, found[0] if found else "# nothing is wrong\n")
     if save_failure is not None:
         failures = [r.failure for r in reports if r.failure is not None]
         if failures:

@@ -122,6 +122,8 @@ def report(one: Report, out: Console) -> None:
         _prose(Text.assemble(("remark  ", "cyan"), remark.text), out)
     for cause in one.diagnosis:
         out.print(_diagnosis(cause, one))
+    if one.counterexample:
+        _prose(Text.assemble(("smallest  ", "cyan"), str(one.counterexample)), out)
 
 
 def _prose(text: Text, out: Console) -> None:
@@ -241,8 +243,9 @@ def _short(number: float) -> str:
 def _diagnosis(cause: Diagnosis, one: Report) -> Group:
     title = Text.assemble((f"  {cause.gradient} ", "bold red"), _wording(cause), f": {cause.text}")
     wrong = [t for t in cause.terms if t.reading != "ok"]
+    right = [Text(f"    right: {cause.formula}")] if cause.formula else []
     if not wrong or cause is not one.diagnosis[0]:
-        return Group(title)
+        return Group(title, *(right if cause is one.diagnosis[0] else []))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for term in cause.terms:
         style = "" if term.reading == "ok" else "red"
@@ -250,7 +253,7 @@ def _diagnosis(cause: Diagnosis, one: Report) -> Group:
             f"    {term.formula}", f"{term.found:.4g} × found", f"{term.expected:.4g} × expected",
             Text(term.reading, style=style),
         )  # fmt: skip
-    return Group(title, table)
+    return Group(title, table, *right)
 
 
 def _wording(cause: Diagnosis) -> str:

@@ -1,5 +1,8 @@
 """Oracle: mistakes put in by hand, in two phrasings of six layers; and noise of known size."""
 
+from fractions import Fraction
+from math import isqrt
+
 import numpy as np
 import pytest
 
@@ -8,7 +11,7 @@ from bncheck.checking.terms import Seen, fit
 from bncheck.checking.verification import verify
 from bncheck.layers import LAYERS
 from tests.mistakes import every, function_of, opened
-from tests.mutants import batch_closed
+from tests.mutants import WRONG, batch_closed
 
 MISTAKES = {name: rest for name, *rest in every()}
 BATCH = derivation_of(LAYERS["batch-norm"])
@@ -114,6 +117,45 @@ def test_two_changes_are_found_where_one_is_not_enough():
     (cause,) = verify(backward, layer="batch-norm").diagnosis
     assert cause.code == "two-changes"
     assert "x" in cause.text
+
+
+def _by_hand(inputs):
+    """Batch norm's dx and dgamma in fractions, column by column, from the chain rule."""
+    x, dy = (np.vectorize(Fraction, otypes=[object])(inputs[k]) for k in ("x", "dy"))
+    gamma, eps = [Fraction(g) for g in inputs["gamma"]], Fraction(inputs["eps"])
+    m, columns, dgamma = len(x), [], []
+    for j, scale in enumerate(gamma):
+        mean = sum(x[:, j]) / m
+        centred = x[:, j] - mean
+        under = sum(c * c for c in centred) / m + eps
+        sd = Fraction(isqrt(under.numerator), isqrt(under.denominator))
+        assert sd * sd == under
+        dvar = sum(scale * d * c for d, c in zip(dy[:, j], centred, strict=True)) / (-2 * sd**3)
+        dmu = -sum(scale * d for d in dy[:, j]) / sd
+        columns.append([scale * d / sd + 2 * c * dvar / m + dmu / m
+                        for d, c in zip(dy[:, j], centred, strict=True)])  # fmt: skip
+        dgamma.append(sum(d * c / sd for d, c in zip(dy[:, j], centred, strict=True)))
+    return {"dx": [list(row) for row in zip(*columns, strict=True)], "dgamma": dgamma}
+
+
+@pytest.mark.parametrize(
+    "name", ["mean path missing", "m - 1", "gamma forgotten", "dgamma from x", "variance half"]
+)
+def test_the_counterexample_can_be_checked_by_hand(name):
+    backward = WRONG[name][1]
+    example = verify(backward, layer="batch-norm").counterexample
+    right = _by_hand(example.inputs)[example.gradient]
+    assert np.array_equal(np.vectorize(Fraction, otypes=[object])(example.right), right)
+    arrays = {k: np.array(v) if isinstance(v, list) else v for k, v in example.inputs.items()}
+    got = backward(*(arrays[k] for k in ("dy", "x", "gamma", "beta", "eps")))
+    theirs = got[("dx", "dgamma", "dbeta").index(example.gradient)]
+    shown = np.vectorize(lambda text: float(Fraction(text)))(example.yours)
+    assert np.allclose(theirs, shown, rtol=1e-5)
+    assert not np.allclose(theirs, np.array(right, float), rtol=1e-6)
+    space = {}
+    exec(example.snippet.replace("...  #", "np.zeros(1)  #"), space)
+    with pytest.raises(AssertionError):
+        space[f"test_{example.gradient}"]()
 
 
 def test_the_right_formula_stands_beside_it():

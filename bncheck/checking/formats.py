@@ -14,7 +14,7 @@ SCHEMA = 1
 
 FIELDS = (
     "target", "line", "layer", "layout", "eps", "ddof", "verdict", "assumed", "remarks",
-    "gradients", "diagnosis", "trials", "notes",
+    "gradients", "diagnosis", "counterexample", "trials", "notes",
 )  # fmt: skip
 
 

@@ -16,10 +16,17 @@ from bncheck.checking.case import Case, assumed, remark, user_inputs
 from bncheck.checking.causes import cause
 from bncheck.checking.compare import compare
 from bncheck.checking.convention import Candidate
+from bncheck.checking.counterexample import smallest
 from bncheck.checking.differences import Differences, differences
 from bncheck.checking.identify import Identity
 from bncheck.checking.reference import Reference, precision, reference
-from bncheck.checking.results import WORST_FIRST, Comparison, GradientResult, Remark, Report
+from bncheck.checking.results import (
+    WORST_FIRST,
+    Comparison,
+    GradientResult,
+    Remark,
+    Report,
+)
 from bncheck.checking.rounding import is_rounding, is_single
 from bncheck.checking.subject import Subject
 from bncheck.checking.terms import Seen
@@ -70,6 +77,7 @@ def judge(
         remarks=tuple(dict.fromkeys(case.remarks.values())),
         diagnosis=causes,
         trials=tuple(t.name for t in trials),
+        counterexample=smallest(case, wrong) if diagnosed else None,
         failure=_failure(case, wrong, trials),
     )
 

@@ -73,6 +73,45 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class Counterexample:
+    """A small input by role, in the user's layout, with the right gradient and the user's.
+
+    The numbers of the gradients are texts: fractions where they are fractions.
+    """
+
+    gradient: str
+    inputs: dict[str, Any]
+    right: Any
+    yours: Any
+
+    def __str__(self) -> str:
+        given = ", ".join(f"{name} = {_plain(value)}" for name, value in self.inputs.items())
+        return (
+            f"{given}: {self.gradient} should be {_plain(self.right)}, yours is "
+            f"{_plain(self.yours)}"
+        )
+
+    @property
+    def snippet(self) -> str:
+        """A test to paste, for a person to fill in the call."""
+        lines = ["import numpy as np", "", "", f"def test_{self.gradient}():"]
+        for name, value in self.inputs.items():
+            made = f"np.array({value})" if isinstance(value, list) else repr(value)
+            lines.append(f"    {name} = {made}")
+        lines.append(f"    {self.gradient} = ...  # your backward pass on these")
+        lines.append(f"    expected = np.array({_plain(self.right).replace('/', ' / ')})")
+        lines.append(f"    np.testing.assert_allclose({self.gradient}, expected, rtol=1e-9)")
+        return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> str:
+    """Lists and numbers without quotes, whole numbers without a point."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_plain, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
 class Report:
     """The verdict on one backward pass, and everything that led to it.
 
@@ -95,6 +134,7 @@ class Report:
     trials: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = ()
     printed: str = ""
+    counterexample: Counterexample | None = None
     failure: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -117,6 +157,10 @@ class Report:
             for t in cause.terms:
                 factors = f"{t.found:.6g} x found, {t.expected:g} x expected"
                 yield f"    {t.formula}: {factors} ({t.reading})"
+            if cause.formula:
+                yield f"    right: {cause.formula}"
+        if self.counterexample:
+            yield f"  smallest: {self.counterexample}"
 
     def code(self, strict: bool = False) -> int:
         """The exit code; ``strict``: remarks fail, too."""
