@@ -354,7 +354,8 @@ def test_each_mistake_is_wrong_where_it_says_and_right_elsewhere(name):
     """On inputs other than those on which they were chosen."""
     found = derivation(LAYERS[name])
     drawn = next(t for t in trials(found.forward) if t.name == "large upstream gradient")
-    values = layout.to_user(found.forward, drawn.values)
+    at = layout.usual(found.forward)
+    values = layout.to_user(at, found.forward, drawn.values, drawn.parts)
     _, right = run(recipe(found), values)
     made = mistakes(found)
     assert len({(m.text, m.gradients) for m in made}) == len(made) > 25

@@ -176,10 +176,7 @@ def _whole(found: Derivation, gradient: str) -> Iterator[Change]:
     yield Change("sign", f"{gradient} has the wrong sign", _with(found, closed, step, -step.expr))
     for count in counts:
         over = _with(found, closed, step, step.expr / count)
-        text = f"{gradient} is divided by {count}"
-        if gradient != name_of(found.chain.outputs[0]):
-            text += ": the average over the batch, a convention that --batch-average accepts"
-        yield Change("divided-by-count", text, over)
+        yield Change("divided-by-count", f"{gradient} is divided by {count}", over)
         times = _with(found, closed, step, step.expr * count)
         yield Change("times-count", f"{gradient} is multiplied by {count}", times)
     yield Change("zero", f"{gradient} is zero", _with(found, closed, step, S.Zero))

@@ -48,6 +48,8 @@ def _reason(
     if change is not None:
         everywhere = all(_reproduces(change, gradient, one) for one in fine)
         limits = [] if everywhere else sizes(found, off, fine)
+        if change.code == "divided-by-count" and gradient != name_of(found.chain.outputs[0]):
+            limits.append("the average over the batch is a convention: --batch-average accepts it")
         return change.code, "; ".join([change.text, *limits])
     wrong = [t for t in fitted if t.reading != "ok"]
     same = same_factor(fitted) if fitted else None
