@@ -90,7 +90,11 @@ def broken(formula: str, width: int) -> list[str]:
         depth, places = 0, []
         for at, letter in enumerate(rest):
             depth += (letter in "([") - (letter in ")]")
-            if depth <= 1 and at and rest[at : at + 3] in (" + ", " \N{MINUS SIGN} "):
+            if (
+                depth <= 1
+                and rest[:at].strip()
+                and rest[at : at + 3] in (" + ", " \N{MINUS SIGN} ")
+            ):
                 places.append(at)
         fitting = [at for at in places if cell_len(rest[:at]) <= width]
         if not fitting:
@@ -98,6 +102,25 @@ def broken(formula: str, width: int) -> list[str]:
         lines.append(rest[: fitting[-1]])
         rest = "    " + rest[fitting[-1] + 1 :]
     return [*lines, rest]
+
+
+def statements(rows: Any, out: Console) -> None:
+    """Statements as ``writers.statements`` lays them out: formula, conditions, how it is known."""
+    names = max(cell_len(row.name) for row in rows)
+    beside = max(cell_len(row.shown) for row in rows)
+    table = _table("", "statement", "shown", "residual")
+    for row in rows:
+        room = out.width - names - beside - min(cell_len(row.residual), 24) - 8
+        formula = [Text(line) for line in broken(row.formula, room)]
+        told = [Text(line, "dim") for c in row.where for line in broken(c, room)]
+        notes = [Text(part, "cyan") for part in (row.printed, row.note) if part]
+        shown = Text(row.shown, style="green" if row.good else "bold red")
+        table.add_row(row.name, Group(*formula, *told, *notes), shown, row.residual)
+    table.columns[1].no_wrap = False
+    table.columns[3].no_wrap = False
+    out.print(table)
+    counted = {row.shown: sum(r.shown == row.shown for r in rows) for row in rows}
+    out.print(Text("  " + ", ".join(f"{n} {shown}" for shown, n in counted.items()), "bold"))
 
 
 def plain_derivation(page: Any) -> str:

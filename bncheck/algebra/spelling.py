@@ -27,8 +27,23 @@ SPELLINGS: dict[str, tuple[str, str]] = {
     "norm": ("r", "r"),
     "running_mean": (r"\mu^{\mathrm{run}}", "μʳ"),
     "running_var": (r"v^{\mathrm{run}}", "vʳ"),
+    "trJ": (r"\operatorname{tr} J", "tr J"),
+    "rankJ": (r"\operatorname{rank} J", "rank J"),
+    "normJ": (r"\|J\|_2", "‖J‖₂"),
+    "detJ": (r"\det(\lambda - s J/\gamma)", "det(λ − sJ/γ)"),
+    "lam": (r"\lambda", "λ"),
 }
 """``sd`` is s, not sigma, so that it never stands beside sigma squared meaning something else."""
+
+
+MARKS = "′″‴"
+"""Behind a name: the value at changed inputs."""
+
+
+def unmarked(name: str) -> tuple[str, str]:
+    """A name without its mark, and the mark: ``dx′`` is ``("dx", "′")``."""
+    bare = name.rstrip(MARKS)
+    return bare, name[len(bare) :]
 
 
 def in_reading_order(expr: Expr) -> tuple[Expr, ...]:

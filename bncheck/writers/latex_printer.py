@@ -11,7 +11,7 @@ from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Symbol
 from sympy.printing.latex import LatexPrinter
 
 from bncheck.algebra.notation import Mean, Total, size
-from bncheck.algebra.spelling import SPELLINGS, in_reading_order, without_content
+from bncheck.algebra.spelling import MARKS, SPELLINGS, in_reading_order, unmarked, without_content
 from bncheck.writers.reading import PRIME, unclashed
 
 
@@ -38,7 +38,7 @@ class _Printer(LatexPrinter):
         return self._named(expr.name, "")
 
     def _print_Idx(self, expr: Idx) -> str:
-        return str(expr.label).replace(PRIME, "'")
+        return str(expr.label).replace(PRIME, "'").replace("π", r"\pi ")
 
     def _print_KroneckerDelta(self, expr: KroneckerDelta, exp: str | None = None) -> str:
         indices = sorted(expr.args, key=lambda i: len(str(i)))
@@ -116,6 +116,10 @@ class _Printer(LatexPrinter):
         return text
 
     def _named(self, name: str, subscript: str) -> str:
+        name, mark = unmarked(name)
+        if mark:
+            primes = "'" * (MARKS.index(mark) + 1)
+            return rf"{{{self._named(name, subscript)}}}{primes}"
         if name.startswith("d") and name[1:] in self._gradients:
             return rf"\frac{{\partial \ell}}{{\partial {self._named(name[1:], subscript)}}}"
         spelled = SPELLINGS[name][0] if name in SPELLINGS else _escaped(name)

@@ -8,7 +8,7 @@ from sympy.printing.str import StrPrinter
 
 from bncheck.algebra.notation import Mean, Tensor, Total, indices_of
 from bncheck.algebra.program import Step
-from bncheck.algebra.spelling import SPELLINGS, in_reading_order, without_content
+from bncheck.algebra.spelling import SPELLINGS, in_reading_order, unmarked, without_content
 from bncheck.writers.reading import PRIME, unclashed
 
 _LOWERED = str.maketrans("aehijklmnoprstuvx0123456789", "ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₀₁₂₃₄₅₆₇₈₉")
@@ -28,11 +28,12 @@ def equation(step: Step) -> str:
 
 def spelled(name: str) -> str:
     """A tensor's name, also a gradient's: ``dxhat`` is ``dx̂``."""
+    name, mark = unmarked(name)
     if name in SPELLINGS:
-        return SPELLINGS[name][1]
+        return SPELLINGS[name][1] + mark
     if name.startswith("d") and name[1:] in SPELLINGS:
-        return "d" + SPELLINGS[name[1:]][1]
-    return name
+        return "d" + SPELLINGS[name[1:]][1] + mark
+    return name + mark
 
 
 def shape(operand: Tensor, sizes: list[Any]) -> str:
@@ -105,6 +106,9 @@ class _Printer(StrPrinter):
             base = self.parenthesize(expr.base, PRECEDENCE["Pow"])
             return base + str(expr.exp).translate(_RAISED)
         return f"{self.parenthesize(expr.base, PRECEDENCE['Pow'])}^({self._print(expr.exp)})"
+
+    def _print_Abs(self, expr: Expr) -> str:
+        return f"|{self._print(expr.args[0])}|"
 
     def _print_Integer(self, expr: Expr) -> str:
         return str(expr.p).replace("-", MINUS)
