@@ -234,6 +234,19 @@ def identities(
     _tell(f"{program.title or program.name}: identities", found, form)
 
 
+@app.command()
+def theorems(
+    seed: Annotated[int, typer.Option(help="Of the random rationals.")] = 0,
+    form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
+) -> None:
+    """What is published about batch norm: proved, or refuted with its counterexample."""
+    from bncheck.calculus import theorems as stated
+    from bncheck.layers import layer
+
+    found = tuple(stated.theorems(layer("batch-norm"), layer("weight-norm"), seed))
+    _tell("Theorems about batch norm", found, form)
+
+
 def _tell(title: str, found: Any, form: Told) -> None:
     """Write what became of statements; exit code 3 where one is not what bncheck expects."""
     from bncheck.writers import statements

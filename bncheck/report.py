@@ -106,21 +106,30 @@ def broken(formula: str, width: int) -> list[str]:
 
 def statements(rows: Any, out: Console) -> None:
     """Statements as ``writers.statements`` lays them out: formula, conditions, how it is known."""
-    names = max(cell_len(row.name) for row in rows)
     beside = max(cell_len(row.shown) for row in rows)
-    table = _table("", "statement", "shown", "residual")
+    table = _table("statement", "shown", "residual")
     for row in rows:
-        room = out.width - names - beside - min(cell_len(row.residual), 24) - 8
-        formula = [Text(line) for line in broken(row.formula, room)]
-        told = [Text(line, "dim") for c in row.where for line in broken(c, room)]
-        notes = [Text(part, "cyan") for part in (row.printed, row.note) if part]
+        room = out.width - beside - min(max(cell_len(r.residual) for r in rows), 24) - 4
         shown = Text(row.shown, style="green" if row.good else "bold red")
-        table.add_row(row.name, Group(*formula, *told, *notes), shown, row.residual)
-    table.columns[1].no_wrap = False
-    table.columns[3].no_wrap = False
+        table.add_row(_statement(row, room), shown, row.residual)
+    table.columns[0].no_wrap = False
+    table.columns[2].no_wrap = False
     out.print(table)
     counted = {row.shown: sum(r.shown == row.shown for r in rows) for row in rows}
     out.print(Text("  " + ", ".join(f"{n} {shown}" for shown, n in counted.items()), "bold"))
+
+
+def _statement(row: Any, room: int) -> Group:
+    """The name, the formula, where it holds, who says so, and what to know about it."""
+    title = Text(row.name, "bold")
+    if row.printed:
+        title.append(f"  {row.printed}", "cyan")
+    lines = [Padding(line, (0, 0, 0, 2)) for line in broken(row.formula, room - 2)]
+    told = [
+        Padding(Text(line, "dim"), (0, 0, 0, 4)) for c in row.where for line in broken(c, room - 4)
+    ]
+    note = [Padding(Text(row.note, "cyan"), (0, 0, 0, 4))] if row.note else []
+    return Group(title, *lines, *told, *note)
 
 
 def plain_derivation(page: Any) -> str:

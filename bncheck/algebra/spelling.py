@@ -31,6 +31,8 @@ SPELLINGS: dict[str, tuple[str, str]] = {
     "rankJ": (r"\operatorname{rank} J", "rank J"),
     "normJ": (r"\|J\|_2", "‖J‖₂"),
     "detJ": (r"\det(\lambda - s J/\gamma)", "det(λ − sJ/γ)"),
+    "shiftwith": (r"\|G - G'\|^2_{\mathrm{BN}}", "‖G − G′‖² with BN"),
+    "shiftwithout": (r"\|G - G'\|^2", "‖G − G′‖² without"),
     "lam": (r"\lambda", "λ"),
 }
 """``sd`` is s, not sigma, so that it never stands beside sigma squared meaning something else."""

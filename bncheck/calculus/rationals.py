@@ -5,16 +5,19 @@ two derivatives and the mixed one. Where a root is not rational, ``Irrational`` 
 numbers have to do (``unroll.value_at``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt, prod
 from typing import Any
 
-from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol
+from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol, diff, expand
 
-from bncheck.algebra.notation import Mean, Total, name_of
-from bncheck.calculus.unroll import places
+from bncheck.algebra.notation import Mean, Total, indices_of, name_of
+from bncheck.algebra.program import Step
+from bncheck.calculus.statement import t, u
+from bncheck.calculus.unroll import places, value_at
+from bncheck.calculus.words import Words
 
 
 class Irrational(ArithmeticError):
@@ -115,7 +118,43 @@ def square_root(number: Fraction) -> Fraction:
 
 def exactly(jet: Jet) -> Expr:
     """A jet as a SymPy expression in t and u."""
-    from bncheck.calculus.statement import t, u
-
     one, by_t, by_u, both = (S(part.numerator) / part.denominator for part in jet.parts)
     return one + t * by_t + u * by_u + t * u * both
+
+
+def truncated(number: Expr, order: tuple[Symbol, ...]) -> Expr:
+    """First powers of what is infinitesimal."""
+    for small in order:
+        if number.has(small):
+            slope = diff(number, small).xreplace({small: S.Zero})
+            number = expand(number.xreplace({small: S.Zero}) + small * slope)
+    return number
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Fractions where every root is rational, else SymPy's numbers."""
+
+    value: Callable[[Expr, Known, dict[Any, int]], Any]
+    exactly: Callable[[Any], Expr]
+    number: Callable[[Jet], Any]
+
+
+FAST = Arithmetic(value, exactly, lambda jet: jet)
+SLOW = Arithmetic(lambda *a: truncated(value_at(*a), (t, u)), lambda number: number, exactly)
+
+
+def evaluate(layer: Words, known: Known, by: Arithmetic) -> None:
+    """Every step of the forward pass, the closed form and the chain, entry by entry."""
+    for program in (layer.found.forward, layer.found.closed, layer.found.chain):
+        for step in program.steps:
+            work_out(step, known, by)
+
+
+def work_out(step: Step, known: Known, by: Arithmetic) -> None:
+    """One step at all its places."""
+    indices = indices_of(step.target)
+    known[name_of(step.target)] = {
+        at: by.value(step.expr, known, dict(zip(indices, at, strict=True)))
+        for at in places(indices)
+    }

@@ -108,6 +108,8 @@ class _Printer(LatexPrinter):
         return rf"\left({self._print(body)}\right)" if isinstance(body, Add) else self._print(body)
 
     def _print_Pow(self, expr: Expr) -> str:
+        if isinstance(expr.base, Total) and expr.exp.is_Integer and expr.exp > 0:
+            return rf"\left({self._print(expr.base)}\right)^{{{expr.exp}}}"
         if isinstance(expr.base, Indexed | Symbol) and expr.exp.is_Integer and expr.exp > 0:
             base = self._print(expr.base)
             plain = "^" not in base and r"\frac" not in base

@@ -15,11 +15,16 @@ from bncheck.writers.latex_printer import latex_of
 
 PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage[T1]{fontenc}
-\usepackage[margin=20mm]{geometry}
+\usepackage[margin=15mm,landscape]{geometry}
 \usepackage{amsmath}
 \allowdisplaybreaks
 \setlength{\parindent}{0pt}
 """
+
+
+_RELATIONS = {"=": "=", "≤": r"\le"}
+LONGEST = 24
+"""Letters of an exact number in a table."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ def conditions(said: Statement) -> tuple[str, ...]:
     for run in said.runs:
         changed = ", ".join(_pair(pair, " → ") for pair in run.changes)
         told.append(f"{run.mark}: {changed or 'the batch twice'}")
+    if said.slack != 0:
+        told.append("right − left = " + unicode.line(said.slack, _free(said.slack)))
     return (*told, *(f"{unicode.line(s)}² = 0" for s in said.order))
 
 
@@ -76,7 +83,7 @@ def _pair(pair: tuple[Expr, Expr], between: str) -> str:
 
 def latex_formula(said: Statement) -> str:
     """The same in LaTeX."""
-    relation = {"=": "=", "≤": r"\le"}[said.relation]
+    relation = _RELATIONS[said.relation]
     return f"{_latex(said.left, said.right)} {relation} {_latex(said.right, said.left)}"
 
 
@@ -90,6 +97,8 @@ def latex_conditions(said: Statement) -> tuple[str, ...]:
     for run in said.runs:
         text = told(run.changes, r"\to") or r"\text{the batch twice}"
         parts.append(rf"{_primes(run.mark)}\colon\ {text}")
+    if said.slack != 0:
+        parts.append(rf"\text{{right}} - \text{{left}} = {_latex(said.slack, said.slack)}")
     return (*parts, *(f"{_latex(s, s)}^2 = 0" for s in said.order))
 
 
@@ -117,11 +126,15 @@ def as_latex(title: str, judgements: Sequence[Judgement]) -> str:
     for one in judgements:
         said = one.statement
         where = "; ".join(f"${c}$" for c in latex_conditions(said))
-        how = f"{_text(_shown(one))}" + (f"; where {where}" if where else "")
+        how = _text(_shown(one)) + (f"; where {where}" if where else "")
+        if one.verdict == "refuted":
+            how += f"; on the example {_text(_residual(one))}"
         parts.append(rf"\textbf{{{_text(_titled(said))}.}} {how}.")
         if said.note:
             parts.append(_text(said.note))
-        parts.append(rf"\begin{{equation}}{latex_formula(said)}\end{{equation}}")
+        left, right = _latex(said.left, said.right), _latex(said.right, said.left)
+        lines = rf"{left} \\ {_RELATIONS[said.relation]} {right}"
+        parts.append(rf"\begin{{multline}}{lines}\end{{multline}}")
     return "\n\n".join([*parts, r"\end{document}"]) + "\n"
 
 
@@ -157,8 +170,14 @@ def _shown(one: Judgement) -> str:
 def _residual(one: Judgement) -> str:
     if one.verdict != "refuted":
         return unicode.line(one.residual)
-    left, right = unicode.line(one.trial.left), unicode.line(one.trial.right)
+    left, right = _number(one.trial.left), _number(one.trial.right)
     return f"{left} {'>' if one.statement.relation == '≤' else '≠'} {right}"
+
+
+def _number(exact: Expr) -> str:
+    """The number as it is, or five digits of it where it is long (JSON has all of it)."""
+    text = unicode.line(exact)
+    return text if len(text) <= LONGEST or exact.free_symbols else f"{exact.evalf(5)}…"
 
 
 def _titled(said: Statement) -> str:
@@ -179,16 +198,20 @@ def _primes(mark: str) -> str:
 
 
 LETTERS = {
-    "x̂": r"$\hat{x}$", "dx": "$dx$", "γ": r"$\gamma$", "β": r"$\beta$", "ε": r"$\varepsilon$",
-    "μ": r"$\mu$", "σ²": r"$\sigma^2$", "σ": r"$\sigma$", "½": r"$\frac12$", "‖": r"$\|$",
+    "x̂": r"$\hat{x}$", "ℓ̂": r"$\hat{\ell}$", "√": r"$\surd$", "⟨": r"$\langle$",
+    "⟩": r"$\rangle$", "₀": "$_0$", "₁": "$_1$", "₂": "$_2$", "‘": "`", "’": "'", "×": r"$\times$",
+    "½": r"$\frac12$", "|": "$|$", "<": "$<$", ">": "$>$", "…": r"$\dots$",
+    "dx": "$dx$", "γ": r"$\gamma$", "β": r"$\beta$", "ε": r"$\varepsilon$",
+    "μ": r"$\mu$", "σ²": r"$\sigma^2$", "σ": r"$\sigma$", "‖": r"$\|$",
     "∂": r"$\partial$", "²": "$^2$", "ℓ": r"$\ell$", "Ŵ": r"$\hat{W}$", "′": "$'$",
-    "λ": r"$\lambda$", "√": r"$\sqrt{\ }$", "≠": r"$\ne$", "≤": r"$\le$", "→": r"$\to$", "∇": r"$\nabla$",
+    "λ": r"$\lambda$", "≠": r"$\ne$", "≤": r"$\le$", "→": r"$\to$", "∇": r"$\nabla$",
     "ᵀ": r"$^{\top}$", "·": r"$\cdot$", "ρ": r"$\rho$", "Σ": r"$\Sigma$", "−": "$-$",
 }  # fmt: skip
 """Letters of names and notes that LaTeX's text fonts lack."""
 
 
 def _text(words: str) -> str:
+    words = words.replace("^", r"\^{}")
     for letter, spelled in LETTERS.items():
         words = words.replace(letter, spelled)
     return words.replace("_", r"\_").replace("&", r"\&").replace("%", r"\%")

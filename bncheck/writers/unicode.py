@@ -98,6 +98,8 @@ class _Printer(StrPrinter):
         return f"({text})" if isinstance(factor, Total) and not isinstance(factor, Mean) else text
 
     def _print_Pow(self, expr: Pow, rational: bool = False) -> str:
+        if isinstance(expr.base, Total) and expr.exp.is_Integer and expr.exp > 0:
+            return f"({self._print(expr.base)})" + str(expr.exp).translate(_RAISED)
         if expr.exp == S.Half:
             return f"√{self.parenthesize(expr.base, PRECEDENCE['Atom'])}"
         if expr.exp.is_Integer and expr.exp < 0:
