@@ -90,7 +90,11 @@ def broken(formula: str, width: int) -> list[str]:
         depth, places = 0, []
         for at, letter in enumerate(rest):
             depth += (letter in "([") - (letter in ")]")
-            if depth <= 1 and at and rest[at : at + 3] in (" + ", " \N{MINUS SIGN} "):
+            if (
+                depth <= 1
+                and rest[:at].strip()
+                and rest[at : at + 3] in (" + ", " \N{MINUS SIGN} ")
+            ):
                 places.append(at)
         fitting = [at for at in places if cell_len(rest[:at]) <= width]
         if not fitting:
@@ -98,6 +102,34 @@ def broken(formula: str, width: int) -> list[str]:
         lines.append(rest[: fitting[-1]])
         rest = "    " + rest[fitting[-1] + 1 :]
     return [*lines, rest]
+
+
+def statements(rows: Any, out: Console) -> None:
+    """Statements as ``writers.statements`` lays them out: formula, conditions, how it is known."""
+    beside = max(cell_len(row.shown) for row in rows)
+    table = _table("statement", "shown", "residual")
+    for row in rows:
+        room = out.width - beside - min(max(cell_len(r.residual) for r in rows), 24) - 4
+        shown = Text(row.shown, style="green" if row.good else "bold red")
+        table.add_row(_statement(row, room), shown, row.residual)
+    table.columns[0].no_wrap = False
+    table.columns[2].no_wrap = False
+    out.print(table)
+    counted = {row.shown: sum(r.shown == row.shown for r in rows) for row in rows}
+    out.print(Text("  " + ", ".join(f"{n} {shown}" for shown, n in counted.items()), "bold"))
+
+
+def _statement(row: Any, room: int) -> Group:
+    """The name, the formula, where it holds, who says so, and what to know about it."""
+    title = Text(row.name, "bold")
+    if row.printed:
+        title.append(f"  {row.printed}", "cyan")
+    lines = [Padding(line, (0, 0, 0, 2)) for line in broken(row.formula, room - 2)]
+    told = [
+        Padding(Text(line, "dim"), (0, 0, 0, 4)) for c in row.where for line in broken(c, room - 4)
+    ]
+    note = [Padding(Text(row.note, "cyan"), (0, 0, 0, 4))] if row.note else []
+    return Group(title, *lines, *told, *note)
 
 
 def plain_derivation(page: Any) -> str:

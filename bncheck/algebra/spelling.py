@@ -27,6 +27,13 @@ SPELLINGS: dict[str, tuple[str, str]] = {
     "norm": ("r", "r"),
     "running_mean": (r"\mu^{\mathrm{run}}", "μʳ"),
     "running_var": (r"v^{\mathrm{run}}", "vʳ"),
+    "trJ": (r"\operatorname{tr} J", "tr J"),
+    "rankJ": (r"\operatorname{rank} J", "rank J"),
+    "normJ": (r"\|J\|_2", "‖J‖₂"),
+    "detJ": (r"\det(\lambda - s J/\gamma)", "det(λ − sJ/γ)"),
+    "shiftwith": (r"\|G - G'\|^2_{\mathrm{BN}}", "‖G − G′‖² with BN"),
+    "shiftwithout": (r"\|G - G'\|^2", "‖G − G′‖² without"),
+    "lam": (r"\lambda", "λ"),
 }
 """``sd`` is s, not sigma, so that it never stands beside sigma squared meaning something else."""
 
@@ -43,6 +50,16 @@ def parsed(name: str) -> tuple[str, str]:
             if rest != name and (rest in SPELLINGS or rest.startswith("sum_") or parsed(rest)[0]):
                 return mark, rest
     return "", name
+
+
+MARKS = "′″‴"
+"""Behind a name: the value at changed inputs."""
+
+
+def unmarked(name: str) -> tuple[str, str]:
+    """A name without its mark, and the mark: ``dx′`` is ``("dx", "′")``."""
+    bare = name.rstrip(MARKS)
+    return bare, name[len(bare) :]
 
 
 def in_reading_order(expr: Expr) -> tuple[Expr, ...]:

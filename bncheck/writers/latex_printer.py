@@ -11,7 +11,7 @@ from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Symbol
 from sympy.printing.latex import LatexPrinter
 
 from bncheck.algebra.notation import Mean, Tensor, Total, indices_of, name_of, size
-from bncheck.algebra.spelling import SPELLINGS, in_reading_order, without_content
+from bncheck.algebra.spelling import MARKS, SPELLINGS, in_reading_order, unmarked, without_content
 from bncheck.writers.reading import PRIME, unclashed
 
 
@@ -46,7 +46,7 @@ class _Printer(LatexPrinter):
         return self._named(expr.name, "")
 
     def _print_Idx(self, expr: Idx) -> str:
-        return str(expr.label).replace(PRIME, "'")
+        return str(expr.label).replace(PRIME, "'").replace("π", r"\pi ")
 
     def _print_KroneckerDelta(self, expr: KroneckerDelta, exp: str | None = None) -> str:
         indices = sorted(expr.args, key=lambda i: len(str(i)))
@@ -116,6 +116,8 @@ class _Printer(LatexPrinter):
         return rf"\left({self._print(body)}\right)" if isinstance(body, Add) else self._print(body)
 
     def _print_Pow(self, expr: Expr) -> str:
+        if isinstance(expr.base, Total) and expr.exp.is_Integer and expr.exp > 0:
+            return rf"\left({self._print(expr.base)}\right)^{{{expr.exp}}}"
         if isinstance(expr.base, Indexed | Symbol) and expr.exp.is_Integer and expr.exp > 0:
             base = self._print(expr.base)
             plain = "^" not in base and r"\frac" not in base
@@ -124,6 +126,10 @@ class _Printer(LatexPrinter):
         return text
 
     def _named(self, name: str, subscript: str) -> str:
+        name, primes = unmarked(name)
+        if primes:
+            strokes = "'" * (MARKS.index(primes) + 1)
+            return rf"{{{self._named(name, subscript)}}}{strokes}"
         mark, inner = self._parsed(name)
         if mark == "d":
             return rf"\frac{{\partial \ell}}{{\partial {self._named(inner, subscript)}}}"

@@ -9,7 +9,13 @@ from sympy.printing.str import StrPrinter
 
 from bncheck.algebra.notation import Mean, Tensor, Total, indices_of
 from bncheck.algebra.program import Step
-from bncheck.algebra.spelling import SPELLINGS, in_reading_order, parsed, without_content
+from bncheck.algebra.spelling import (
+    SPELLINGS,
+    in_reading_order,
+    parsed,
+    unmarked,
+    without_content,
+)
 from bncheck.writers.reading import PRIME, unclashed
 
 _LOWERED = str.maketrans("aehijklmnoprstuvx0123456789", "ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₀₁₂₃₄₅₆₇₈₉")
@@ -29,6 +35,9 @@ def equation(step: Step) -> str:
 
 def spelled(name: str) -> str:
     """A tensor's name, also a gradient's: ``dxhat`` is ``dx̂``, ``d2xhat`` is ``d²x̂``."""
+    name, primes = unmarked(name)
+    if primes:
+        return spelled(name) + primes
     if name in SPELLINGS:
         return SPELLINGS[name][1]
     if name.startswith("sum_"):
@@ -107,6 +116,8 @@ class _Printer(StrPrinter):
         return f"({text})" if isinstance(factor, Total) and not isinstance(factor, Mean) else text
 
     def _print_Pow(self, expr: Pow, rational: bool = False) -> str:
+        if isinstance(expr.base, Total) and expr.exp.is_Integer and expr.exp > 0:
+            return f"({self._print(expr.base)})" + str(expr.exp).translate(_RAISED)
         if expr.exp == S.Half:
             return f"√{self.parenthesize(expr.base, PRECEDENCE['Atom'])}"
         if expr.exp.is_Integer and expr.exp < 0:
@@ -115,6 +126,9 @@ class _Printer(StrPrinter):
             base = self.parenthesize(expr.base, PRECEDENCE["Pow"])
             return base + str(expr.exp).translate(_RAISED)
         return f"{self.parenthesize(expr.base, PRECEDENCE['Pow'])}^({self._print(expr.exp)})"
+
+    def _print_Abs(self, expr: Expr) -> str:
+        return f"|{self._print(expr.args[0])}|"
 
     def _print_Integer(self, expr: Expr) -> str:
         return str(expr.p).replace("-", MINUS)

@@ -1,0 +1,51 @@
+"""What becomes of a statement: proved for every size, exact on rationals, or refuted by numbers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from sympy import Expr
+
+from bncheck.calculus.instance import Trial, tried
+from bncheck.calculus.proof import is_proved
+from bncheck.calculus.statement import Statement
+from bncheck.calculus.words import Words
+
+Verdict = Literal["proved", "exact", "refuted"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """``proved``: for every size, by the algebra; ``exact``: on the numbers of ``trial`` alone."""
+
+    statement: Statement
+    verdict: Verdict
+    trial: Trial
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether what should hold holds, and what is told as false is false."""
+        return self.statement.holds == (self.verdict != "refuted")
+
+    @property
+    def residual(self) -> Expr:
+        """The largest difference of the two sides on numbers; 0 where the statement held."""
+        return self.trial.apart
+
+
+def judge(statement: Statement, layer: Words, seed: int = 0) -> Judgement:
+    """Prove the statement, and try it on exact numbers whatever came of that.
+
+    Numbers have the last word: a statement that is proved and fails on them is refuted.
+    """
+    trial = tried(statement, layer, seed)
+    if trial.apart != 0:
+        return Judgement(statement, "refuted", trial)
+    return Judgement(statement, "proved" if is_proved(statement, layer) else "exact", trial)
+
+
+def judge_all(
+    statements: Iterable[Statement], layer: Words, seed: int = 0
+) -> tuple[Judgement, ...]:
+    """All of them, in order."""
+    return tuple(judge(statement, layer, seed) for statement in statements)

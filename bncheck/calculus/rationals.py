@@ -1,0 +1,160 @@
+"""Expressions on fractions, exactly and quickly; infinitesimals ``t``, ``u`` give derivatives.
+
+A ``Jet`` is ``a + b*t + c*u + d*t*u`` with ``t**2 = u**2 = 0``: the value of an expression, its
+two derivatives and the mixed one. Where a root is not rational, ``Irrational`` says so, and SymPy's
+numbers have to do (``unroll.value_at``).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isqrt, prod
+from typing import Any
+
+from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol, diff, expand
+
+from bncheck.algebra.notation import Mean, Total, indices_of, name_of
+from bncheck.algebra.program import Step
+from bncheck.calculus.statement import t, u
+from bncheck.calculus.unroll import places, value_at
+from bncheck.calculus.words import Words
+
+
+class Irrational(ArithmeticError):
+    """A number on the way is no fraction."""
+
+
+@dataclass(frozen=True)
+class Jet:
+    """``one + t*by_t + u*by_u + t*u*by_both``."""
+
+    one: Fraction
+    by_t: Fraction = Fraction(0)
+    by_u: Fraction = Fraction(0)
+    by_both: Fraction = Fraction(0)
+
+    def __add__(self, other: "Jet") -> "Jet":
+        return Jet(*(a + b for a, b in zip(self.parts, other.parts, strict=True)))
+
+    def __mul__(self, other: "Jet") -> "Jet":
+        (a, at, au, ab), (b, bt, bu, bb) = self.parts, other.parts
+        return Jet(a * b, a * bt + at * b, a * bu + au * b, a * bb + ab * b + at * bu + au * bt)
+
+    @property
+    def parts(self) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+        """The four coefficients."""
+        return (self.one, self.by_t, self.by_u, self.by_both)
+
+    def through(self, value: Fraction, slope: Fraction, bend: Fraction) -> "Jet":
+        """A function of the jet, by its value and its first two derivatives at ``one``."""
+        both = slope * self.by_both + bend * self.by_t * self.by_u
+        return Jet(value, slope * self.by_t, slope * self.by_u, both)
+
+
+Known = dict[str, dict[tuple[int, ...], Any]]
+
+
+def value(expr: Expr, known: Known, at: Mapping[Any, int]) -> Jet:
+    """The value of an expression where its free indices are ``at``; raises ``Irrational``."""
+    if isinstance(expr, Indexed):
+        return known[name_of(expr)][tuple(at[i] for i in expr.indices)]
+    if isinstance(expr, Symbol):
+        return known[name_of(expr)][()]
+    if expr.is_Rational:
+        return Jet(Fraction(int(expr.p), int(expr.q)))
+    if isinstance(expr, Total):
+        terms = [
+            value(expr.body, known, {**at, **dict(zip(expr.over, place, strict=True))})
+            for place in places(expr.over)
+        ]
+        share = Jet(Fraction(1, len(terms) if isinstance(expr, Mean) else 1))
+        return sum(terms, Jet(Fraction(0))) * share
+    parts = [value(a, known, at) for a in expr.args]
+    if isinstance(expr, Add):
+        return sum(parts[1:], parts[0])
+    if isinstance(expr, Mul):
+        return prod(parts[1:], start=parts[0])
+    if isinstance(expr, Pow):
+        return _power(parts[0], parts[1].one)
+    if expr.func.__name__ == "Abs":
+        return parts[0] * Jet(Fraction(1 if parts[0].one >= 0 else -1))
+    raise Irrational(str(expr))
+
+
+def _power(base: Jet, exponent: Fraction) -> Jet:
+    """A power with a whole or half exponent."""
+    if exponent.denominator > 2:
+        raise Irrational(f"power {exponent}")
+    root = base.one if exponent.denominator == 1 else square_root(base.one)
+    steps = exponent.numerator
+    if root == 0 and steps < 4:
+        return _at_zero(base, exponent)
+    if base.one == 0:
+        return base.through(Fraction(0), Fraction(0), Fraction(0))
+    number = root**steps
+    slope = exponent * number / base.one
+    return base.through(number, slope, (exponent - 1) * slope / base.one)
+
+
+def _at_zero(base: Jet, exponent: Fraction) -> Jet:
+    """Powers of what is 0 up to infinitesimals: 1, itself, its square; others are not defined."""
+    if exponent == 0:
+        return Jet(Fraction(1))
+    if exponent in (1, 2, 3):
+        return prod([base] * (int(exponent) - 1), start=base)
+    if exponent == Fraction(1, 2) and not any(base.parts):
+        return base
+    raise ZeroDivisionError(f"0 to the power {exponent}")
+
+
+def square_root(number: Fraction) -> Fraction:
+    """The root of a fraction that has a rational one; raises ``Irrational``."""
+    if number >= 0:
+        above, below = isqrt(number.numerator), isqrt(number.denominator)
+        if above**2 == number.numerator and below**2 == number.denominator:
+            return Fraction(above, below)
+    raise Irrational(f"the root of {number}")
+
+
+def exactly(jet: Jet) -> Expr:
+    """A jet as a SymPy expression in t and u."""
+    one, by_t, by_u, both = (S(part.numerator) / part.denominator for part in jet.parts)
+    return one + t * by_t + u * by_u + t * u * both
+
+
+def truncated(number: Expr, order: tuple[Symbol, ...]) -> Expr:
+    """First powers of what is infinitesimal."""
+    for small in order:
+        if number.has(small):
+            slope = diff(number, small).xreplace({small: S.Zero})
+            number = expand(number.xreplace({small: S.Zero}) + small * slope)
+    return number
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Fractions where every root is rational, else SymPy's numbers."""
+
+    value: Callable[[Expr, Known, dict[Any, int]], Any]
+    exactly: Callable[[Any], Expr]
+    number: Callable[[Jet], Any]
+
+
+FAST = Arithmetic(value, exactly, lambda jet: jet)
+SLOW = Arithmetic(lambda *a: truncated(value_at(*a), (t, u)), lambda number: number, exactly)
+
+
+def evaluate(layer: Words, known: Known, by: Arithmetic) -> None:
+    """Every step of the forward pass, the closed form and the chain, entry by entry."""
+    for program in (layer.found.forward, layer.found.closed, layer.found.chain):
+        for step in program.steps:
+            work_out(step, known, by)
+
+
+def work_out(step: Step, known: Known, by: Arithmetic) -> None:
+    """One step at all its places."""
+    indices = indices_of(step.target)
+    known[name_of(step.target)] = {
+        at: by.value(step.expr, known, dict(zip(indices, at, strict=True)))
+        for at in places(indices)
+    }

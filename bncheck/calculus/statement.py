@@ -1,0 +1,63 @@
+"""A statement about a layer, as data: an equation or a bound, where it holds, and for what inputs.
+
+Being data it can be printed, proved, tried on numbers, and spoiled by a test that wants to see it
+refuted. Nothing in it says whether it is true; see ``judging``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sympy import Expr, S, Symbol
+
+from bncheck.algebra.notation import Tensor, indices_of, name_of, tensor
+
+Pairs = tuple[tuple[Expr, Expr], ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The layer at changed inputs; its values there have their usual names with ``mark`` behind.
+
+    ``changes``: inputs with what stands in their place. ``copies``: how often the batch is
+    repeated along the normalised axes.
+    """
+
+    mark: str
+    changes: Pairs = ()
+    copies: int = 1
+
+
+@dataclass(frozen=True)
+class Statement:
+    """``left`` = ``right``, or ``left`` <= ``right``, wherever all of ``given`` holds.
+
+    ``order``: infinitesimals; the statement is about their first powers (``t**2 = 0``), and so
+    about derivatives. ``slack``: of a bound, what ``right - left`` is, written so that no term of
+    it can be negative. ``at``: numbers by name on which it is tried, in place of random ones.
+    ``printed``: where a published text says it, for claims that are not ours; ``holds``: whether
+    bncheck expects it to be true.
+    """
+
+    name: str
+    left: Expr
+    right: Expr
+    given: Pairs = ()
+    runs: tuple[Run, ...] = ()
+    order: tuple[Symbol, ...] = ()
+    relation: Literal["=", "≤"] = "="
+    slack: Expr = S.Zero
+    at: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    printed: str = ""
+    holds: bool = True
+    note: str = ""
+
+
+def marked(operand: Tensor, mark: str = "′") -> Tensor:
+    """An operand's value in a run: ``dx′[i, j]`` for ``dx[i, j]``."""
+    name, indices = name_of(operand) + mark, indices_of(operand)
+    return tensor(name)[indices] if indices else Symbol(name, real=True)
+
+
+t, u = Symbol("t", real=True), Symbol("u", real=True)
+"""The infinitesimals of derivatives."""

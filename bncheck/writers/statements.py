@@ -1,0 +1,217 @@
+"""Statements and what became of them: rows for the terminal, JSON, Markdown and LaTeX."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sympy import Expr, Idx
+
+from bncheck.algebra.notation import carried, size
+from bncheck.calculus.judging import Judgement
+from bncheck.calculus.statement import Pairs, Statement
+from bncheck.writers import unicode
+from bncheck.writers.latex_printer import latex_of
+
+PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
+\usepackage[T1]{fontenc}
+\usepackage[margin=15mm,landscape]{geometry}
+\usepackage{amsmath}
+\allowdisplaybreaks
+\setlength{\parindent}{0pt}
+"""
+
+
+_RELATIONS = {"=": "=", "≤": r"\le"}
+LONGEST = 24
+"""Letters of an exact number in a table."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One statement in Unicode: its name, the formula, where it holds, how that is known."""
+
+    name: str
+    formula: str
+    where: tuple[str, ...]
+    shown: str
+    residual: str
+    good: bool
+    printed: str
+    note: str
+
+
+def rows(judgements: Sequence[Judgement]) -> tuple[Row, ...]:
+    """What the terminal shows."""
+    return tuple(
+        Row(
+            one.statement.name,
+            formula(one.statement),
+            conditions(one.statement),
+            _shown(one),
+            _residual(one),
+            one.as_expected,
+            one.statement.printed,
+            one.statement.note,
+        )
+        for one in judgements
+    )
+
+
+def formula(said: Statement) -> str:
+    """``left = right`` in Unicode."""
+    free = _free(said.left, said.right)
+    left, right = unicode.line(said.left, free), unicode.line(said.right, free)
+    return f"{left} {said.relation} {right}"
+
+
+def conditions(said: Statement) -> tuple[str, ...]:
+    """What is assumed, what the marks mean, and which squares vanish, in Unicode."""
+    told = [_pair(pair, " = ") for pair in said.given]
+    for run in said.runs:
+        changed = ", ".join(_pair(pair, " → ") for pair in run.changes)
+        told.append(f"{run.mark}: {changed or 'the batch twice'}")
+    if said.slack != 0:
+        told.append("right − left = " + unicode.line(said.slack, _free(said.slack)))
+    return (*told, *(f"{unicode.line(s)}² = 0" for s in said.order))
+
+
+def _pair(pair: tuple[Expr, Expr], between: str) -> str:
+    free = _free(*pair)
+    return between.join(unicode.line(e, free) for e in pair)
+
+
+def latex_formula(said: Statement) -> str:
+    """The same in LaTeX."""
+    relation = _RELATIONS[said.relation]
+    return f"{_latex(said.left, said.right)} {relation} {_latex(said.right, said.left)}"
+
+
+def latex_conditions(said: Statement) -> tuple[str, ...]:
+    """The same in LaTeX, each a formula."""
+
+    def told(pairs: Pairs, between: str) -> str:
+        return r",\ ".join(f"{_latex(a, b)} {between} {_latex(b, a)}" for a, b in pairs)
+
+    parts = [told((pair,), "=") for pair in said.given]
+    for run in said.runs:
+        text = told(run.changes, r"\to") or r"\text{the batch twice}"
+        parts.append(rf"{_primes(run.mark)}\colon\ {text}")
+    if said.slack != 0:
+        parts.append(rf"\text{{right}} - \text{{left}} = {_latex(said.slack, said.slack)}")
+    return (*parts, *(f"{_latex(s, s)}^2 = 0" for s in said.order))
+
+
+def as_json(judgements: Sequence[Judgement]) -> str:
+    """Everything as JSON, numbers as exact text."""
+    return json.dumps([_record(one) for one in judgements], indent=2, ensure_ascii=False) + "\n"
+
+
+def as_markdown(title: str, judgements: Sequence[Judgement]) -> str:
+    """A table that GitHub renders."""
+    lines = [f"# {title}", "", "| statement | formula | where | shown | residual |",
+             "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    for one in judgements:
+        said = one.statement
+        where = ", ".join(f"${c}$" for c in latex_conditions(said))
+        cells = [_titled(said), f"${latex_formula(said)}$", where, _shown(one), _residual(one)]
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def as_latex(title: str, judgements: Sequence[Judgement]) -> str:
+    """A document with a numbered equation for each statement."""
+    parts = [PREAMBLE + rf"\title{{{_text(title)}}}" + "\n" + r"\date{}", r"\begin{document}",
+             r"\maketitle"]  # fmt: skip
+    for one in judgements:
+        said = one.statement
+        where = "; ".join(f"${c}$" for c in latex_conditions(said))
+        how = _text(_shown(one)) + (f"; where {where}" if where else "")
+        if one.verdict == "refuted":
+            how += f"; on the example {_text(_residual(one))}"
+        parts.append(rf"\textbf{{{_text(_titled(said))}.}} {how}.")
+        if said.note:
+            parts.append(_text(said.note))
+        left, right = _latex(said.left, said.right), _latex(said.right, said.left)
+        lines = rf"{left} \\ {_RELATIONS[said.relation]} {right}"
+        parts.append(rf"\begin{{multline}}{lines}\end{{multline}}")
+    return "\n\n".join([*parts, r"\end{document}"]) + "\n"
+
+
+def _record(one: Judgement) -> dict[str, Any]:
+    said = one.statement
+    return {
+        "name": said.name,
+        "statement": formula(said),
+        "where": list(conditions(said)),
+        "latex": latex_formula(said),
+        "where_latex": list(latex_conditions(said)),
+        "printed": said.printed,
+        "note": said.note,
+        "verdict": one.verdict,
+        "expected": "true" if said.holds else "refuted",
+        "as_expected": one.as_expected,
+        "left": str(one.trial.left),
+        "right": str(one.trial.right),
+        "residual": str(one.residual),
+        "example": {name: str(number) for name, number in said.at.items()},
+    }
+
+
+def _shown(one: Judgement) -> str:
+    if one.verdict == "proved":
+        sizes = [b for a, b in one.statement.given if a.is_Symbol and a.is_integer]
+        return "proved" if sizes else "proved for every size"
+    if one.verdict == "exact":
+        return "exact on rationals"
+    return "false, as told" if one.as_expected else "REFUTED"
+
+
+def _residual(one: Judgement) -> str:
+    if one.verdict != "refuted":
+        return unicode.line(one.residual)
+    left, right = _number(one.trial.left), _number(one.trial.right)
+    return f"{left} {'>' if one.statement.relation == '≤' else '≠'} {right}"
+
+
+def _number(exact: Expr) -> str:
+    """The number as it is, or five digits of it where it is long (JSON has all of it)."""
+    text = unicode.line(exact)
+    return text if len(text) <= LONGEST or exact.free_symbols else f"{exact.evalf(5)}…"
+
+
+def _titled(said: Statement) -> str:
+    return f"{said.name} ({said.printed})" if said.printed else said.name
+
+
+def _free(*exprs: Expr) -> tuple[Idx, ...]:
+    found = {i for e in exprs for i in carried(e)}
+    return tuple(sorted((i for i in found if size(i).free_symbols), key=str))
+
+
+def _latex(expr: Expr, other: Expr) -> str:
+    return latex_of(expr, _free(expr, other))
+
+
+def _primes(mark: str) -> str:
+    return "'" * {"′": 1, "″": 2, "‴": 3}[mark]
+
+
+LETTERS = {
+    "x̂": r"$\hat{x}$", "ℓ̂": r"$\hat{\ell}$", "√": r"$\surd$", "⟨": r"$\langle$",
+    "⟩": r"$\rangle$", "₀": "$_0$", "₁": "$_1$", "₂": "$_2$", "‘": "`", "’": "'", "×": r"$\times$",
+    "½": r"$\frac12$", "|": "$|$", "<": "$<$", ">": "$>$", "…": r"$\dots$",
+    "dx": "$dx$", "γ": r"$\gamma$", "β": r"$\beta$", "ε": r"$\varepsilon$",
+    "μ": r"$\mu$", "σ²": r"$\sigma^2$", "σ": r"$\sigma$", "‖": r"$\|$",
+    "∂": r"$\partial$", "²": "$^2$", "ℓ": r"$\ell$", "Ŵ": r"$\hat{W}$", "′": "$'$",
+    "λ": r"$\lambda$", "≠": r"$\ne$", "≤": r"$\le$", "→": r"$\to$", "∇": r"$\nabla$",
+    "ᵀ": r"$^{\top}$", "·": r"$\cdot$", "ρ": r"$\rho$", "Σ": r"$\Sigma$", "−": "$-$",
+}  # fmt: skip
+"""Letters of names and notes that LaTeX's text fonts lack."""
+
+
+def _text(words: str) -> str:
+    words = words.replace("^", r"\^{}")
+    for letter, spelled in LETTERS.items():
+        words = words.replace(letter, spelled)
+    return words.replace("_", r"\_").replace("&", r"\&").replace("%", r"\%")
