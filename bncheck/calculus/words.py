@@ -22,7 +22,7 @@ from bncheck.algebra.notation import (
     total,
 )
 from bncheck.algebra.program import Program
-from bncheck.calculus.derivation import Derivation, normalised, unwitnessed
+from bncheck.calculus.derivation import Derivation, derivation, normalised
 from bncheck.calculus.inverse import inverse
 from bncheck.errors import CannotAsk
 
@@ -108,7 +108,7 @@ class Words:
 
 def words(forward: Program) -> Words:
     """The parts of a layer; raises ``CannotAsk`` where it does not normalise and scale."""
-    found = unwitnessed(forward)
+    found = derivation(forward, most=0)
     x, y = found.wrt[0], forward.outputs[0]
     value = inverse(forward).values.get(x, S.Zero)
     full = set(indices_of(x))
