@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from bncheck import __version__, cli
+from bncheck.cli import deriving
 from bncheck.layers import LAYERS
 from tests.conftest import ROOT
 
@@ -86,7 +87,7 @@ def test_a_pipe_gets_no_colour(bncheck):
         assert "\x1b" not in bncheck(*arguments, env={"TERM": "xterm-256color"}).stdout
 
 
-@pytest.mark.parametrize("form", [f.value for f in cli.Format])
+@pytest.mark.parametrize("form", [f.value for f in deriving.Format])
 def test_every_format_to_a_file_and_to_the_terminal(bncheck, tmp_path, form):
     path = tmp_path / "out"
     done = bncheck("derive", "rms-norm", "--format", form, "-o", path)

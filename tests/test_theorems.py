@@ -13,12 +13,12 @@ import pytest
 import typer
 from sympy import Rational, S
 
-from bncheck import cli
 from bncheck.calculus.covariate_shift import LARGER, SMALLER, covariate_shift, network, shift
 from bncheck.calculus.judging import judge
 from bncheck.calculus.reparameterisation import weight_norm
 from bncheck.calculus.theorems import statements, theorems
 from bncheck.calculus.words import words
+from bncheck.cli import stating
 from bncheck.layers import layer
 
 BATCH_NORM = words(layer("batch-norm"))
@@ -173,9 +173,9 @@ def test_the_command_writes_every_theorem(bncheck, form):
 
 def test_disagreement_is_exit_code_3(capsys):
     found = list(theorems(layer("batch-norm"), layer("weight-norm")))[:1]
-    cli._tell("theorems", found, cli.Told.json)
+    stating._tell("theorems", found, stating.Told.json)
     wrong = replace(found[0].statement, right=-found[0].statement.right)
     with pytest.raises(typer.Exit) as stopped:
-        cli._tell("theorems", [judge(wrong, BATCH_NORM)], cli.Told.text)
+        stating._tell("theorems", [judge(wrong, BATCH_NORM)], stating.Told.text)
     assert stopped.value.exit_code == 3
     assert "REFUTED" in capsys.readouterr().out

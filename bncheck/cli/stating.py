@@ -1,0 +1,73 @@
+"""``identities`` and ``theorems``: what holds, and what is said to hold."""
+
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from bncheck import files
+
+
+class Told(StrEnum):
+    """How identities and theorems are written."""
+
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+    latex = "latex"
+
+
+def identities(
+    layer: Annotated[
+        str, typer.Argument(help="A layer's name, or FILE.py:NAME of a Program of your own.")
+    ] = "batch-norm",
+    ddof: Annotated[int | None, typer.Option(help="0: variance over m; 1: over m - 1.")] = None,
+    affine: Annotated[
+        bool | None, typer.Option("--affine/--no-affine", help="With gamma and beta, or without.")
+    ] = None,
+    variance: Annotated[
+        str | None, typer.Option(help="centred, or raw: mean of squares minus squared mean.")
+    ] = None,
+    mode: Annotated[str | None, typer.Option(help="training, or evaluation.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random rationals.")] = 0,
+    form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
+) -> None:
+    """What holds for a layer's gradients: each statement proved, or exact on rationals."""
+    from bncheck.calculus import identities as stated
+    from bncheck.calculus.judging import judge_all
+    from bncheck.calculus.words import words
+
+    chosen = {"ddof": ddof, "affine": affine, "variance": variance, "mode": mode}
+    program = files.program(layer, {k: v for k, v in chosen.items() if v is not None})
+    found = judge_all(stated.identities(program), words(program), seed)
+    _tell(f"{program.title or program.name}: identities", found, form)
+
+
+def theorems(
+    seed: Annotated[int, typer.Option(help="Of the random rationals.")] = 0,
+    form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
+) -> None:
+    """What is published about batch norm: proved, or refuted with its counterexample."""
+    from bncheck.calculus import theorems as stated
+    from bncheck.layers import layer
+
+    found = tuple(stated.theorems(layer("batch-norm"), layer("weight-norm"), seed))
+    _tell("Theorems about batch norm", found, form)
+
+
+def _tell(title: str, found: Any, form: Told) -> None:
+    """Write what became of statements; exit code 3 where one is not what bncheck expects."""
+    from bncheck.writers import statements
+
+    if form is Told.text:
+        from bncheck import report
+
+        report.statements(statements.rows(found), report.console())
+    elif form is Told.json:
+        sys.stdout.write(statements.as_json(found))
+    else:
+        written = {Told.markdown: statements.as_markdown, Told.latex: statements.as_latex}[form]
+        sys.stdout.write(written(title, found))
+    if not all(one.as_expected for one in found):
+        raise typer.Exit(3)
