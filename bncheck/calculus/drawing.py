@@ -103,7 +103,7 @@ def _impose(given: Pairs, layer: Words, known: Known) -> None:
     sums = [left for left, _ in given if isinstance(left, Total)]
     moving = [next(a for a in operands(e) if _is_free(a, e, layer)) for e in sums]
     for operand in dict.fromkeys(moving):
-        evaluate(layer, known, FAST)
+        evaluate(layer, known, FAST, [name_of(a) for e in sums for a in operands(e)])
         _free(operand, [e for a, e in zip(moving, sums, strict=True) if a == operand], known)
 
 

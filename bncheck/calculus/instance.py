@@ -12,8 +12,9 @@ from typing import Any
 
 from sympy import Expr, Integer, Matrix, S, expand, sqrt
 
-from bncheck.algebra.notation import carried, indices_of, name_of, size
+from bncheck.algebra.notation import carried, indices_of, name_of, operands, size
 from bncheck.algebra.program import Program
+from bncheck.algebra.spelling import unmarked
 from bncheck.calculus.drawing import MATRIX, ONE, ZERO, drawn
 from bncheck.calculus.eigen import NORM, POLYNOMIAL, RANK, TRACE, lam
 from bncheck.calculus.normal import place
@@ -49,9 +50,9 @@ def _tried(statement: Statement, layer: Words, seed: int, by: Arithmetic) -> Tri
     small = _small(layer.forward, tuple(sizes.items()))
     known = drawn(said, small, Random(seed))
     known = {name: {at: by.number(n) for at, n in own.items()} for name, own in known.items()}
-    evaluate(small, known, by)
+    evaluate(small, known, by, mentioned(said, ""))
     for run in said.runs:
-        known |= _run(run, layer, sizes, known, by)
+        known |= _run(run, layer, sizes, known, by, mentioned(said, run.mark))
     _matrices(said, small, known, by)
     trials = [_compared(said, known, at, by) for at in _everywhere(said)]
     return max(trials, key=lambda one: (one.apart != 0, abs(_size(one.apart))))
@@ -112,7 +113,17 @@ def _with_places(at: dict[Any, int]) -> dict[Any, int]:
     return at | {place(i): number % int(size(i)) + 1 for i, number in at.items()}
 
 
-def _run(run: Run, layer: Words, sizes: dict[Any, int], known: Known, by: Arithmetic) -> Known:
+def mentioned(said: Statement, mark: str) -> set[str]:
+    """The names with this mark that a statement reads, without it."""
+    exprs = [said.left, said.right, *(e for pair in said.given for e in pair)]
+    exprs += [e for run in said.runs for pair in run.changes for e in pair]
+    names = (unmarked(name_of(a)) for e in exprs for a in operands(e))
+    return {name for name, own in names if own == mark}
+
+
+def _run(
+    run: Run, layer: Words, sizes: dict[Any, int], known: Known, by: Arithmetic, wanted: set[str]
+) -> Known:
     """The layer's values at changed inputs, under their names with the mark behind."""
     copied = {size(i): sizes[size(i)] * run.copies for i in layer.over[:1]}
     small = _small(layer.forward, tuple((sizes | copied).items()))
@@ -128,7 +139,7 @@ def _run(run: Run, layer: Words, sizes: dict[Any, int], known: Known, by: Arithm
                 changed, expr = changes[name]
                 here = _with_places(dict(zip(indices_of(changed), home, strict=True)))
                 inputs[name][at] = by.value(expr, known, here)
-    evaluate(small, inputs, by)
+    evaluate(small, inputs, by, wanted)
     return {name + run.mark: numbers for name, numbers in inputs.items()}
 
 
@@ -152,8 +163,9 @@ def _matrices(said: Statement, layer: Words, known: Known, by: Arithmetic) -> No
     for spot in spots:
         one = {at: by.number(Jet(ONE if at == spot else ZERO)) for at in known[name_of(layer.dy)]}
         hot = known | {name_of(layer.dy): one}
-        evaluate(layer, hot, by)
+        evaluate(layer, hot, by, [name_of(layer.dx)])
         rows.append([by.exactly(hot[name_of(layer.dx)][other]) for other in spots])
+    evaluate(layer, known, by, [name_of(layer.xhat)])
     matrix = Matrix(rows)
     ratio = by.exactly(by.value(layer.root / layer.scale, known, group))
     polynomial = (matrix * ratio).charpoly()

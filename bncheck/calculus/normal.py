@@ -110,6 +110,9 @@ def _truncated(expr: Expr, infinitesimal: Symbol) -> Expr:
     """The terms up to the first power of what is infinitesimal."""
     if not expr.has(infinitesimal):
         return expr
+    if all(_whole(p) for p in expr.atoms(Pow) if p.has(infinitesimal)):
+        terms = Add.make_args(expr)
+        return Add(*(e for e in terms if e.as_powers_dict().get(infinitesimal, 0) < 2))
     sums = {node: Dummy(real=True) for node in expr.atoms(Total)}
     plain = expr.xreplace(sums)
     slope = diff(plain, infinitesimal).xreplace({infinitesimal: S.Zero})

@@ -5,6 +5,7 @@ where nothing comes out, nothing is claimed, and exact numbers decide (``instanc
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from sympy import Add, Dummy, Expr, Idx, Indexed, Integer, Mul, Pow, S, Symbol, expand
 
@@ -56,7 +57,7 @@ def left_over(statement: Statement, layer: Words) -> Expr:
     known = assumed(statement.given, layer, rules(layer))
     permuted = {place(i): i for i in layer.over}
     known = replace(known, order=statement.order, places=permuted)
-    runs = {"": Values(layer, known)}
+    runs = {"": Values(layer, known) if statement.given else _unchanged(layer)}
     for run in statement.runs:
         changes = {a: _put(value, runs, known) for a, value in run.changes}
         runs[run.mark] = Values(layer, known, changes, run.copies)
@@ -65,6 +66,12 @@ def left_over(statement: Statement, layer: Words) -> Expr:
     rest = normal(_put(apart, runs, known), known)
     sizes = {a: b for a, b in statement.given if a in known.sizes}
     return _at_size(rest, layer, *sizes.popitem()) if sizes else rest
+
+
+@cache
+def _unchanged(layer: Words) -> Values:
+    """The values at the inputs as they are, the same for every statement without conditions."""
+    return Values(layer, rules(layer))
 
 
 def is_proved(statement: Statement, layer: Words) -> bool:

@@ -5,7 +5,7 @@ two derivatives and the mixed one. Where a root is not rational, ``Irrational`` 
 numbers have to do (``unroll.value_at``).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt, prod
@@ -13,7 +13,7 @@ from typing import Any
 
 from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol, diff, expand
 
-from bncheck.algebra.notation import Mean, Total, indices_of, name_of
+from bncheck.algebra.notation import Mean, Total, indices_of, name_of, operands
 from bncheck.algebra.program import Step
 from bncheck.calculus.statement import t, u
 from bncheck.calculus.unroll import places, value_at
@@ -144,10 +144,19 @@ FAST = Arithmetic(value, exactly, lambda jet: jet)
 SLOW = Arithmetic(lambda *a: truncated(value_at(*a), (t, u)), lambda number: number, exactly)
 
 
-def evaluate(layer: Words, known: Known, by: Arithmetic) -> None:
-    """Every step of the forward pass, the closed form and the chain, entry by entry."""
-    for program in (layer.found.forward, layer.found.closed, layer.found.chain):
-        for step in program.steps:
+def evaluate(layer: Words, known: Known, by: Arithmetic, wanted: Iterable[str]) -> None:
+    """The steps that ``wanted`` needs, of the forward pass, the closed form and the chain."""
+    found = layer.found
+    steps = (*found.forward.steps, *found.closed.steps, *found.chain.steps)
+    needed, last = set(wanted), {name_of(step.target): step for step in reversed(steps)}
+    waiting = list(needed & last.keys())
+    while waiting:
+        read = {name_of(a) for a in operands(last[waiting.pop()].expr)} - needed
+        needed |= read
+        waiting += read & last.keys()
+    for step in steps:
+        name = name_of(step.target)
+        if name in needed and last[name] is step:
             work_out(step, known, by)
 
 
