@@ -162,6 +162,9 @@ def verify(
     ordinary: Annotated[
         bool, typer.Option("--import", help="Import the file as Python does: run all of it.")
     ] = False,
+    lines: Annotated[
+        bool, typer.Option("--lines/--no-lines", help="Name the line that is wrong.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
     trials: Annotated[int, typer.Option(min=0, help="Further inputs, of random sizes.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one call may take.")] = 30.0,
@@ -182,6 +185,7 @@ def verify(
                 inputs=_inputs(inputs),
                 timeout=timeout, seed=seed, trials=trials, names=_names(name or []),
                 ordinary=ordinary, averaged=batch_average, layout=layout, eps=eps, ddof=ddof,
+                lines=lines,
             )
             if target
             else references()

@@ -196,6 +196,7 @@ def _short(number: float) -> str:
 def _diagnosis(cause: Diagnosis, one: Report) -> Group:
     title = Text.assemble((f"  {cause.gradient} ", "bold red"), _wording(cause), f": {cause.text}")
     wrong = [t for t in cause.terms if t.reading != "ok"]
+    title = Text.assemble(title, f"\n    {cause.line_text}") if cause.line_text else title
     if not wrong or cause is not one.diagnosis[0]:
         return Group(title)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

@@ -1,0 +1,313 @@
+"""The line where a backward pass first goes wrong.
+
+A line is wrong where the value that it gives to a name is not right, and with the right value in
+its place the gradient would be. So values are compared with those that bncheck derives
+(``known``), and then put in, and the user's own code computes on from there: whatever convention
+it follows, only what mends the gradient is blamed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bncheck.checking.arithmetic import Array
+from bncheck.checking.expected import Expected, expected
+from bncheck.checking.known import Library
+from bncheck.checking.matching import Arrangement, Match, Shelf, fingerprint, is_whole
+from bncheck.checking.tracing import Assigned, Replacement
+
+Rerun = Callable[[Sequence[Sequence[Replacement]]], Sequence[Array | None]]
+"""The gradient in question, in the program's axes, with other values in some places."""
+
+AT_ONCE = 400
+"""How many values are tried in one place at most."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of the user's, and what is wrong with it."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One assignment as it is looked at: all its values, or those that a loop ended with."""
+
+    made: Assigned
+    value: Array
+    numbers: tuple[int, ...]
+    match: Match | None
+    wanted: Expected | None
+
+    @property
+    def right(self) -> bool:
+        """Whether it is what its name says, or, for other names, something that is right."""
+        if self.wanted is None:
+            return self.match is not None
+        return self.match is not None and any(
+            self.match.equals(known) for known in self.wanted.values
+        )
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search has to go by: see ``first_wrong``."""
+
+    library: Library
+    shelf: Shelf
+    looks: tuple[Look, ...]
+    arranged: Arrangement
+    right: Array
+    allowed: Array
+    rerun: Rerun
+
+    def mends(self, result: Array | None) -> bool:
+        """Whether a gradient is the right one."""
+        if result is None or result.shape != self.right.shape:
+            return False
+        scale = float(abs(self.right).max(initial=0))
+        apart = abs(result - self.right)
+        return bool(np.all(apart <= 64 * self.allowed + 1e-10 * scale))
+
+
+def first_wrong(
+    library: Library,
+    traced: Sequence[Assigned],
+    gradient: str,
+    yours: Array,
+    truth: tuple[Array, Array],
+    rerun: Rerun,
+) -> Place | None:
+    """The line to mend for one gradient; None where no line gives its value.
+
+    ``yours``, ``truth``: the gradient as it is, as it should be and what rounding allows.
+    """
+    shelf = Shelf.of(library)
+    looks = tuple(_looks(library, shelf, traced))
+    last = _origin(looks, fingerprint(yours), gradient)
+    if last is None:
+        return None
+    arranged = Arrangement.learnt((look.value, look.match) for look in looks)
+    search = Search(library, shelf, looks, arranged, *truth, rerun)
+    before = looks[: looks.index(last)]
+    open_ = [look for look in before if not look.made.given and look.made.name != "return"]
+    matter = _that_matter(search, [look for look in open_ if _is_tried(search, look)])
+    chosen = next((look for look in matter if _mended(search, look)), None)
+    chosen = chosen or _together(search, matter) or last
+    blamed = _source(looks, chosen)
+    return Place(blamed.made.line, _text(search, blamed, chosen, gradient))
+
+
+def _looks(library: Library, shelf: Shelf, traced: Sequence[Assigned]) -> Iterator[Look]:
+    names = _forward_names(shelf, traced)
+    for made in traced:
+        wanted = None if made.given else expected(library, made, names, _again(made, traced))
+        looked = []
+        for numbers in dict.fromkeys((made.ends, tuple(range(len(made.values))))):
+            value = np.asarray(made.values[list(numbers)], float)
+            value = value[0] if len(numbers) == 1 else value
+            match = shelf.match(value, wanted.values if wanted else ())
+            looked.append(Look(made, value, numbers, match, wanted))
+        yield next((look for look in looked if look.match is not None), looked[0])
+
+
+def _forward_names(shelf: Shelf, traced: Sequence[Assigned]) -> dict[str, str]:
+    """What the user calls the values of the forward pass: name to node."""
+    names: dict[str, str] = {}
+    for made in traced:
+        value = np.asarray(made.values[-1], float)
+        match = shelf.match(value, ()) if value.size > 1 else None
+        if match is not None and match.factor == 1 and match.known.name in shelf.nodes:
+            names.setdefault(made.name.removeprefix("self.").lower(), match.known.name)
+    return names
+
+
+def _again(made: Assigned, traced: Sequence[Assigned]) -> bool:
+    """Whether a later line changes the same name: then this one need not hold the whole."""
+    later = traced[list(traced).index(made) + 1 :] if not made.given else ()
+    return any((o.name, o.function) == (made.name, made.function) for o in later)
+
+
+def _origin(looks: Sequence[Look], yours: Array, gradient: str) -> Look | None:
+    """Where the gradient that was returned comes from."""
+    for look in looks:
+        if not look.made.given and yours.size > 1 and _same(fingerprint(look.value), yours):
+            return look
+    named = [
+        look for look in looks
+        if look.wanted is not None and look.wanted.name == gradient
+        and _same(fingerprint(look.value), yours)
+    ]  # fmt: skip
+    return named[-1] if named else None
+
+
+def _same(one: Array, other: Array) -> bool:
+    if one.shape != other.shape:
+        return False
+    return bool(np.all(abs(one - other) <= 1e-12 * (abs(one).max() + abs(other).max())))
+
+
+def _is_tried(search: Search, look: Look) -> bool:
+    """Whether a line is looked into: it is not right, or more roundabout than need be."""
+    if not np.all(np.isfinite(look.value)) or (not look.value.any() and _is_start(search, look)):
+        return False
+    if look.right:
+        simple = look.wanted is not None or look.match is None or look.match.known.weight == 0
+        return not simple
+    return look.wanted is not None or not _is_scalar(look)
+
+
+def _is_start(search: Search, look: Look) -> bool:
+    later = search.looks[search.looks.index(look) + 1 :]
+    return any(
+        (o.made.name, o.made.function) == (look.made.name, look.made.function) for o in later
+    )
+
+
+def _is_scalar(look: Look) -> bool:
+    return look.made.values[0].size == 1 and len(look.made.values) == 1
+
+
+def _put(look: Look, value: Array) -> list[Replacement]:
+    """The value in this line's place, every time that the line runs."""
+    several = value.reshape(len(look.numbers), *look.made.values.shape[1:])
+    return [
+        Replacement(look.made.line, look.made.name, number, np.asarray(one))
+        for number, one in zip(look.numbers, several, strict=True)
+    ]
+
+
+def _that_matter(search: Search, looks: Sequence[Look]) -> list[Look]:
+    """Those on which the gradient depends."""
+    moved = search.rerun([_put(look, _moved(look)) for look in looks])
+    (still,) = search.rerun([[]])
+    return [
+        look for look, result in zip(looks, moved, strict=True)
+        if result is None or still is None or result.shape != still.shape
+        or not np.allclose(result, still, rtol=1e-9, atol=0, equal_nan=True)
+    ]  # fmt: skip
+
+
+def _moved(look: Look) -> Array:
+    if look.made.values.dtype.kind in "iu":
+        return look.value + 1
+    return look.value * 1.375 + 0.0625
+
+
+def _mended(search: Search, look: Look) -> bool:
+    """Whether a right value in this place makes the gradient right."""
+    if look.wanted is not None:
+        values = [v for k in look.wanted.tried for v in search.arranged(k.value, look.value)]
+        if any(map(search.mends, search.rerun([_put(look, v) for v in values]))):
+            return True
+    if look.match is not None and not look.right:
+        return False  # a right value that is called something else
+    if _is_scalar(look):
+        return False
+    if look.match is None and _is_multiple(search, look):
+        return True
+    return _is_another(search, look, look.match.known.weight if look.match else None)
+
+
+def _is_multiple(search: Search, look: Look) -> bool:
+    """Whether some number times this value makes the gradient right."""
+    base, moved = search.rerun([[], _put(look, 2 * look.value)])
+    if base is None or moved is None or base.shape != moved.shape:
+        return False
+    factor = _solved(search, base - (moved - base), moved - base)
+    if factor is None:
+        return False
+    return search.mends(search.rerun([_put(look, factor * look.value)])[0])
+
+
+def _is_another(search: Search, look: Look, below: int | None) -> bool:
+    """Whether a right value, or a plain multiple of one, does; simpler than ``below``."""
+    size = fingerprint(look.value).size
+    known = [k for k in search.shelf.of_size(size) if below is None or k.weight < below]
+    values = [v for k in known for v in search.arranged(k.value, look.value)][:AT_ONCE]
+    none, *results = search.rerun([_put(look, v) for v in (0 * look.value, *values)])
+    for value, result in zip(values, results, strict=True):
+        if search.mends(result):
+            return True
+        if none is None or result is None or none.shape != result.shape:
+            continue
+        factor = _solved(search, none, result - none)
+        if factor is not None and search.shelf.is_plain(factor):
+            return search.mends(search.rerun([_put(look, factor * value)])[0])
+    return False
+
+
+def _solved(search: Search, base: Array, slope: Array) -> float | None:
+    """The number t for which ``base + t*slope`` is the right gradient."""
+    base, slope = np.asarray(base, float), np.asarray(slope, float)
+    wanted = np.asarray(search.right, float) - base
+    square = float((slope * slope).sum())
+    if not np.isfinite(square) or square == 0 or not np.all(np.isfinite(wanted)):
+        return None
+    factor = float((slope * wanted).sum()) / square
+    left = abs(wanted - factor * slope).max()
+    return factor if left <= 1e-8 * abs(search.right).max() else None
+
+
+def _together(search: Search, looks: Sequence[Look]) -> Look | None:
+    """The first of several wrong lines that have to be mended together."""
+    wrong = [look for look in looks if look.wanted is not None and not look.right]
+    puts: list[Replacement] = []
+    for look in wrong:
+        assert look.wanted is not None
+        puts += [
+            r for v in search.arranged(look.wanted.values[0].value, look.value)[:1]
+            for r in _put(look, v)
+        ]  # fmt: skip
+    if len(wrong) > 1 and search.mends(search.rerun([puts])[0]):
+        return wrong[0]
+    return None
+
+
+def _source(looks: Sequence[Look], chosen: Look) -> Look:
+    """Where a wrong value came from: a helper's line, say, that returned it."""
+    wrong = fingerprint(chosen.value)
+    if wrong.size < 2:
+        return chosen
+    return next(
+        (o for o in looks if not o.made.given and _same(fingerprint(o.value), wrong)), chosen
+    )
+
+
+def _text(search: Search, blamed: Look, chosen: Look, gradient: str) -> str:
+    name = chosen.made.name if chosen.made.name != "return" else gradient
+    before = _last_right(search, blamed)
+    tail = f"; {before.made.name} on line {before.made.line} is right" if before else ""
+    return f"line {blamed.made.line}, {name}: {_wrong(search, chosen, gradient)}{tail}"
+
+
+def _wrong(search: Search, look: Look, gradient: str) -> str:
+    """How the value differs from the one that belongs there."""
+    values = look.wanted.values if look.wanted is not None else ()
+    if not values and gradient in search.library.wholes:
+        values = (search.library.wholes[gradient],)
+    if _is_scalar(look) and values:
+        return f"{look.value:.6g} where {float(values[0].value.flat[0]):.6g} belongs"
+    for known in values:
+        factor = search.shelf.multiple(look.value, known)
+        if factor == 1:
+            return "not the whole of it"
+        if factor is not None:
+            return f"{search.shelf.spelled(factor)} x the right value"
+    return "not the right value"
+
+
+def _last_right(search: Search, blamed: Look) -> Look | None:
+    """The last line before it, of the same function, that gives a gradient its right value."""
+    where = search.looks.index(blamed)
+    before = [
+        look for look in search.looks[:where]
+        if look.right and look.wanted is not None and not look.made.given
+        and look.made.function == blamed.made.function and look.made.line != blamed.made.line
+        and is_whole(look.value)
+    ]  # fmt: skip
+    gradients = [look for look in before if look.wanted and look.wanted.name[:1] == "d"]
+    return (gradients or before or [None])[-1]
