@@ -11,9 +11,12 @@ from bncheck.checking.names import gradient, role
 from bncheck.checking.tracing import Assigned
 
 _GRADIENT = re.compile(
-    r"^(?:d_?l_?d_?|grad_?|delta_?|d_?)(?P<a>.+)$|^(?P<b>.+?)_?(?:grad|gradient)\d*$",
+    r"^(?:d_?l_?d_?|grad_?|delta_?|[dg]_?)(?P<a>.+)$|^(?P<b>.+?)_?(?:grad|gradient)\d*$",
     re.IGNORECASE,
 )
+SHORT = {"v": "var", "m": "mean", "s": "sd", "x": "x"}
+"""What ``dv``, ``dm``, ``ds`` are the gradients of, where nothing else is called so."""
+
 _STRICT = ("mean", "var", "sd", "rstd", "xhat", "centred", "eps")
 
 
@@ -42,7 +45,7 @@ def expected(
     ``again``: a later line adds to it, so that a part is right, too.
     """
     name = re.sub(r"\W+$", "", re.split(r"\.|\[['\"]", made.name)[-1])
-    if made.name == "return":
+    if made.returned:
         return None
     if made.values[0].size == 1 and len(made.values) == 1:
         return _number(library, made, name)
@@ -65,7 +68,9 @@ def _node(library: Library, stem: str, names: Mapping[str, str]) -> str | None:
     """A value of the forward pass, by what the user calls it there, or by a usual name."""
     if stem.lower() in names:
         return names[stem.lower()]
-    return library.roles.get(role(stem) or "") if len(stem) > 1 or stem == "x" else None
+    if stem in SHORT:
+        return library.roles.get(SHORT[stem])
+    return library.roles.get(role(stem) or "") if len(stem) > 1 else None
 
 
 def _gradient(library: Library, name: str, again: bool, numbered: bool) -> Expected:
@@ -82,7 +87,7 @@ def _number(library: Library, made: Assigned, name: str) -> Expected | None:
     if not value.is_integer() or "," in made.text.partition("=")[0]:
         return None
     counts = _counts(library)
-    if role(name) == "width" or name in ("N", "B") or (value in counts and role(name) != "count"):
+    if role(name) == "width" and value != counts[0]:
         return None
     first, *others = (Known("count", np.asarray(float(c))) for c in counts)
     return Expected("count", (first,), tuple(others))

@@ -26,12 +26,12 @@ from bncheck.checking.elementary import elementary
 class Known:
     """A right value: float64, one axis per axis of the program, of length 1 where it has none.
 
-    ``weight``: of how many factors it is made, 0 for what has a name of its own.
+    ``weight``: of how many factors it is made; what has a name of its own is one.
     """
 
     name: str
     value: Array
-    weight: int = 0
+    weight: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,11 @@ def _opened(program: Program, operand: Tensor, value: Array) -> Array:
     order = [at.index(i) for i in program.axes if i in at]
     lengths = iter(np.transpose(value, order).shape)
     shape = [next(lengths) if i in at else 1 for i in program.axes]
-    return np.asarray(np.transpose(value, order), np.float64).reshape(shape)
+    opened = np.asarray(np.transpose(value, order), np.float64).reshape(shape)
+    for k in range(opened.ndim):  # where it is the same along an axis, it does not have it
+        if opened.shape[k] > 1 and np.all(opened == opened.take([0], k)):
+            opened = opened.take([0], k)
+    return opened
 
 
 def _frame(forward: Program, nodes: Mapping[str, Known]) -> tuple[int, ...]:
@@ -183,12 +187,13 @@ def _products(
         for power in range(-4, 3):
             # in powers of the centred value fewer factors of sd may be needed
             cost = min(abs(power - c) for c in range(degree + 1)) if "hat" in word else abs(power)
-            value, weight = base * root**power, up + degree + scale + cost
+            # gamma*dy has a name, and counts as one
+            value, weight = base * root**power, max(up, scale) + degree + cost
             yield Known("", value, weight)
             for axes in (group, others) if up or degree else ():
                 yield Known("", value.sum(axis=axes, keepdims=True), weight)
         if up and word in ("1", "hat"):
-            sums.append((base.sum(axis=group, keepdims=True), 2 + degree))
+            sums.append((base.sum(axis=group, keepdims=True), 1 + degree))
     for (total, weight), body, power in product(sums, (one, hat), range(-4, 2)):
         for factor, extra in ((one, 0), (gamma, 1)):
             yield Known("", total * body * root**power * factor, weight + 2 + abs(power) + extra)

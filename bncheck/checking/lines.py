@@ -93,7 +93,7 @@ def first_wrong(
     arranged = Arrangement.learnt((look.value, look.match) for look in looks)
     search = Search(library, shelf, looks, arranged, *truth, rerun)
     before = looks[: looks.index(last)]
-    open_ = [look for look in before if not look.made.given and look.made.name != "return"]
+    open_ = [look for look in before if not look.made.given and not look.made.returned]
     matter = _that_matter(search, [look for look in open_ if _is_tried(search, look)])
     chosen = next((look for look in matter if _mended(search, look)), None)
     chosen = chosen or _together(search, matter) or last
@@ -132,10 +132,17 @@ def _again(made: Assigned, traced: Sequence[Assigned]) -> bool:
 
 
 def _origin(looks: Sequence[Look], yours: Array, gradient: str) -> Look | None:
-    """Where the gradient that was returned comes from."""
-    for look in looks:
-        if not look.made.given and yours.size > 1 and _same(fingerprint(look.value), yours):
-            return look
+    """Where the gradient that was returned comes from: the first line that has it, and should not.
+
+    Where all may have it under the names they have, it is the last.
+    """
+    there = [
+        look for look in looks
+        if not look.made.given and yours.size > 1 and _same(fingerprint(look.value), yours)
+    ]  # fmt: skip
+    if there:
+        own = [look for look in there if not look.made.returned] or there
+        return next((look for look in there if not look.right), own[-1])
     named = [
         look for look in looks
         if look.wanted is not None and look.wanted.name == gradient
@@ -155,8 +162,7 @@ def _is_tried(search: Search, look: Look) -> bool:
     if not np.all(np.isfinite(look.value)) or (not look.value.any() and _is_start(search, look)):
         return False
     if look.right:
-        simple = look.wanted is not None or look.match is None or look.match.known.weight == 0
-        return not simple
+        return look.wanted is None
     return look.wanted is not None or not _is_scalar(look)
 
 
@@ -203,8 +209,9 @@ def _mended(search: Search, look: Look) -> bool:
         values = [v for k in look.wanted.tried for v in search.arranged(k.value, look.value)]
         if any(map(search.mends, search.rerun([_put(look, v) for v in values]))):
             return True
-    if look.match is not None and not look.right:
-        return False  # a right value that is called something else
+    if look.match is not None and look.wanted is not None:
+        # a right value that is called something else
+        return look.match.known in look.wanted.values and _is_multiple(search, look, turned=True)
     if _is_scalar(look):
         return False
     if look.match is None and _is_multiple(search, look):
@@ -212,13 +219,18 @@ def _mended(search: Search, look: Look) -> bool:
     return _is_another(search, look, look.match.known.weight if look.match else None)
 
 
-def _is_multiple(search: Search, look: Look) -> bool:
-    """Whether some number times this value makes the gradient right."""
+def _is_multiple(search: Search, look: Look, turned: bool = False) -> bool:
+    """Whether some number times this value makes the gradient right.
+
+    ``turned``: and is then what its name says, but for the sign.
+    """
     base, moved = search.rerun([[], _put(look, 2 * look.value)])
     if base is None or moved is None or base.shape != moved.shape:
         return False
     factor = _solved(search, base - (moved - base), moved - base)
     if factor is None:
+        return False
+    if turned and look.match is not None and abs(abs(factor * look.match.factor) - 1) > 1e-8:
         return False
     return search.mends(search.rerun([_put(look, factor * look.value)])[0])
 
@@ -226,7 +238,7 @@ def _is_multiple(search: Search, look: Look) -> bool:
 def _is_another(search: Search, look: Look, below: int | None) -> bool:
     """Whether a right value, or a plain multiple of one, does; simpler than ``below``."""
     size = fingerprint(look.value).size
-    known = [k for k in search.shelf.of_size(size) if below is None or k.weight < below]
+    known = [k for k in search.shelf.of_size(size) if below is None or k.weight <= below]
     values = [v for k in known for v in search.arranged(k.value, look.value)][:AT_ONCE]
     none, *results = search.rerun([_put(look, v) for v in (0 * look.value, *values)])
     for value, result in zip(values, results, strict=True):
@@ -273,12 +285,17 @@ def _source(looks: Sequence[Look], chosen: Look) -> Look:
     if wrong.size < 2:
         return chosen
     return next(
-        (o for o in looks if not o.made.given and _same(fingerprint(o.value), wrong)), chosen
-    )
+        (
+            o for o in looks
+            if not o.made.given and (o.made.returned or not o.right)
+            and _same(fingerprint(o.value), wrong)
+        ),
+        chosen,
+    )  # fmt: skip
 
 
 def _text(search: Search, blamed: Look, chosen: Look, gradient: str) -> str:
-    name = chosen.made.name if chosen.made.name != "return" else gradient
+    name = gradient if chosen.made.returned else chosen.made.name
     before = _last_right(search, blamed)
     tail = f"; {before.made.name} on line {before.made.line} is right" if before else ""
     return f"line {blamed.made.line}, {name}: {_wrong(search, chosen, gradient)}{tail}"

@@ -31,8 +31,8 @@ EVENTS, LARGEST, ALL = 20_000, 4_096, 40_000
 class Assigned:
     """The values that one line gave to one name, in the order of time.
 
-    ``name``: a variable, ``self.name``, ``name['key']``, or ``return`` for what a function
-    returned; ``values``: (times, *shape); ``ends``: those after which another line had its turn
+    ``name``: a variable, ``self.name``, ``name['key']``, or ``return[0]``, ... for what a
+    function returned; ``values``: (times, *shape); ``ends``: those after which another line had its turn
     with the name: the sums of a loop, not the steps to them; ``given``: an argument of a
     function, which no line assigned; ``text``: the source line.
     """
@@ -44,6 +44,11 @@ class Assigned:
     ends: tuple[int, ...]
     given: bool = False
     text: str = ""
+
+    @property
+    def returned(self) -> bool:
+        """Whether it has no name, and is what a function returned."""
+        return self.name.startswith("return[")
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,9 +172,9 @@ class _Frame:
         try:
             self._changes(frame)
             if event == "return" and not self.recorder.puts:
-                for part in arg if isinstance(arg, tuple) else (arg,):
+                for place, part in enumerate(arg if isinstance(arg, tuple) else (arg,)):
                     if _is_number(part):
-                        self.recorder.note(frame, self.line, "return", part, False)
+                        self.recorder.note(frame, self.line, f"return[{place}]", part, False)
         except Exception:
             sys.settrace(None)
             return None
@@ -250,7 +255,7 @@ def _assigned(kept: _Kept) -> Assigned | None:
     """All values stacked, where they have one shape; else, or where they are many, the last."""
     import linecache
 
-    ends = [*kept.ends, len(kept.values) - 1]
+    ends = dict.fromkeys((*kept.ends, len(kept.values) - 1))
     values = kept.values
     if len({v.shape for v in values}) > 1 or sum(v.size for v in values) > ALL:
         return None
