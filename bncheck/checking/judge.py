@@ -116,9 +116,9 @@ def _with_line(case: Case, cause: Diagnosis, trials: Sequence[Trial]) -> Diagnos
     at, program, name = case.identity.layout, case.found.forward, cause.gradient
     inputs = user_inputs(case, trial.values, trial)
 
-    def rerun(tries: Sequence[Sequence[Replacement]]) -> list[Array | None]:
-        made = case.subject.replaced(case.candidate.name, inputs, tries) if tries else []
-        return [None if one is None else _read(one).get(name) for one in made]
+    def rerun(tries: Sequence[Sequence[Replacement]]) -> list[dict[str, Array] | None]:
+        made = case.subject.replaced(case.candidate.name, inputs, tries)
+        return [None if one is None else _read(one) for one in made]
 
     def _read(gradients: dict[str, Array]) -> dict[str, Array]:
         back = layout.from_user(at, program, gradients, trial.values, trial.parts)
@@ -129,9 +129,10 @@ def _with_line(case: Case, cause: Diagnosis, trials: Sequence[Trial]) -> Diagnos
     try:
         traced = case.subject.traced(case.candidate.name, inputs)
         seen = next(s for s in case.seen if s.values is trial.values)
-        truth = seen.reference.gradients[name], seen.reference.allowed[name]
+        right, allowed = seen.reference.gradients, seen.reference.allowed
+        truth = {n: (right[n], allowed[n]) for n in right}
         known = library(case.found, trial.values)
-        place = first_wrong(known, traced, name, seen.gradients[name], truth, rerun)
+        place = first_wrong(known, traced, name, seen.gradients, truth, rerun)
     except (BncheckError, ArithmeticError, LookupError, TypeError, ValueError):
         return cause  # a verdict is not lost for want of a line
     return cause if place is None else replace(cause, line=place.line, line_text=place.text)

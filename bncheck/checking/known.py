@@ -26,12 +26,12 @@ from bncheck.checking.elementary import elementary
 class Known:
     """A right value: float64, one axis per axis of the program, of length 1 where it has none.
 
-    ``weight``: of how many factors it is made; what has a name of its own is one.
+    ``weight``: of how many factors it is made, where that is known.
     """
 
     name: str
     value: Array
-    weight: int = 1
+    weight: int = 4
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,26 @@ its place the gradient would be. So values are compared with those that bncheck 
 it follows, only what mends the gradient is blamed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.expected import Expected, expected
-from bncheck.checking.known import Library
-from bncheck.checking.matching import Arrangement, Match, Shelf, fingerprint, is_whole
+from bncheck.checking.known import Known, Library
+from bncheck.checking.matching import CLOSE, Arrangement, Match, Shelf, fingerprint, is_whole
 from bncheck.checking.tracing import Assigned, Replacement
 
-Rerun = Callable[[Sequence[Sequence[Replacement]]], Sequence[Array | None]]
-"""The gradient in question, in the program's axes, with other values in some places."""
+Rerun = Callable[[Sequence[Sequence[Replacement]]], Sequence[Mapping[str, Array] | None]]
+"""The gradients by name, in the program's axes, with other values in some places."""
+
+Truth = Mapping[str, tuple[Array, Array]]
+"""Gradients by name: what is right, and what rounding allows."""
+
+NOISE = 1e-12
+"""What is smaller than this beside what it adds to is nothing."""
 
 AT_ONCE = 400
 """How many values are tried in one place at most."""
@@ -47,9 +54,17 @@ class Look:
         """Whether it is what its name says, or, for other names, something that is right."""
         if self.wanted is None:
             return self.match is not None
+        if any(_is_nothing(self.value, self.wanted, known) for known in self.wanted.values):
+            return True
         return self.match is not None and any(
             self.match.equals(known) for known in self.wanted.values
         )
+
+
+def _is_nothing(value: Array, wanted: Expected, known: Known) -> bool:
+    """Whether both are zero but for rounding, as the path to the mean through the variance is."""
+    small = NOISE * abs(wanted.values[0].value).max()
+    return bool(np.all(abs(value) <= small) and np.all(abs(known.value) <= small))
 
 
 @dataclass(frozen=True)
@@ -60,38 +75,57 @@ class Search:
     shelf: Shelf
     looks: tuple[Look, ...]
     arranged: Arrangement
-    right: Array
-    allowed: Array
-    rerun: Rerun
+    gradient: str
+    truth: Truth
+    kept: frozenset[str]
+    again: Rerun
+
+    @property
+    def right(self) -> Array:
+        """The gradient in question as it should be."""
+        return np.asarray(self.truth[self.gradient][0], float)
+
+    def run(self, *tries: Sequence[Replacement]) -> list[Array | None]:
+        """The gradient in question; None where the try fails, or spoils another gradient."""
+        results = self.again(tries) if tries else ()
+        return [None if r is None or self._spoils(r) else r.get(self.gradient) for r in results]
 
     def mends(self, result: Array | None) -> bool:
         """Whether a gradient is the right one."""
-        if result is None or result.shape != self.right.shape:
-            return False
-        scale = float(abs(self.right).max(initial=0))
-        apart = abs(result - self.right)
-        return bool(np.all(apart <= 64 * self.allowed + 1e-10 * scale))
+        return result is not None and is_right(result, *self.truth[self.gradient])
+
+    def _spoils(self, result: Mapping[str, Array]) -> bool:
+        return not all(n in result and is_right(result[n], *self.truth[n]) for n in self.kept)
+
+
+def is_right(yours: Array, right: Array, allowed: Array) -> bool:
+    """Whether a gradient is the right one, but for rounding."""
+    if yours.shape != right.shape:
+        return False
+    scale = float(abs(right).max(initial=0))
+    return bool(np.all(abs(yours - right) <= 64 * allowed + 1e-10 * scale))
 
 
 def first_wrong(
     library: Library,
     traced: Sequence[Assigned],
     gradient: str,
-    yours: Array,
-    truth: tuple[Array, Array],
+    yours: Mapping[str, Array],
+    truth: Truth,
     rerun: Rerun,
 ) -> Place | None:
     """The line to mend for one gradient; None where no line gives its value.
 
-    ``yours``, ``truth``: the gradient as it is, as it should be and what rounding allows.
+    ``yours``, ``truth``: the gradients as they are, and as they should be.
     """
     shelf = Shelf.of(library)
     looks = tuple(_looks(library, shelf, traced))
-    last = _origin(looks, fingerprint(yours), gradient)
+    last = _origin(looks, fingerprint(yours[gradient]), gradient)
     if last is None:
         return None
     arranged = Arrangement.learnt((look.value, look.match) for look in looks)
-    search = Search(library, shelf, looks, arranged, *truth, rerun)
+    kept = frozenset(n for n, t in truth.items() if n in yours and is_right(yours[n], *t))
+    search = Search(library, shelf, looks, arranged, gradient, truth, kept, rerun)
     before = looks[: looks.index(last)]
     open_ = [look for look in before if not look.made.given and not look.made.returned]
     matter = _that_matter(search, [look for look in open_ if _is_tried(search, look)])
@@ -106,12 +140,19 @@ def _looks(library: Library, shelf: Shelf, traced: Sequence[Assigned]) -> Iterat
     for made in traced:
         wanted = None if made.given else expected(library, made, names, _again(made, traced))
         looked = []
-        for numbers in dict.fromkeys((made.ends, tuple(range(len(made.values))))):
+        views = [made.ends, tuple(range(len(made.values)))]
+        for numbers in dict.fromkeys(views if _gathers(made) else views[::-1]):
             value = np.asarray(made.values[list(numbers)], float)
             value = value[0] if len(numbers) == 1 else value
             match = shelf.match(value, wanted.values if wanted else ())
             looked.append(Look(made, value, numbers, match, wanted))
         yield next((look for look in looked if look.match is not None), looked[0])
+
+
+def _gathers(made: Assigned) -> bool:
+    """Whether the line goes on from the value that it finds: ``s += a``, ``s[i] = a``."""
+    target, _, rest = made.text.partition("=")
+    return target.strip() != made.name or bool(re.search(rf"\b{re.escape(made.name)}\b", rest))
 
 
 def _forward_names(shelf: Shelf, traced: Sequence[Assigned]) -> dict[str, str]:
@@ -158,19 +199,26 @@ def _same(one: Array, other: Array) -> bool:
 
 
 def _is_tried(search: Search, look: Look) -> bool:
-    """Whether a line is looked into: it is not right, or more roundabout than need be."""
-    if not np.all(np.isfinite(look.value)) or (not look.value.any() and _is_start(search, look)):
+    """Whether a line is looked into: it is not right, or right only as a part or by itself."""
+    if not np.all(np.isfinite(look.value)) or _is_start(search, look):
         return False
-    if look.right:
-        return look.wanted is None
-    return look.wanted is not None or not _is_scalar(look)
+    if look.wanted is not None:
+        return not look.right or (len(look.wanted.values) > 1 and not _is_changed(search, look))
+    if look.match is not None:
+        return look.match.factor != 1 or look.match.known.name not in search.library.nodes
+    return not _is_scalar(look) and float(abs(look.value).max()) > NOISE * abs(search.right).max()
 
 
 def _is_start(search: Search, look: Look) -> bool:
+    """Whether it is the zero that a sum starts from."""
+    return not look.value.any() and _is_changed(search, look)
+
+
+def _is_changed(search: Search, look: Look) -> bool:
+    """Whether a later line changes the same name."""
     later = search.looks[search.looks.index(look) + 1 :]
-    return any(
-        (o.made.name, o.made.function) == (look.made.name, look.made.function) for o in later
-    )
+    own = look.made.name, look.made.function
+    return any((o.made.name, o.made.function) == own for o in later)
 
 
 def _is_scalar(look: Look) -> bool:
@@ -188,12 +236,14 @@ def _put(look: Look, value: Array) -> list[Replacement]:
 
 def _that_matter(search: Search, looks: Sequence[Look]) -> list[Look]:
     """Those on which the gradient depends."""
-    moved = search.rerun([_put(look, _moved(look)) for look in looks])
-    (still,) = search.rerun([[]])
+    still, *moved = search.again([[], *(_put(look, _moved(look)) for look in looks)])
+    name = search.gradient
+    if still is None:
+        return []
     return [
         look for look, result in zip(looks, moved, strict=True)
-        if result is None or still is None or result.shape != still.shape
-        or not np.allclose(result, still, rtol=1e-9, atol=0, equal_nan=True)
+        if result is None or result[name].shape != still[name].shape
+        or not np.allclose(result[name], still[name], rtol=1e-9, atol=0, equal_nan=True)
     ]  # fmt: skip
 
 
@@ -207,16 +257,15 @@ def _mended(search: Search, look: Look) -> bool:
     """Whether a right value in this place makes the gradient right."""
     if look.wanted is not None:
         values = [v for k in look.wanted.tried for v in search.arranged(k.value, look.value)]
-        if any(map(search.mends, search.rerun([_put(look, v) for v in values]))):
+        if any(map(search.mends, search.run(*(_put(look, v) for v in values)))):
             return True
-    if look.match is not None and look.wanted is not None:
-        # a right value that is called something else
-        return look.match.known in look.wanted.values and _is_multiple(search, look, turned=True)
-    if _is_scalar(look):
+    if look.right and look.wanted is not None or _is_scalar(look):
         return False
+    if look.match is not None and look.wanted is not None:
+        return _is_multiple(search, look, turned=True)  # a right value, called something else
     if look.match is None and _is_multiple(search, look):
         return True
-    return _is_another(search, look, look.match.known.weight if look.match else None)
+    return _is_another(search, look)
 
 
 def _is_multiple(search: Search, look: Look, turned: bool = False) -> bool:
@@ -224,31 +273,39 @@ def _is_multiple(search: Search, look: Look, turned: bool = False) -> bool:
 
     ``turned``: and is then what its name says, but for the sign.
     """
-    base, moved = search.rerun([[], _put(look, 2 * look.value)])
+    base, moved = search.run([], _put(look, 2 * look.value))
     if base is None or moved is None or base.shape != moved.shape:
         return False
-    factor = _solved(search, base - (moved - base), moved - base)
+    factor = _solved(search, 2 * base - moved, moved - base)
     if factor is None:
         return False
-    if turned and look.match is not None and abs(abs(factor * look.match.factor) - 1) > 1e-8:
-        return False
-    return search.mends(search.rerun([_put(look, factor * look.value)])[0])
+    if turned and look.wanted is not None:
+        now = search.shelf.multiple(look.value, look.wanted.values[0])
+        if now is None or abs(abs(factor * now) - 1) > CLOSE:
+            return False
+    return search.mends(search.run(_put(look, factor * look.value))[0])
 
 
-def _is_another(search: Search, look: Look, below: int | None) -> bool:
-    """Whether a right value, or a plain multiple of one, does; simpler than ``below``."""
-    size = fingerprint(look.value).size
-    known = [k for k in search.shelf.of_size(size) if below is None or k.weight <= below]
+def _is_another(search: Search, look: Look) -> bool:
+    """Whether another right value does, or a plain multiple of one.
+
+    Where the value is a right one by itself, only those that are as simple, and as they are: else
+    it is a later line that makes the wrong use of it.
+    """
+    known = search.shelf.of_size(fingerprint(look.value).size)
+    if look.match is not None:
+        limit = search.shelf.weight(look.value)
+        known = [k for k in known if search.shelf.weight(k.value) <= limit]
     values = [v for k in known for v in search.arranged(k.value, look.value)][:AT_ONCE]
-    none, *results = search.rerun([_put(look, v) for v in (0 * look.value, *values)])
+    none, *results = search.run(*(_put(look, v) for v in (0 * look.value, *values)))
     for value, result in zip(values, results, strict=True):
         if search.mends(result):
             return True
-        if none is None or result is None or none.shape != result.shape:
+        if look.match is not None or none is None or result is None or none.shape != result.shape:
             continue
         factor = _solved(search, none, result - none)
         if factor is not None and search.shelf.is_plain(factor):
-            return search.mends(search.rerun([_put(look, factor * value)])[0])
+            return search.mends(search.run(_put(look, factor * value))[0])
     return False
 
 
@@ -274,7 +331,7 @@ def _together(search: Search, looks: Sequence[Look]) -> Look | None:
             r for v in search.arranged(look.wanted.values[0].value, look.value)[:1]
             for r in _put(look, v)
         ]  # fmt: skip
-    if len(wrong) > 1 and search.mends(search.rerun([puts])[0]):
+    if len(wrong) > 1 and search.mends(search.run(puts)[0]):
         return wrong[0]
     return None
 
@@ -286,7 +343,7 @@ def _source(looks: Sequence[Look], chosen: Look) -> Look:
         return chosen
     return next(
         (
-            o for o in looks
+            o for o in looks[: looks.index(chosen)]
             if not o.made.given and (o.made.returned or not o.right)
             and _same(fingerprint(o.value), wrong)
         ),

@@ -15,6 +15,9 @@ import numpy as np
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.known import Known, Library
 
+HEAVY = 4
+"""The weight of a value of which nothing simpler is known."""
+
 CLOSE = 1e-8
 """How near, relative to the largest value, two arrays are the same."""
 
@@ -69,6 +72,17 @@ class Shelf:
         scales = {n: np.array([abs(p).max() for p in several]) for n, several in prints.items()}
         rows = {n: np.array(several) / scales[n][:, None] for n, several in prints.items()}
         return cls(frozenset(library.nodes), known, rows, scales, _plain(library))
+
+    def weight(self, value: Array) -> int:
+        """Of how few factors the value, or a multiple of it, is made."""
+        found = fingerprint(value)
+        if found.size not in self.rows:
+            return HEAVY
+        scaled, near = found / abs(found).max(), np.zeros(len(self.known[found.size]), bool)
+        for turned in (scaled, -scaled[::-1]):
+            near |= abs(self.rows[found.size] - turned).max(axis=1) <= CLOSE
+        several = (self.known[found.size][k].weight for k in np.flatnonzero(near))
+        return min(several, default=HEAVY)
 
     def of_size(self, size: int) -> list[Known]:
         """The right values of so many distinct entries."""
