@@ -15,7 +15,7 @@ import numpy as np
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.expected import Expected, expected
 from bncheck.checking.known import Known, Library
-from bncheck.checking.matching import CLOSE, Arrangement, Match, Shelf, fingerprint, is_whole
+from bncheck.checking.matching import CLOSE, HEAVY, Arrangement, Match, Shelf, fingerprint, is_whole
 from bncheck.checking.tracing import Assigned, Replacement
 
 Rerun = Callable[[Sequence[Sequence[Replacement]]], Sequence[Mapping[str, Array] | None]]
@@ -90,6 +90,19 @@ class Search:
         results = self.again(tries) if tries else ()
         return [None if r is None or self._spoils(r) else r.get(self.gradient) for r in results]
 
+    @property
+    def upstream(self) -> str:
+        """The upstream gradient, ``dy``."""
+        return "d" + self.library.roles["dy"]
+
+    def is_upstream(self, name: str) -> bool:
+        """Whether a variable is called after what holds the upstream gradient: ``dout_T``."""
+        holder = next(
+            look.made.name for look in self.looks
+            if look.made.given and look.match and look.match.known.name == self.upstream
+        )  # fmt: skip
+        return holder in name
+
     def mends(self, result: Array | None) -> bool:
         """Whether a gradient is the right one."""
         return result is not None and is_right(result, *self.truth[self.gradient])
@@ -129,6 +142,10 @@ def first_wrong(
     before = looks[: looks.index(last)]
     open_ = [look for look in before if not look.made.given and not look.made.returned]
     matter = _that_matter(search, [look for look in open_ if _is_tried(search, look)])
+    unused = {look.wanted.name for look in open_ if look.wanted and look not in matter}
+    matter = [
+        look for look in matter if not (look.right and look.wanted and look.wanted.name in unused)
+    ]  # it is the later line, which leaves one part out
     chosen = next((look for look in matter if _mended(search, look)), None)
     chosen = chosen or _together(search, matter) or last
     blamed = _source(looks, chosen)
@@ -205,6 +222,8 @@ def _is_tried(search: Search, look: Look) -> bool:
     if look.wanted is not None:
         return not look.right or (len(look.wanted.values) > 1 and not _is_changed(search, look))
     if look.match is not None:
+        if look.match.known.name == search.upstream and search.is_upstream(look.made.name):
+            return False
         return look.match.factor != 1 or look.match.known.name not in search.library.nodes
     return not _is_scalar(look) and float(abs(look.value).max()) > NOISE * abs(search.right).max()
 
@@ -256,7 +275,8 @@ def _moved(look: Look) -> Array:
 def _mended(search: Search, look: Look) -> bool:
     """Whether a right value in this place makes the gradient right."""
     if look.wanted is not None:
-        values = [v for k in look.wanted.tried for v in search.arranged(k.value, look.value)]
+        tried = look.wanted.tried[look.right :]  # a part that is right is not the whole
+        values = [v for k in tried for v in search.arranged(k.value, look.value)]
         if any(map(search.mends, search.run(*(_put(look, v) for v in values)))):
             return True
     if look.right and look.wanted is not None or _is_scalar(look):
@@ -289,13 +309,12 @@ def _is_multiple(search: Search, look: Look, turned: bool = False) -> bool:
 def _is_another(search: Search, look: Look) -> bool:
     """Whether another right value does, or a plain multiple of one.
 
-    Where the value is a right one by itself, only those that are as simple, and as they are: else
-    it is a later line that makes the wrong use of it.
+    Where the value is a right one by itself, only those that are as simple, or that it is a
+    multiple of: else it is a later line that makes the wrong use of it.
     """
     known = search.shelf.of_size(fingerprint(look.value).size)
     if look.match is not None:
-        limit = search.shelf.weight(look.value)
-        known = [k for k in known if search.shelf.weight(k.value) <= limit]
+        known = [k for k in known if _is_likely(search, look, k)]
     values = [v for k in known for v in search.arranged(k.value, look.value)][:AT_ONCE]
     none, *results = search.run(*(_put(look, v) for v in (0 * look.value, *values)))
     for value, result in zip(values, results, strict=True):
@@ -307,6 +326,14 @@ def _is_another(search: Search, look: Look) -> bool:
         if factor is not None and search.shelf.is_plain(factor):
             return search.mends(search.run(_put(look, factor * value))[0])
     return False
+
+
+def _is_likely(search: Search, look: Look, known: Known) -> bool:
+    factor = search.shelf.multiple(look.value, known)
+    if factor is not None:
+        return abs(abs(factor) - 1) > CLOSE
+    weight = search.shelf.weight(known.value)
+    return weight < HEAVY and weight <= search.shelf.weight(look.value)
 
 
 def _solved(search: Search, base: Array, slope: Array) -> float | None:
@@ -339,16 +366,13 @@ def _together(search: Search, looks: Sequence[Look]) -> Look | None:
 def _source(looks: Sequence[Look], chosen: Look) -> Look:
     """Where a wrong value came from: a helper's line, say, that returned it."""
     wrong = fingerprint(chosen.value)
-    if wrong.size < 2:
+    before = [
+        look for look in looks[: looks.index(chosen)]
+        if wrong.size > 1 and _same(fingerprint(look.value), wrong)
+    ]  # fmt: skip
+    if any(look.right and not look.made.returned for look in before):
         return chosen
-    return next(
-        (
-            o for o in looks[: looks.index(chosen)]
-            if not o.made.given and (o.made.returned or not o.right)
-            and _same(fingerprint(o.value), wrong)
-        ),
-        chosen,
-    )  # fmt: skip
+    return next((look for look in before if not look.made.given), chosen)
 
 
 def _text(search: Search, blamed: Look, chosen: Look, gradient: str) -> str:
