@@ -87,7 +87,7 @@ def _number(library: Library, made: Assigned, name: str) -> Expected | None:
     if not value.is_integer() or "," in made.text.partition("=")[0]:
         return None
     counts = _counts(library)
-    if role(name) == "width" and value != counts[0]:
+    if role(name) == "width" and value == library.width and value != counts[0]:
         return None
     first, *others = (Known("count", np.asarray(float(c))) for c in counts)
     return Expected("count", (first,), tuple(others))

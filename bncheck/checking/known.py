@@ -41,7 +41,7 @@ class Library:
     ``nodes``: values of the forward pass by name; ``wholes``: gradients by name; ``parts``: what
     single paths contribute to a gradient; ``sums``: what several contribute together; ``others``:
     terms and products; ``roles``: which node a role of ``names`` is; ``counts``: sizes
-    of the axes; ``together``: how many values are normalised together.
+    of the axes; ``together``: how many values are normalised together; ``width``: of gamma.
     """
 
     nodes: dict[str, Known]
@@ -52,6 +52,7 @@ class Library:
     roles: dict[str, str]
     counts: dict[str, int]
     together: int
+    width: int
 
     def named(self) -> Iterator[Known]:
         """Values with a name, the plainest first."""
@@ -85,7 +86,7 @@ def library(found: Derivation, values: Mapping[str, Any]) -> Library:
     return Library(
         nodes, wholes, {n: tuple(p) for n, p in parts.items()}, sums,
         (*_closed(found, values, nodes), *made), _roles(found.forward), given,
-        together,
+        together, nodes["gamma"].value.size if "gamma" in nodes else 0,
     )  # fmt: skip
 
 

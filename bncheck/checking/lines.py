@@ -229,8 +229,12 @@ def _is_tried(search: Search, look: Look) -> bool:
 
 
 def _is_start(search: Search, look: Look) -> bool:
-    """Whether it is the zero that a sum starts from."""
-    return not look.value.any() and _is_changed(search, look)
+    """Whether it is the zero that a sum starts from, or an array that is filled later."""
+    filled = f"{look.made.name}["
+    return _is_changed(search, look) and (
+        not look.value.any()
+        or any(o.made.text.startswith(filled) for o in search.looks if o is not look)
+    )
 
 
 def _is_changed(search: Search, look: Look) -> bool:
@@ -315,7 +319,10 @@ def _is_another(search: Search, look: Look) -> bool:
     known = search.shelf.of_size(fingerprint(look.value).size)
     if look.match is not None:
         known = [k for k in known if _is_likely(search, look, k)]
-    values = [v for k in known for v in search.arranged(k.value, look.value)][:AT_ONCE]
+    factors = {1.0, look.match.factor if look.match else 1.0}
+    values = [
+        f * v for k in known for v in search.arranged(k.value, look.value) for f in factors
+    ][:AT_ONCE]  # fmt: skip
     none, *results = search.run(*(_put(look, v) for v in (0 * look.value, *values)))
     for value, result in zip(values, results, strict=True):
         if search.mends(result):
@@ -331,7 +338,7 @@ def _is_another(search: Search, look: Look) -> bool:
 def _is_likely(search: Search, look: Look, known: Known) -> bool:
     factor = search.shelf.multiple(look.value, known)
     if factor is not None:
-        return abs(abs(factor) - 1) > CLOSE
+        return bool(known.name) and abs(abs(factor) - 1) > CLOSE
     weight = search.shelf.weight(known.value)
     return weight < HEAVY and weight <= search.shelf.weight(look.value)
 

@@ -133,11 +133,8 @@ class Shelf:
 
 
 def _plain(library: Library) -> Array:
-    counts = {1.0}
-    for n in library.counts.values():
-        counts |= {c * n for c in counts}
-    both = {a / b for a in counts for b in counts}
-    return np.array(sorted({h * c for h in (0.25, 0.5, 1.0, 2.0, 4.0) for c in both}))
+    n = float(library.together)
+    return np.array(sorted({h * c for h in (0.25, 0.5, 1.0, 2.0, 4.0) for c in (1.0, n, 1 / n)}))
 
 
 @dataclass(frozen=True)
