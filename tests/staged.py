@@ -4,10 +4,12 @@
 instead; ``wrong`` writes the file with the comment ``# <-- here`` behind the line to mend.
 """
 
+from tests import staged_unseen
+
 HERE = "  # <-- here"
 
 SOURCES = {
-    "nine steps": '''
+    "nine steps": """
 import numpy as np
 
 def batchnorm_forward(x, gamma, beta, eps):
@@ -52,8 +54,8 @@ def batchnorm_backward(dout, cache):
     # step 0
     dx = dx1 + dx2
     return dx, dgamma, dbeta
-''',
-    "paper": '''
+""",
+    "paper": """
 import numpy as np
 
 def bn_forward(x, gamma, beta, eps=1e-5):
@@ -69,7 +71,8 @@ def bn_backward(dout, cache):
     m = x.shape[0]
     dx_norm = dout * gamma
     dvar = np.sum(dx_norm * (x - mean) * -0.5 * (var + eps) ** (-1.5), axis=0)
-    dmean = np.sum(dx_norm * -1 / np.sqrt(var + eps), axis=0) + dvar * np.mean(-2 * (x - mean), axis=0)
+    dmean = np.sum(dx_norm * -1 / np.sqrt(var + eps), axis=0)
+    dmean = dmean + dvar * np.mean(-2 * (x - mean), axis=0)
     dx = dx_norm / np.sqrt(var + eps)
     dx += dvar * 2 * (x - mean) / m
     dx += dmean / m
@@ -78,8 +81,8 @@ def bn_backward(dout, cache):
     grads["dgamma"] = np.sum(dout * x_norm, axis=0)
     grads["dbeta"] = np.sum(dout, axis=0)
     return grads
-''',
-    "layer class": '''
+""",
+    "layer class": """
 import numpy as np
 
 class BatchNormalization:
@@ -108,8 +111,8 @@ class BatchNormalization:
         dmu = np.sum(dxc, axis=0)
         dx = dxc - dmu / self.batch_size
         return dx
-''',
-    "layer norm": '''
+""",
+    "layer norm": """
 import numpy as np
 
 def layernorm_forward(x, gamma, beta, ln_param):
@@ -136,8 +139,8 @@ def layernorm_backward(dout, cache):
     dx3 = dmu / D
     dx = dx1 + dx2 + dx3
     return dx, dgamma, dbeta
-''',
-    "turned layer norm": '''
+""",
+    "turned layer norm": """
 import numpy as np
 
 def layernorm_forward(x, gamma, beta, ln_param):
@@ -160,12 +163,13 @@ def layernorm_backward(dout, cache):
     dgamma = np.sum(x_norm * dout, axis=0)
     dx_norm = dout_T * gamma[:, np.newaxis]
     dv = ((x_T - sample_mean) * -0.5 * (sample_var + eps) ** -1.5 * dx_norm).sum(axis=0)
-    dm = (dx_norm * -1 * (sample_var + eps) ** -0.5).sum(axis=0) + (dv * (x_T - sample_mean) * -2 / N).sum(axis=0)
+    dm = (dx_norm * -1 * (sample_var + eps) ** -0.5).sum(axis=0)
+    dm += (dv * (x_T - sample_mean) * -2 / N).sum(axis=0)
     dx_T = dx_norm / (sample_var + eps) ** 0.5 + dv * 2 * (x_T - sample_mean) / N + dm / N
     dx = dx_T.T
     return dx, dgamma, dbeta
-''',
-    "loops": '''
+""",
+    "loops": """
 import numpy as np
 
 def batchnorm_forward(x, gamma, beta, eps):
@@ -199,8 +203,8 @@ def batchnorm_backward(dout, cache):
             dxhat = dout[i, j] * gamma[j]
             dx[i, j] = dxhat / std[j] + dvar * 2 * (x[i, j] - mu[j]) / N + dmu / N
     return dx, dgamma, dbeta
-''',
-    "group norm": '''
+""",
+    "group norm": """
 import numpy as np
 
 def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):
@@ -223,7 +227,8 @@ def spatial_groupnorm_backward(dout, cache):
     x_group = x.reshape((N, G, C // G, H, W))
     dx_norm = dout * gamma.reshape(1, C, 1, 1)
     dx_groupnorm = dx_norm.reshape((N, G, C // G, H, W))
-    dvar = np.sum(dx_groupnorm * -0.5 * (x_group - mean) * (var + eps) ** -1.5, axis=(2, 3, 4), keepdims=True)
+    dvar = dx_groupnorm * -0.5 * (x_group - mean) * (var + eps) ** -1.5
+    dvar = np.sum(dvar, axis=(2, 3, 4), keepdims=True)
     N_group = C // G * H * W
     dmean1 = np.sum(dx_groupnorm * -1.0 / np.sqrt(var + eps), axis=(2, 3, 4), keepdims=True)
     dmean2 = dvar * -2.0 / N_group * np.sum(x_group - mean, axis=(2, 3, 4), keepdims=True)
@@ -234,8 +239,8 @@ def spatial_groupnorm_backward(dout, cache):
     dx_group = dx_group1 + dx_group2 + dx_group3
     dx = dx_group.reshape((N, C, H, W))
     return dx, dgamma, dbeta
-''',
-    "spatial": '''
+""",
+    "spatial": """
 import numpy as np
 
 class BatchNorm2d:
@@ -264,8 +269,8 @@ class BatchNorm2d:
         inner = grad_x_hat - sum_grad / count - self.x_hat * sum_grad_x_hat / count
         grad_input = self.inv_std * inner
         return grad_input
-''',
-    "nameless": '''
+""",
+    "nameless": """
 import numpy as np
 
 def layer_norm_forward(x, w, b, eps=1e-5):
@@ -289,8 +294,8 @@ def layer_norm_backward(dy, cache):
     q = p.sum(axis=0)
     r = dy.sum(axis=0)
     return t8, q, r
-''',
-    "alone": '''
+""",
+    "alone": """
 import numpy as np
 
 def batchnorm_backward(dy, x, gamma, beta, eps):
@@ -310,8 +315,8 @@ def batchnorm_backward(dy, x, gamma, beta, eps):
     dx = dx + xmu * (2 * dvar / m)
     dx = dx + dmu / m
     return dx, dgamma, dbeta
-''',
-    "helpers": '''
+""",
+    "helpers": """
 import numpy as np
 
 def normalize(x, eps):
@@ -342,8 +347,8 @@ def batch_norm_backward(grad_out, cache):
     through_mean = gmean / batch
     grad_x = direct + through_var + through_mean
     return grad_x, (grad_out * normed).sum(axis=0), grad_out.sum(axis=0)
-''',
-    "rms": '''
+""",
+    "rms": """
 import numpy as np
 
 def rmsnorm_forward(x, weight, eps=1e-6):
@@ -361,8 +366,8 @@ def rmsnorm_backward(dout, cache):
     dx = dnormed * rrms
     dx += dms * 2 * x / x.shape[-1]
     return dx, dweight
-''',
-    "compact": '''
+""",
+    "compact": """
 import numpy as np
 
 def batchnorm_forward(x, gamma, beta, bn_param):
@@ -383,8 +388,8 @@ def batchnorm_backward_alt(dout, cache):
     dx = dfdz - dfdz_sum / N - np.sum(dfdz * z, axis=0) * z / N
     dx /= std
     return dx, dgamma, dbeta
-''',
-    "evaluation of parts": '''
+""",
+    "evaluation of parts": """
 import numpy as np
 
 class LayerNorm:
@@ -407,8 +412,8 @@ class LayerNorm:
         a = np.sum(g, axis=-1, keepdims=True)
         b = np.sum(g * self.xhat, axis=-1, keepdims=True)
         return (d * g - a - self.xhat * b) / (d * self.sigma)
-''',
-    "instance": '''
+""",
+    "instance": """
 import numpy as np
 
 def instancenorm_forward(x, gamma, beta, eps=1e-5):
@@ -435,8 +440,8 @@ def instancenorm_backward(dout, cache):
     dgamma = (dout * xhat).sum(axis=(0, 2, 3))
     dbeta = dout.sum(axis=(0, 2, 3))
     return dx, dgamma, dbeta
-''',
-    "torch names": '''
+""",
+    "torch names": """
 import numpy as np
 
 def native_layer_norm(input, weight, bias, eps=1e-5):
@@ -459,7 +464,7 @@ def native_layer_norm_backward(grad_out, cache):
         - x_hat * c1
     )
     return grad_input, grad_weight, grad_bias
-''',
+""",
 }
 
 MISTAKES = {
@@ -557,7 +562,7 @@ MISTAKES = {
         ("N_group = C // G * H * W", "N_group = N * H * W"),
         ("dmean1 = np.sum(dx_groupnorm * -1.0", "dmean1 = np.sum(dx_groupnorm * 1.0"),
         ("dmean = dmean1 + dmean2", "dmean = dmean2"),
-        ("dx_group1 = dx_groupnorm / np.sqrt(var + eps)", "dx_group1 = dx_groupnorm / np.sqrt(var)"),
+        ("dx_groupnorm / np.sqrt(var + eps)\n", "dx_groupnorm / np.sqrt(var)\n"),
         ("dx_group2 = dvar * 2.0", "dx_group2 = dvar"),
         ("dx_group3 = dmean / N_group", "dx_group3 = dmean / N"),
         ("dx_group1 + dx_group2 + dx_group3", "dx_group1 + dx_group3"),
@@ -652,6 +657,12 @@ MISTAKES = {
     ),
 }  # fmt: skip
 
+SEEN = tuple(SOURCES)
+"""The sources on which the search for lines was tried while it was written."""
+
+SOURCES |= staged_unseen.SOURCES
+MISTAKES |= staged_unseen.MISTAKES
+
 
 def wrong(name: str, old: str, new: str) -> tuple[str, int]:
     """A file with one mistake, marked, and the number of the line that has it.
@@ -662,7 +673,7 @@ def wrong(name: str, old: str, new: str) -> tuple[str, int]:
     before, found, after = source.rpartition(old)
     assert found, (name, old)
     lines = (before + new + after).splitlines()
-    number = len(before.splitlines()) - (before[-1] == "\n") + (before[-1] == "\n")
+    number = before.count("\n") + 1
     lines[number - 1] += HERE
     return "\n".join(lines) + "\n", number
 

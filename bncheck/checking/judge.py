@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
+from bncheck.checking.blame import Traceable, with_lines
 from bncheck.checking.calling import Outcome
 from bncheck.checking.causes import cause
 from bncheck.checking.compare import compare
@@ -18,18 +20,12 @@ from bncheck.checking.convention import Candidate
 from bncheck.checking.diagnose import Seen
 from bncheck.checking.differences import Differences, differences
 from bncheck.checking.identify import Identity
-from bncheck.checking.known import library
-from bncheck.checking.lines import first_wrong
 from bncheck.checking.reference import Reference, precision, reference
-from bncheck.checking.results import WORST_FIRST, Comparison, Diagnosis, GradientResult, Remark, Report
+from bncheck.checking.results import WORST_FIRST, Comparison, GradientResult, Remark, Report
 from bncheck.checking.statistics import statistics
 from bncheck.checking.subject import Subject
-from bncheck.checking.tracing import Replacement
 from bncheck.checking.trials import Trial
-from bncheck.errors import BncheckError, CannotAsk, Disagreement
-
-NO_LINE = ("shape", "inaccurate", "corner", "not-finite")
-"""Kinds of failure that no line of arithmetic is to blame for."""
+from bncheck.errors import CannotAsk, Disagreement
 
 LOST = 64.0
 """An error that shrinks by this factor in longer arithmetic is rounding, not mathematics."""
@@ -89,8 +85,8 @@ def judge(
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
     shape = case.remarks.get("shape")
     causes = tuple(cause(found, identity, case.seen, g, shape) for g in wrong) if diagnosed else ()
-    if lines:
-        causes = tuple(_with_line(case, c, trials) for c in causes)
+    if lines and identity.known:
+        causes = with_lines(causes, _traceable(case), case.seen, trials)
     program = found.forward
     return Report(
         target=candidate.name,
@@ -108,50 +104,14 @@ def judge(
     )
 
 
-def _with_line(case: Case, cause: Diagnosis, trials: Sequence[Trial]) -> Diagnosis:
-    """The line of the user's that is wrong; without one, where it cannot be told."""
-    trial = _plainest(case, cause.gradient, [t for t in trials if t.easy])
-    if cause.code in NO_LINE or trial is None or not case.identity.known:
-        return cause
-    at, program, name = case.identity.layout, case.found.forward, cause.gradient
-    inputs = user_inputs(case, trial.values, trial)
-
-    def rerun(tries: Sequence[Sequence[Replacement]]) -> list[dict[str, Array] | None]:
-        made = case.subject.replaced(case.candidate.name, inputs, tries)
-        return [None if one is None else _read(one) for one in made]
-
-    def _read(gradients: dict[str, Array]) -> dict[str, Array]:
-        back = layout.from_user(at, program, gradients, trial.values, trial.parts)
-        if case.swapped:
-            back = {**back, "dgamma": back["dbeta"], "dbeta": back["dgamma"]}
-        return back
-
-    try:
-        traced = case.subject.traced(case.candidate.name, inputs)
-        seen = next(s for s in case.seen if s.values is trial.values)
-        right, allowed = seen.reference.gradients, seen.reference.allowed
-        truth = {n: (right[n], allowed[n]) for n in right}
-        known = library(case.found, trial.values)
-        place = first_wrong(known, traced, name, seen.gradients, truth, rerun)
-    except (BncheckError, ArithmeticError, LookupError, TypeError, ValueError):
-        return cause  # a verdict is not lost for want of a line
-    return cause if place is None else replace(cause, line=place.line, line_text=place.text)
+def _traceable(case: Case) -> Traceable:
+    name, at = case.candidate.name, case.identity.layout
+    inputs = partial(_inputs_of, case)
+    return Traceable(case.subject, name, case.found, at, inputs, case.swapped)
 
 
-def _plainest(case: Case, name: str, trials: Sequence[Trial]) -> Trial | None:
-    """The trial on which to look: sizes that differ, few values, and far off."""
-
-    def off(trial: Trial) -> float:
-        for seen in case.seen:
-            if seen.values is trial.values and name in seen.gradients:
-                right, yours = seen.reference.gradients[name], seen.gradients[name]
-                if yours.shape == right.shape and right.size <= 300:
-                    return min(0.001, float(abs(yours - right).max() / abs(right).max()))
-        return 0.0
-
-    small = [t for t in trials if t.name != "5 by 5"]
-    best = max(small, key=off, default=None)
-    return best if best is not None and off(best) > 1e-7 else None
+def _inputs_of(case: Case, trial: Trial) -> dict[str, Any]:
+    return user_inputs(case, trial.values, trial)
 
 
 def _failure(

@@ -111,9 +111,7 @@ def _evaluated(forward: Program, values: Mapping[str, Any]) -> dict[str, Known]:
 
 
 def _values_of(program: Program, values: Mapping[str, Any]) -> dict[str, Known]:
-    doubles = {
-        name: np.asarray(values[name], np.float64) for name in map(name_of, program.inputs)
-    }
+    doubles = {name: np.asarray(values[name], np.float64) for name in map(name_of, program.inputs)}
     got = evaluate(program, doubles)
     return {n: Known(n, _opened(program, a, got[n].value)) for n, a in program.tensors.items()}
 
@@ -178,7 +176,12 @@ def _products(
     gamma = nodes["gamma"].value if "gamma" in nodes else one
     x = nodes[name_of(forward.inputs[0])].value
     dy = wholes["d" + name_of(forward.outputs[0])].value
-    bodies = [("1", one, 0), ("hat", hat, 1), ("hat2", hat * hat, 2), ("x", x, 2)]  # right ones read x itself but rarely
+    bodies = [
+        ("1", one, 0),
+        ("hat", hat, 1),
+        ("hat2", hat * hat, 2),
+        ("x", x, 2),
+    ]  # right ones read x itself but rarely
     along = normalised(forward)
     group = tuple(k for k, i in enumerate(forward.axes) if i in along)
     others = tuple(k for k, i in enumerate(forward.axes) if i not in along)

@@ -32,9 +32,9 @@ class Assigned:
     """The values that one line gave to one name, in the order of time.
 
     ``name``: a variable, ``self.name``, ``name['key']``, or ``return[0]``, ... for what a
-    function returned; ``values``: (times, *shape); ``ends``: those after which another line had its turn
-    with the name: the sums of a loop, not the steps to them; ``given``: an argument of a
-    function, which no line assigned; ``text``: the source line.
+    function returned; ``values``: (times, *shape); ``ends``: those after which another line had
+    its turn with the name: the sums of a loop, not the steps to them; ``given``: an argument of
+    a function, which no line assigned; ``text``: the source line.
     """
 
     line: int

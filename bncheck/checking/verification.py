@@ -35,7 +35,8 @@ class Options:
     ``timeout``: seconds for one call; ``seed``, ``trials``: of the random inputs, and how many
     of random sizes are added; ``names``: what parameters are (``{"G": "dy"}``); ``ordinary``:
     import a file as Python would; ``averaged``: accept parameter gradients divided by the batch
-    size; ``lines``: name the line that is wrong; ``layout``, ``eps``, ``ddof``: what bncheck would otherwise find out.
+    size; ``lines``: name the line that is wrong; ``layout``, ``eps``, ``ddof``: what bncheck would
+    otherwise find out.
     """
 
     timeout: float = 30.0
