@@ -118,7 +118,7 @@ HARD = {
     "many steps": "    for k in range(30000):\n        total = k * 0.5\n",
     "comprehension": "    total = [[v for v in row] for row in dout]\n",
     "caught": "    try:\n        dout[10 ** 6]\n    except IndexError:\n        total = 0\n",
-    "objects": "    class Thing:\n        pass\n    self = Thing()\n    self.a = dout\n    self.b = {}\n",
+    "objects": "    self = type('Thing', (), {})()\n    self.a = dout\n    self.b = {}\n",
     "closure": "    def inner():\n        return xhat * 2\n    total = inner()\n",
     "random": "    noise = np.random.default_rng().normal(size=3)\n",
     "complex": "    z = dout * 1j\n    nothing = np.zeros((0, 3))\n    text = np.array(['a'])\n",
@@ -134,7 +134,7 @@ def test_what_cannot_be_traced_changes_no_verdict(kind, tmp_path):
     assert [d.text for d in with_lines.diagnosis] == [d.text for d in without.diagnosis]
     assert with_lines.verdict == without.verdict == "wrong"
     assert {d.line for d in without.diagnosis} == {None}
-    here = 1 + [n for n, t in enumerate(path.read_text().splitlines()) if "here" in t][0]
+    here = next(n for n, t in enumerate(path.read_text().splitlines(), 1) if "here" in t)
     assert with_lines.diagnosis[0].line in (here, None)
     if kind not in ("own trace", "many steps"):
         assert with_lines.diagnosis[0].line == here

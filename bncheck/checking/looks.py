@@ -92,7 +92,10 @@ def _is_start(made: Assigned, traced: Sequence[Assigned]) -> bool:
 def _looks(library: Library, shelf: Shelf, traced: Sequence[Assigned]) -> Iterator[Look]:
     names = _forward_names(shelf, traced)
     for made in traced:
-        wanted = None if made.given else expected(library, made, names, _again(made, traced))
+        again = _again(made, traced)
+        wanted = None if made.given else expected(library, made, names, again)
+        if again and wanted is not None and not _is_alike(made, wanted):
+            wanted = None  # the name is not yet what it says: dvar before its sum
         looked = []
         views = [made.ends, tuple(range(len(made.values)))]
         for numbers in dict.fromkeys(views if _gathers(made) else views[::-1]):
@@ -101,6 +104,13 @@ def _looks(library: Library, shelf: Shelf, traced: Sequence[Assigned]) -> Iterat
             match = shelf.match(value, wanted.values if wanted else ())
             looked.append(Look(made, value, numbers, match, wanted))
         yield next((look for look in looked if look.match is not None), looked[0])
+
+
+def _is_alike(made: Assigned, wanted: Expected) -> bool:
+    """Whether any value has as many distinct entries as the one that is wanted."""
+    size = fingerprint(wanted.values[0].value).size
+    values = np.asarray(made.values, float)
+    return size in (fingerprint(values).size, fingerprint(values[-1]).size)
 
 
 def _gathers(made: Assigned) -> bool:

@@ -225,10 +225,10 @@ def _entries(name: str, holder: dict[Any, Any]) -> Iterator[tuple[str, Any, Any,
 
 def _is_number(value: Any) -> bool:
     if isinstance(value, np.ndarray | np.generic):
-        return value.size <= LARGEST and value.dtype.kind in "iuf"
+        return 0 < value.size <= LARGEST and value.dtype.kind in "iuf"
     if isinstance(value, int | float):
         return not isinstance(value, bool)
-    return hasattr(value, "detach") and hasattr(value, "cpu") and value.numel() <= LARGEST
+    return hasattr(value, "detach") and hasattr(value, "cpu") and 0 < value.numel() <= LARGEST
 
 
 def _same(one: Any, other: Any) -> bool:
