@@ -140,6 +140,15 @@ def test_what_cannot_be_traced_changes_no_verdict(kind, tmp_path):
         assert with_lines.diagnosis[0].line == here
 
 
+def test_a_value_in_anothers_place_may_not_run_for_ever(tmp_path):
+    path = tmp_path / "endless.py"
+    body = "    k, step = 0, float(m)\n    while k != m:\n        k += m / step\n"
+    path.write_text(backward_of(body).lstrip())
+    report = verify(str(path), layer="batch-norm", timeout=20)
+    assert report.verdict == "wrong"
+    assert "took more than" not in report.assumed
+
+
 def test_tracing_is_taken_off_where_it_fails():
     def backward(dy, x, gamma, beta, eps):
         assert threading.current_thread() is threading.main_thread()

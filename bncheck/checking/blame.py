@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
 
 from bncheck.calculus.derivation import Derivation
@@ -15,10 +16,13 @@ from bncheck.checking.results import Diagnosis
 from bncheck.checking.subject import Subject
 from bncheck.checking.tracing import Assigned, Replacement
 from bncheck.checking.trials import Trial
-from bncheck.errors import BncheckError
+from bncheck.errors import BncheckError, CannotAsk
 
 NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 """Kinds of failure that no line of arithmetic is to blame for, as far as bncheck can tell."""
+
+SLOW, PATIENCE = 1.0, 5.0
+"""Seconds: one traced call may take so long, and all calls for one gradient."""
 
 LARGEST = 300
 """Entries of a gradient on a trial that is traced."""
@@ -64,8 +68,11 @@ def _with_line(
     truth = {n: (g, one.reference.allowed[n]) for n, g in one.reference.gradients.items()}
     try:
         inputs = code.inputs(trial)
+        start = monotonic()
         if trial.name not in runs:
             runs[trial.name] = code.subject.traced(code.name, inputs)
+        if monotonic() - start > SLOW:
+            return cause
         rerun = _rerun(code, trial, inputs)
         right = library(code.found, trial.values)
         place = first_wrong(right, runs[trial.name], name, one.gradients, truth, rerun)
@@ -78,7 +85,7 @@ def _rerun(
     code: Traceable, trial: Trial, inputs: Mapping[str, Any]
 ) -> Callable[[Sequence[Sequence[Replacement]]], list[Mapping[str, Array] | None]]:
     """The user's code with values replaced; its gradients in the program's axes."""
-    program = code.found.forward
+    program, stop = code.found.forward, monotonic() + PATIENCE
 
     def read(made: Mapping[str, Array]) -> Mapping[str, Array]:
         back = layout.from_user(code.layout, program, made, trial.values, trial.parts)
@@ -87,6 +94,8 @@ def _rerun(
         return back
 
     def rerun(tries: Sequence[Sequence[Replacement]]) -> list[Mapping[str, Array] | None]:
+        if monotonic() > stop:
+            raise CannotAsk(f"{code.name} takes too long to be looked into line by line")
         made = code.subject.replaced(code.name, inputs, tries)
         return [None if one is None else read(one) for one in made]
 

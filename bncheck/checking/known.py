@@ -31,7 +31,7 @@ class Known:
 
     name: str
     value: Array
-    weight: int = 4
+    weight: int = 9
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _closed(
     gamma = nodes["gamma"].value if "gamma" in nodes else np.ones(1)
     for known_sum in (*parts, *_sums(parts)):
         for scale, bare in product(scales, (np.ones(1), 1 / gamma)):
-            yield Known("", known_sum.value * scale * bare, 4)
+            yield Known("", known_sum.value * scale * bare)
 
 
 def _products(

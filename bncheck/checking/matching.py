@@ -15,7 +15,7 @@ import numpy as np
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.known import Known, Library
 
-HEAVY = 4
+HEAVY = 9
 """The weight of a value of which nothing simpler is known."""
 
 CLOSE = 1e-8

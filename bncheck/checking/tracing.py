@@ -180,6 +180,8 @@ class _Frame:
             return None
         if event == "line":
             self.line = frame.f_lineno
+        if self.recorder.puts and monotonic() > self.recorder.stop:
+            raise TimeoutError("a value in another's place, and the code does not end")
         if self.recorder.events > EVENTS or monotonic() > self.recorder.stop:
             sys.settrace(None)
             return None
