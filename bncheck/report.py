@@ -275,6 +275,7 @@ def _short(number: float) -> str:
 def _diagnosis(cause: Diagnosis, one: Report) -> Group:
     title = Text.assemble((f"  {cause.gradient} ", "bold red"), _wording(cause), f": {cause.text}")
     wrong = [t for t in cause.terms if t.reading != "ok"]
+    title = Text.assemble(title, f"\n    {cause.line_text}") if cause.line_text else title
     right = [Text(f"    right: {cause.formula}")] if cause.formula else []
     if not wrong or cause is not one.diagnosis[0]:
         return Group(title, *(right if cause is one.diagnosis[0] else []))

@@ -11,6 +11,7 @@ from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
+from bncheck.checking.blame import traceable, with_lines
 from bncheck.checking.calling import Outcome
 from bncheck.checking.case import Case, assumed, remark, user_inputs
 from bncheck.checking.causes import cause
@@ -45,6 +46,7 @@ def judge(
     trials: Sequence[Trial],
     diagnosed: bool = True,
     averaged: bool = False,
+    lines: bool = True,
 ) -> Report:
     """The report on one backward pass; raises ``CannotAsk`` where an easy trial cannot be run."""
     case = Case(subject, candidate, found, identity, averaged)
@@ -55,7 +57,8 @@ def judge(
     if diagnosed:
         _try_again(case, trials[0])
     if not case.comparisons:
-        raise CannotAsk(f"{candidate.name} returned no gradient of {_wanted(found)}")
+        wanted = ", ".join(map(plain, found.wrt))
+        raise CannotAsk(f"{candidate.name} returned no gradient of {wanted}")
     _say_what_is_missing(case)
     easy = {trial.name for trial in trials if trial.easy}
     gradients = tuple(
@@ -64,6 +67,8 @@ def judge(
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
     shapes = {g.name: case.remarks.get(f"shape {g.name}") for g in wrong}
     causes = tuple(cause(found, identity, case.seen, g, shapes[g.name]) for g in wrong if diagnosed)
+    if lines and identity.known:
+        causes = with_lines(causes, traceable(case), case.seen, trials)
     program = found.forward
     return Report(
         target=candidate.name,
@@ -294,7 +299,3 @@ def _say_what_is_missing(case: Case) -> None:
         name = name_of(out)
         if name not in case.comparisons:
             remark(case, Remark("not-returned", f"{name} is not returned and was not checked"))
-
-
-def _wanted(found: Derivation) -> str:
-    return ", ".join(plain(a) for a in found.wrt)

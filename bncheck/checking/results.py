@@ -63,13 +63,19 @@ class Term:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why a gradient is wrong: a sentence, the terms with their factors, the right formula."""
+    """Why a gradient is wrong: a sentence, the terms with their factors, the right formula.
+
+    ``line``: where the backward pass first goes wrong, in the user's file; ``line_text``: what is
+    wrong there.
+    """
 
     code: str
     gradient: str
     text: str
     terms: tuple[Term, ...] = ()
     formula: str = ""
+    line: int | None = None
+    line_text: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,10 @@ class Report:
         yield from (f"  remark: {remark.text}" for remark in self.remarks)
         for cause in self.diagnosis:
             yield f"  {cause.gradient}: {cause.text}"
+            if cause.line_text:
+                yield f"    {cause.line_text}"
+            if cause.line_text:
+                yield f"    {cause.line_text}"
             for t in cause.terms:
                 factors = f"{t.found:.6g} x found, {t.expected:g} x expected"
                 yield f"    {t.formula}: {factors} ({t.reading})"

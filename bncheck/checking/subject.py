@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.checking import calling, wire
+from bncheck.checking import calling, tracing, wire
 from bncheck.checking.calling import Inputs, Outcome
 from bncheck.checking.convention import Candidate, from_callables
 from bncheck.checking.results import Remark
+from bncheck.checking.tracing import Assigned, Replacement
 from bncheck.errors import CannotAsk
 
 SHOWN = 64 * 1024
@@ -103,6 +104,19 @@ class FileSubject:
         asked = [dict(first), dict(second)]
         answer = self._request({"do": "repeat", "name": name, "inputs": asked})
         return tuple(Remark(**r) for r in answer)
+
+    def traced(self, name: str, inputs: Inputs) -> list[Assigned]:
+        """Every value that a line gives to a name in one call; see ``tracing``."""
+        answer = self._request({"do": "trace", "name": name, "inputs": dict(inputs)})
+        return [Assigned(**{**one, "ends": tuple(one["ends"])}) for one in answer]
+
+    def replaced(
+        self, name: str, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
+    ) -> list[dict[str, NDArray[Any]] | None]:
+        """The gradients with other values in some places, for each try."""
+        told = [[vars(r) for r in one] for one in tries]
+        asked = {"do": "replace", "name": name, "inputs": dict(inputs), "tries": told}
+        return list(self._request(asked))
 
     def close(self) -> None:
         """End the child and whatever it started."""
@@ -197,6 +211,16 @@ class CallableSubject:
     def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
         """Whether results depend on earlier calls or change in later ones."""
         return tuple(self._guarded(calling.repeated, first, second))
+
+    def traced(self, name: str, inputs: Inputs) -> list[Assigned]:
+        """Every value that a line gives to a name in one call; see ``tracing``."""
+        return list(self._guarded(tracing.traced, inputs))
+
+    def replaced(
+        self, name: str, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
+    ) -> list[dict[str, NDArray[Any]] | None]:
+        """The gradients with other values in some places, for each try."""
+        return list(self._guarded(tracing.replaced, inputs, tries))
 
     def close(self) -> None:
         """Nothing to end."""

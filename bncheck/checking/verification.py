@@ -36,7 +36,8 @@ class Options:
     ``timeout``: seconds for one call; ``seed``, ``trials``: of the random inputs, and how many
     of random sizes are added; ``names``: what parameters are (``{"G": "dy"}``); ``ordinary``:
     import a file as Python would; ``averaged``: accept parameter gradients divided by the batch
-    size; ``layout``, ``eps``, ``ddof``: what bncheck would otherwise find out.
+    size; ``lines``: name the line that is wrong; ``layout``, ``eps``, ``ddof``: what bncheck would
+    otherwise find out.
     """
 
     timeout: float = 30.0
@@ -48,6 +49,7 @@ class Options:
     layout: str | None = None
     eps: float | None = None
     ddof: int | None = None
+    lines: bool = True
 
 
 def verify(
@@ -145,7 +147,10 @@ def _verified(work: _Work, candidate: Candidate) -> Report:
         made = trials(found.forward, eps, options.seed, identity.layout, options.trials)
         own = list(own_trials(identity, work.given))
         drawn = [*(_at_most(trial, own) for trial in made), *own]
-        report = judge(work.subject, candidate, found, identity, drawn, averaged=options.averaged)
+        report = judge(
+            work.subject, candidate, found, identity, drawn,
+            averaged=options.averaged, lines=options.lines,
+        )  # fmt: skip
     except CannotAsk as error:
         return Report(target, "cannot call", line=candidate.line, assumed=str(error))
     return replace(report, target=target, line=candidate.line)

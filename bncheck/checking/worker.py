@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bncheck.checking import calling, wire
+from bncheck.checking import calling, tracing, wire
 from bncheck.checking.convention import Found, find
 from bncheck.checking.source import load, parse_target
 from bncheck.errors import CannotAsk
@@ -90,6 +90,11 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
         return [calling.forward(chosen, inputs) for inputs in question["inputs"]]
     if question["do"] == "repeat":
         return [asdict(r) for r in calling.repeated(chosen, *question["inputs"])]
+    if question["do"] == "trace":
+        return tracing.as_plain(tracing.traced(chosen, question["inputs"]))
+    if question["do"] == "replace":
+        tries = [[tracing.Replacement(**r) for r in one] for one in question["tries"]]
+        return tracing.replaced(chosen, question["inputs"], tries)
     outcome = calling.call(chosen, question["inputs"], question["memory"])
     return {
         "y": outcome.y,

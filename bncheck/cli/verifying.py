@@ -64,6 +64,9 @@ def verify(
     seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
     trials: Annotated[int, typer.Option(min=0, help="Further inputs, of random sizes.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one call may take.")] = 30.0,
+    lines: Annotated[
+        bool, typer.Option("--lines/--no-lines", help="Name the line that is wrong.")
+    ] = True,
     show_output: Annotated[
         bool, typer.Option("--show-output", help="Show what the code prints (on stderr).")
     ] = False,
@@ -80,7 +83,8 @@ def verify(
                 layer=None if layer is None else files.program(layer, {}),
                 inputs=files.arrays(inputs),
                 timeout=timeout, seed=seed, trials=trials, names=files.roles(name or []),
-                ordinary=ordinary, averaged=batch_average, layout=layout, eps=eps, ddof=ddof,
+                ordinary=ordinary, averaged=batch_average, lines=lines,
+                layout=layout, eps=eps, ddof=ddof,
             )
             if target
             else references()

@@ -1,0 +1,132 @@
+"""A diagnosis with the line that is to blame: one more call, traced, where a gradient is wrong."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from bncheck.calculus.derivation import Derivation
+from bncheck.checking import layout
+from bncheck.checking.arithmetic import Array
+from bncheck.checking.case import Case, user_inputs
+from bncheck.checking.known import library
+from bncheck.checking.layout import Layout
+from bncheck.checking.lines import first_wrong
+from bncheck.checking.results import Diagnosis
+from bncheck.checking.subject import Subject
+from bncheck.checking.terms import Seen
+from bncheck.checking.tracing import Assigned, Replacement
+from bncheck.checking.trials import Trial
+from bncheck.errors import BncheckError, CannotAsk
+
+NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
+"""Kinds of failure that no line of arithmetic is to blame for, as far as bncheck can tell."""
+
+SLOW, PATIENCE = 1.0, 5.0
+"""Seconds: one traced call may take so long, and all calls for one gradient."""
+
+LARGEST = 300
+"""Entries of a gradient on a trial that is traced."""
+
+
+@dataclass(frozen=True)
+class Traceable:
+    """The user's code and how to call it: ``inputs`` gives what it gets in a trial.
+
+    ``swapped``: whether it returns dbeta before dgamma.
+    """
+
+    subject: Subject
+    name: str
+    found: Derivation
+    layout: Layout
+    inputs: Callable[[Trial], Mapping[str, Any]]
+    swapped: bool = False
+
+
+def traceable(case: Case) -> Traceable:
+    """The code of a case, to be called once more."""
+    name, at = case.candidate.name, case.identity.layout
+    inputs = partial(_inputs_of, case)
+    return Traceable(case.subject, name, case.found, at, inputs, case.swapped)
+
+
+def _inputs_of(case: Case, trial: Trial) -> dict[str, Any]:
+    return user_inputs(case, trial.values, trial)
+
+
+def with_lines(
+    causes: Sequence[Diagnosis], code: Traceable, seen: Sequence[Seen], trials: Sequence[Trial]
+) -> tuple[Diagnosis, ...]:
+    """Each diagnosis with its line; as it is where none can be told."""
+    runs: dict[str, list[Assigned]] = {}
+    return tuple(_with_line(cause, code, seen, trials, runs) for cause in causes)
+
+
+def _with_line(
+    cause: Diagnosis,
+    code: Traceable,
+    seen: Sequence[Seen],
+    trials: Sequence[Trial],
+    runs: dict[str, list[Assigned]],
+) -> Diagnosis:
+    name = cause.gradient
+    pairs = [(t, s) for t in trials if t.easy for s in seen if s.values is t.values]
+    if cause.code in NO_LINE or not pairs:
+        return cause
+    trial, one = max(pairs, key=lambda pair: _off(pair[0], pair[1], name))
+    if not _off(trial, one, name):
+        return cause
+    truth = {n: (g, one.reference.allowed[n]) for n, g in one.reference.gradients.items()}
+    try:
+        inputs = code.inputs(trial)
+        start = monotonic()
+        if trial.name not in runs:
+            runs[trial.name] = code.subject.traced(code.name, inputs)
+        if monotonic() - start > SLOW:
+            return cause
+        rerun = _rerun(code, trial, inputs)
+        right = library(code.found, trial.values)
+        place = first_wrong(right, runs[trial.name], name, one.gradients, truth, rerun)
+    except (BncheckError, ArithmeticError, LookupError, TypeError, ValueError):
+        return cause  # a verdict is not lost for want of a line
+    return cause if place is None else replace(cause, line=place.line, line_text=place.text)
+
+
+def _rerun(
+    code: Traceable, trial: Trial, inputs: Mapping[str, Any]
+) -> Callable[[Sequence[Sequence[Replacement]]], list[Mapping[str, Array] | None]]:
+    """The user's code with values replaced; its gradients in the program's axes."""
+    program, stop = code.found.forward, monotonic() + PATIENCE
+
+    def read(made: Mapping[str, Array]) -> Mapping[str, Array]:
+        back = layout.from_user(code.layout, program, made, trial.values, trial.parts)
+        if code.swapped and {"dgamma", "dbeta"} <= back.keys():
+            back |= {"dgamma": back["dbeta"], "dbeta": back["dgamma"]}
+        return back
+
+    def rerun(tries: Sequence[Sequence[Replacement]]) -> list[Mapping[str, Array] | None]:
+        if monotonic() > stop:
+            raise CannotAsk(f"{code.name} takes too long to be looked into line by line")
+        made = code.subject.replaced(code.name, inputs, tries)
+        return [None if one is None else read(one) for one in made]
+
+    return rerun
+
+
+def _off(trial: Trial, seen: Seen, name: str) -> float:
+    """How suitable a trial is to look at: sizes that differ, few values, and far off."""
+    if name not in seen.gradients or len(set(_sizes(trial))) < len(_sizes(trial)):
+        return 0.0
+    right, yours = seen.reference.gradients[name], seen.gradients[name]
+    if yours.shape != right.shape or seen.gradients[name].size > LARGEST:
+        return 0.0
+    apart = float(abs(yours - right).max() / (abs(right).max() or 1.0))
+    return min(1e-3, apart) if apart > 1e-7 else 0.0
+
+
+def _sizes(trial: Trial) -> tuple[int, ...]:
+    """The sizes in the name of a trial, which are those of its groups; none for other names."""
+    words = trial.name.split(" by ")
+    return tuple(map(int, words)) if len(words) == 2 and "".join(words).isdigit() else ()

@@ -1,0 +1,119 @@
+"""The line where a backward pass first goes wrong.
+
+A line is wrong where the value that it gives to a name is not right, and with the right value in
+its place the gradient would be. So values are compared with those that bncheck derives
+(``known``), and then put in (``mending``), and the user's own code computes on from there:
+whatever convention it follows, only what mends the gradient is blamed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bncheck.checking.arithmetic import Array
+from bncheck.checking.known import Library
+from bncheck.checking.looks import Look, looks_at, origin, source
+from bncheck.checking.matching import Arrangement, Shelf, fingerprint, is_whole
+from bncheck.checking.mending import (
+    Rerun,
+    Search,
+    Truth,
+    is_mended,
+    is_right,
+    is_scalar,
+    is_tried,
+    put,
+    that_matter,
+)
+from bncheck.checking.tracing import Assigned, Replacement
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of the user's, and what is wrong with it."""
+
+    line: int
+    text: str
+
+
+def first_wrong(
+    library: Library,
+    traced: Sequence[Assigned],
+    gradient: str,
+    yours: Mapping[str, Array],
+    truth: Truth,
+    rerun: Rerun,
+) -> Place | None:
+    """The line to mend for one gradient; None where no line gives its value.
+
+    ``yours``, ``truth``: the gradients as they are, and as they should be.
+    """
+    shelf = Shelf.of(library)
+    looks = looks_at(library, shelf, traced)
+    last = origin(looks, fingerprint(yours[gradient]), gradient)
+    if last is None:
+        return None
+    arranged = Arrangement.learnt((look.value, look.match) for look in looks)
+    kept = frozenset(n for n, t in truth.items() if n in yours and is_right(yours[n], *t))
+    search = Search(library, shelf, looks, arranged, gradient, truth, kept, rerun)
+    before = looks[: looks.index(last)]
+    open_ = [look for look in before if not look.made.given and not look.made.returned]
+    matter = that_matter(search, [look for look in open_ if is_tried(search, look)])
+    unused = {look.wanted.name for look in open_ if look.wanted and look not in matter}
+    matter = [
+        look for look in matter if not (look.right and look.wanted and look.wanted.name in unused)
+    ]  # it is the later line, which leaves one part out
+    chosen = next((look for look in matter if is_mended(search, look)), None)
+    chosen = chosen or _together(search, matter) or last
+    blamed = source(looks, chosen)
+    return Place(blamed.made.line, _text(search, blamed, chosen, gradient))
+
+
+def _together(search: Search, looks: Sequence[Look]) -> Look | None:
+    """The first of several wrong lines that have to be mended together."""
+    wrong = [look for look in looks if look.wanted is not None and not look.right]
+    puts: list[Replacement] = []
+    for look in wrong:
+        assert look.wanted is not None
+        puts += [
+            r for v in search.arranged(look.wanted.values[0].value, look.value)[:1]
+            for r in put(look, v)
+        ]  # fmt: skip
+    if len(wrong) > 1 and search.mends(search.run(puts)[0]):
+        return wrong[0]
+    return None
+
+
+def _text(search: Search, blamed: Look, chosen: Look, gradient: str) -> str:
+    name = gradient if chosen.made.returned else chosen.made.name
+    before = _last_right(search, blamed)
+    tail = f"; {before.made.name} on line {before.made.line} is right" if before else ""
+    return f"line {blamed.made.line}, {name}: {_wrong(search, chosen, gradient)}{tail}"
+
+
+def _wrong(search: Search, look: Look, gradient: str) -> str:
+    """How the value differs from the one that belongs there."""
+    values = look.wanted.values if look.wanted is not None else ()
+    if not values and gradient in search.library.wholes:
+        values = (search.library.wholes[gradient],)
+    if is_scalar(look) and values:
+        return f"{look.value:.6g} where {float(values[0].value.flat[0]):.6g} belongs"
+    for known in values:
+        factor = search.shelf.multiple(look.value, known)
+        if factor == 1:
+            return "not the whole of it"
+        if factor is not None:
+            return f"{search.shelf.spelled(factor)} x the right value"
+    return "not the right value"
+
+
+def _last_right(search: Search, blamed: Look) -> Look | None:
+    """The last line before it, of the same function, that gives a gradient its right value."""
+    where = search.looks.index(blamed)
+    before = [
+        look for look in search.looks[:where]
+        if look.right and look.wanted is not None and not look.made.given
+        and look.made.function == blamed.made.function and look.made.line != blamed.made.line
+        and is_whole(look.value)
+    ]  # fmt: skip
+    gradients = [look for look in before if look.wanted and look.wanted.name[:1] == "d"]
+    return (gradients or before)[-1] if before else None

@@ -1,0 +1,164 @@
+"""The oracle is whoever made the mistake: the line that was changed is the line to mend."""
+
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from bncheck.checking.verification import verify
+from tests.mutants import WRONG
+from tests.staged import MISTAKES, SEEN, SOURCES, every_mistake, wrong
+
+SHARE = 0.9
+EVERY = 4
+"""Of the mistakes one in so many is tried here; ``tests/benchmarks/lines.py`` tries all."""
+
+
+def named(path, *case):
+    source, line = wrong(*case)
+    path.write_text(source)
+    report = verify(str(path))
+    assert report.verdict == "wrong", case
+    return report.diagnosis[0], line
+
+
+def test_nearly_always_it_is_the_line_that_was_changed(tmp_path):
+    cases = every_mistake()[::EVERY]
+    assert len(cases) >= 50
+    missed = []
+    for number, case in enumerate(cases):
+        found, line = named(tmp_path / f"case{number}.py", *case)
+        if found.line != line:
+            missed.append((case, line, found.line_text))
+    assert len(missed) <= (1 - SHARE) * len(cases), missed
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_right_ones_are_right_and_get_no_line(name, tmp_path):
+    path = tmp_path / "right.py"
+    path.write_text(SOURCES[name].lstrip())
+    report = verify(str(path))
+    assert (report.verdict, report.diagnosis) == ("right", ())
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        (("nine steps", "0.5 * 1. / np.sqrt", "1. / np.sqrt"), "dvar: 2 x the right value"),
+        (("nine steps", "dmu = -1 * np.sum", "dmu = np.sum"), "dmu: -1 x the right value"),
+        (("nine steps", "dsq = 1. / N", "dsq = 1. / (N - 1)"), "dsq: 7/6 x the right value"),
+        (("paper", "m = x.shape[0]", "m = x.shape[1]"), "m: 3 where 7 belongs"),
+        (("helpers", "return -np.sum(", "return np.sum("), "gmean: -1 x the right value"),
+    ],
+)
+def test_what_is_said(case, text, tmp_path):
+    found, line = named(tmp_path / "case.py", *case)
+    assert found.line == line
+    assert found.line_text.startswith(f"line {line}, {text}")
+
+
+def test_the_line_before_it_that_is_right_is_named(tmp_path):
+    case = "nine steps", "0.5 * 1. / np.sqrt", "1. / np.sqrt"
+    found, line = named(tmp_path / "case.py", *case)
+    assert found.line_text.endswith("; dsqrtvar on line 30 is right")
+
+
+def test_one_line_of_the_report_and_none_where_it_is_not_wanted(bncheck, tmp_path):
+    path = tmp_path / "case.py"
+    source, line = wrong("paper", "* -0.5 * (var", "* 0.5 * (var")
+    path.write_text(source)
+    done = bncheck("verify", path)
+    assert f"line {line}, dvar: -1 x the right value; dx_norm on line" in done.stdout
+    assert len(done.stdout.splitlines()) <= 25
+    assert f"line {line}," not in bncheck("verify", path, "--no-lines").stdout
+    assert f'"line": {line}' in bncheck("verify", path, "--json").stdout
+
+
+def test_callables_have_lines_too():
+    before = sys.gettrace()
+    report = verify(WRONG["variance twice"][1], layer="batch-norm")
+    assert sys.gettrace() is before
+    assert report.diagnosis[0].line is not None
+
+
+def backward_of(body):
+    """A wrong backward pass with something in it that is hard to trace."""
+    return f"""
+import sys, threading
+import numpy as np
+
+def depth(n):
+    return 0 if n == 0 else depth(n - 1)
+
+def batchnorm_backward(dout, x, gamma, beta, eps):
+    m = len(x)
+    xmu = x - x.mean(axis=0)
+    std = np.sqrt((xmu ** 2).mean(axis=0) + eps)
+    xhat = xmu / std
+{body}
+    dbeta = dout.sum(axis=0)
+    dgamma = (dout * xhat).sum(axis=0)
+    dx = gamma / std * (dout - dbeta / m + xhat * dgamma / m)  # <-- here
+    return dx, dgamma, dbeta
+"""
+
+
+HARD = {
+    "threads": """
+    found = {}
+    worker = threading.Thread(target=lambda: found.update(s=dout.sum(axis=0)))
+    worker.start()
+    worker.join()
+""",
+    "exec": '    exec("total = dout.sum(axis=0)", {"dout": dout})\n',
+    "generator": "    rows = list(row * 2 for row in dout)\n    total = sum(rows)\n",
+    "recursion": "    depth(500)\n",
+    "own trace": "    sys.settrace(None)\n",
+    "many steps": "    for k in range(30000):\n        total = k * 0.5\n",
+    "comprehension": "    total = [[v for v in row] for row in dout]\n",
+    "caught": "    try:\n        dout[10 ** 6]\n    except IndexError:\n        total = 0\n",
+    "objects": "    self = type('Thing', (), {})()\n    self.a = dout\n    self.b = {}\n",
+    "closure": "    def inner():\n        return xhat * 2\n    total = inner()\n",
+    "random": "    noise = np.random.default_rng().normal(size=3)\n",
+    "complex": "    z = dout * 1j\n    nothing = np.zeros((0, 3))\n    text = np.array(['a'])\n",
+}
+
+
+@pytest.mark.parametrize("kind", HARD)
+def test_what_cannot_be_traced_changes_no_verdict(kind, tmp_path):
+    path = tmp_path / "hard.py"
+    path.write_text(backward_of(HARD[kind]).lstrip())
+    with_lines = verify(str(path), layer="batch-norm")
+    without = verify(str(path), layer="batch-norm", lines=False)
+    assert [d.text for d in with_lines.diagnosis] == [d.text for d in without.diagnosis]
+    assert with_lines.verdict == without.verdict == "wrong"
+    assert {d.line for d in without.diagnosis} == {None}
+    here = next(n for n, t in enumerate(path.read_text().splitlines(), 1) if "here" in t)
+    assert with_lines.diagnosis[0].line in (here, None)
+    if kind not in ("own trace", "many steps"):
+        assert with_lines.diagnosis[0].line == here
+
+
+def test_a_value_in_anothers_place_may_not_run_for_ever(tmp_path):
+    path = tmp_path / "endless.py"
+    body = "    k, step = 0, float(m)\n    while k != m:\n        k += m / step\n"
+    path.write_text(backward_of(body).lstrip())
+    report = verify(str(path), layer="batch-norm", timeout=20)
+    assert report.verdict == "wrong"
+    assert "took more than" not in report.assumed
+
+
+def test_tracing_is_taken_off_where_it_fails():
+    def backward(dy, x, gamma, beta, eps):
+        assert threading.current_thread() is threading.main_thread()
+        return dy * np.nan, dy[0], dy[0]
+
+    assert verify(backward, layer="batch-norm").verdict == "wrong"
+    assert sys.gettrace() is None or "coverage" in repr(sys.gettrace())
+
+
+def test_the_cases_are_many_and_of_many_kinds():
+    assert set(MISTAKES) == set(SOURCES)
+    assert len(every_mistake()) >= 200
+    assert len(SEEN) < len(SOURCES)
