@@ -13,7 +13,6 @@ from typing import Any
 from sympy import Expr, Integer, Matrix, S, expand, sqrt
 
 from bncheck.algebra.notation import carried, indices_of, name_of, operands, size
-from bncheck.algebra.program import Program
 from bncheck.algebra.spelling import unmarked
 from bncheck.calculus.drawing import MATRIX, ONE, ZERO, drawn
 from bncheck.calculus.eigen import NORM, POLYNOMIAL, RANK, TRACE, lam
@@ -21,7 +20,7 @@ from bncheck.calculus.normal import place
 from bncheck.calculus.rationals import FAST, SLOW, Arithmetic, Irrational, Jet, Known, evaluate
 from bncheck.calculus.statement import Pairs, Run, Statement
 from bncheck.calculus.unroll import places
-from bncheck.calculus.words import Words, words
+from bncheck.calculus.words import Words, specialised
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def tried(statement: Statement, layer: Words, seed: int = 0) -> Trial:
 def _tried(statement: Statement, layer: Words, seed: int, by: Arithmetic) -> Trial:
     sizes = _sizes(statement, layer)
     said = _specialised(statement, sizes)
-    small = _small(layer.forward, tuple(sizes.items()))
+    small = _small(layer, tuple(sizes.items()))
     known = drawn(said, small, Random(seed))
     known = {name: {at: by.number(n) for at, n in own.items()} for name, own in known.items()}
     evaluate(small, known, by, mentioned(said, ""))
@@ -59,8 +58,8 @@ def _tried(statement: Statement, layer: Words, seed: int, by: Arithmetic) -> Tri
 
 
 @cache
-def _small(forward: Program, sizes: tuple[tuple[Any, int], ...]) -> Words:
-    return words(forward.specialised(dict(sizes)))
+def _small(layer: Words, sizes: tuple[tuple[Any, int], ...]) -> Words:
+    return specialised(layer, dict(sizes))
 
 
 def _compared(said: Statement, known: Known, at: dict[Any, int], by: Arithmetic) -> Trial:
@@ -126,7 +125,7 @@ def _run(
 ) -> Known:
     """The layer's values at changed inputs, under their names with the mark behind."""
     copied = {size(i): sizes[size(i)] * run.copies for i in layer.over[:1]}
-    small = _small(layer.forward, tuple((sizes | copied).items()))
+    small = _small(layer, tuple((sizes | copied).items()))
     changes = {name_of(a): (a, e) for a, e in run.changes}
     inputs: Known = {}
     for operand in (*small.forward.inputs, *small.found.upstream):

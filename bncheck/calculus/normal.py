@@ -6,10 +6,11 @@ hold for every batch size, so two expressions with one normal form are equal for
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 
-from sympy import Add, Dummy, Expr, Idx, Mul, Pow, S, Symbol, cancel, diff
+from sympy import Add, Expr, Idx, Mul, Pow, S, Symbol, cancel, factorial, ff
 
-from bncheck.algebra.notation import Tensor, Total, carried, distribute, expanded, indices_of
+from bncheck.algebra.notation import Tensor, Total, carried, distribute, indices_of
 from bncheck.calculus.inverse import inverse
 from bncheck.calculus.words import Words, sizes_of
 
@@ -30,6 +31,7 @@ class Rules:
     sizes: frozenset[Symbol] = frozenset()
 
 
+@cache
 def rules(layer: Words) -> Rules:
     """What holds for a layer's values, by reading its forward program."""
     read = inverse(layer.forward)
@@ -79,6 +81,8 @@ def _solved_for_eps(layer: Words) -> Expr:
 
 def _roots(expr: Expr, known: Rules) -> Expr:
     """Whatever stands under a root or a fraction bar, brought to its normal form there."""
+    if isinstance(expr, Pow) and known.order and expr.has(*known.order) and not _whole(expr):
+        return _series(expr, known)
     if isinstance(expr, Pow) and isinstance(expr.base, Add) and not _whole(expr):
         return Pow(normal(expr.base, known), expr.exp)
     if not expr.args or not expr.atoms(Pow):
@@ -107,17 +111,25 @@ def _in_order(expr: Expr, known: Rules) -> Expr:
 
 
 def _truncated(expr: Expr, infinitesimal: Symbol) -> Expr:
-    """The terms up to the first power of what is infinitesimal."""
+    """The terms of a polynomial up to the first power of what is infinitesimal."""
     if not expr.has(infinitesimal):
         return expr
-    if all(_whole(p) for p in expr.atoms(Pow) if p.has(infinitesimal)):
-        terms = Add.make_args(expr)
-        return Add(*(e for e in terms if e.as_powers_dict().get(infinitesimal, 0) < 2))
-    sums = {node: Dummy(real=True) for node in expr.atoms(Total)}
-    plain = expr.xreplace(sums)
-    slope = diff(plain, infinitesimal).xreplace({infinitesimal: S.Zero})
-    plain = plain.xreplace({infinitesimal: S.Zero}) + infinitesimal * slope
-    return expanded(plain.xreplace({dummy: node for node, dummy in sums.items()}))
+    terms = Add.make_args(expr)
+    return Add(*(e for e in terms if e.as_powers_dict().get(infinitesimal, 0) < 2))
+
+
+def _series(power: Pow, known: Rules) -> Expr:
+    """``(a + b)**e`` by powers of the infinitesimal b, of which as many count as there are."""
+    base = normal(power.base, known)
+    small = Add(*(e for e in Add.make_args(base) if e.has(*known.order)))
+    terms = (
+        ff(power.exp, k)
+        / factorial(k)
+        * (base - small) ** (power.exp - k)
+        * normal(small**k, known)
+        for k in range(len(known.order) + 1)
+    )
+    return Add(*terms)
 
 
 def _collected(expr: Expr, sizes: frozenset[Symbol]) -> Expr:

@@ -23,7 +23,7 @@ from bncheck.calculus.eigen import TRACE
 from bncheck.calculus.jacobian import jacobian
 from bncheck.calculus.matrix import moved
 from bncheck.calculus.normal import Rules, assumed, normal, place, rules
-from bncheck.calculus.statement import Statement
+from bncheck.calculus.statement import Pairs, Run, Statement
 from bncheck.calculus.words import Words
 
 
@@ -54,13 +54,13 @@ class Values:
 
 def left_over(statement: Statement, layer: Words) -> Expr:
     """What is left of ``left - right`` (of a bound: of its slack); 0 is a proof for every size."""
-    known = assumed(statement.given, layer, rules(layer))
-    permuted = {place(i): i for i in layer.over}
-    known = replace(known, order=statement.order, places=permuted)
-    runs = {"": Values(layer, known) if statement.given else _unchanged(layer)}
+    known = _assumed(layer, statement.given, statement.order)
+    runs = {"": _unchanged(layer, statement.given)}
     for run in statement.runs:
-        changes = {a: _put(value, runs, known) for a, value in run.changes}
-        runs[run.mark] = Values(layer, known, changes, run.copies)
+        if any(unmarked(name_of(a))[1] for _, e in run.changes for a in operands(e)):
+            runs[run.mark] = _after(run, runs, known)
+        else:
+            runs[run.mark] = _changed(layer, run, statement.given, statement.order)
     apart = statement.right - statement.left if statement.slack != 0 else statement.left
     apart -= statement.slack if statement.slack != 0 else statement.right
     rest = normal(_put(apart, runs, known), known)
@@ -69,9 +69,26 @@ def left_over(statement: Statement, layer: Words) -> Expr:
 
 
 @cache
-def _unchanged(layer: Words) -> Values:
-    """The values at the inputs as they are, the same for every statement without conditions."""
-    return Values(layer, rules(layer))
+def _assumed(layer: Words, given: Pairs, order: tuple[Symbol, ...]) -> Rules:
+    known = assumed(given, layer, rules(layer))
+    return replace(known, order=order, places={place(i): i for i in layer.over})
+
+
+@cache
+def _unchanged(layer: Words, given: Pairs) -> Values:
+    """The values at the inputs as they are, the same for every statement with these conditions."""
+    return Values(layer, _assumed(layer, given, ()))
+
+
+@cache
+def _changed(layer: Words, run: Run, given: Pairs, order: tuple[Symbol, ...]) -> Values:
+    """The values at changed inputs, the same for every statement about them."""
+    return _after(run, {"": _unchanged(layer, given)}, _assumed(layer, given, order))
+
+
+def _after(run: Run, runs: dict[str, Values], known: Rules) -> Values:
+    changes = {a: _put(value, runs, known) for a, value in run.changes}
+    return Values(runs[""].layer, known, changes, run.copies)
 
 
 def is_proved(statement: Statement, layer: Words) -> bool:

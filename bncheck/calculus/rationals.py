@@ -24,19 +24,26 @@ class Irrational(ArithmeticError):
     """A number on the way is no fraction."""
 
 
-@dataclass(frozen=True)
+NONE = Fraction(0)
+
+
+@dataclass(slots=True)
 class Jet:
-    """``one + t*by_t + u*by_u + t*u*by_both``."""
+    """``one + t*by_t + u*by_u + t*u*by_both``; a plain number has no more than ``one``."""
 
     one: Fraction
-    by_t: Fraction = Fraction(0)
-    by_u: Fraction = Fraction(0)
-    by_both: Fraction = Fraction(0)
+    by_t: Fraction = NONE
+    by_u: Fraction = NONE
+    by_both: Fraction = NONE
 
     def __add__(self, other: "Jet") -> "Jet":
+        if self.plain and other.plain:
+            return Jet(self.one + other.one)
         return Jet(*(a + b for a, b in zip(self.parts, other.parts, strict=True)))
 
     def __mul__(self, other: "Jet") -> "Jet":
+        if self.plain and other.plain:
+            return Jet(self.one * other.one)
         (a, at, au, ab), (b, bt, bu, bb) = self.parts, other.parts
         return Jet(a * b, a * bt + at * b, a * bu + au * b, a * bb + ab * b + at * bu + au * bt)
 
@@ -45,8 +52,15 @@ class Jet:
         """The four coefficients."""
         return (self.one, self.by_t, self.by_u, self.by_both)
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing infinitesimal is in it."""
+        return self.by_t is NONE and self.by_u is NONE and self.by_both is NONE
+
     def through(self, value: Fraction, slope: Fraction, bend: Fraction) -> "Jet":
         """A function of the jet, by its value and its first two derivatives at ``one``."""
+        if self.plain:
+            return Jet(value)
         both = slope * self.by_both + bend * self.by_t * self.by_u
         return Jet(value, slope * self.by_t, slope * self.by_u, both)
 

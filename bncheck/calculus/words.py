@@ -4,9 +4,9 @@
 written in these words, and no name of a layer stands in them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
-from sympy import Expr, Idx, Pow, S, Symbol, diff
+from sympy import Expr, Idx, Integer, Pow, S, Symbol, diff
 
 from bncheck.algebra.notation import (
     Tensor,
@@ -22,6 +22,7 @@ from bncheck.algebra.notation import (
     total,
 )
 from bncheck.algebra.program import Program
+from bncheck.calculus.closed import Closing
 from bncheck.calculus.derivation import Derivation, derivation, normalised
 from bncheck.calculus.inverse import inverse
 from bncheck.errors import CannotAsk
@@ -126,6 +127,20 @@ def words(forward: Program) -> Words:
         found, x, y, xhat, root, value - root * xhat, spread, scale,
         distribute(written - scale * xhat), eps, over, _freedom(forward, x, value, xhat, over),
     )  # fmt: skip
+
+
+def specialised(layer: Words, sizes: dict[Symbol, int]) -> Words:
+    """The same layer with numbers for its sizes; nothing is derived again."""
+    put = {symbol: Integer(number) for symbol, number in sizes.items()}
+    found = layer.found
+    forward, chain, closed = (
+        program.specialised(sizes) for program in (found.forward, found.chain, found.closed)
+    )
+    own = {field.name: getattr(layer, field.name) for field in fields(layer)}
+    changed = {name: e.xreplace(put) for name, e in own.items() if isinstance(e, Expr)}
+    over = tuple(i.xreplace(put) for i in layer.over)
+    smaller = Derivation(forward, chain, Closing(closed, ()))
+    return replace(layer, found=smaller, over=over, **changed)
 
 
 def _below(forward: Program, root: Tensor) -> tuple[Expr, Expr]:

@@ -6,6 +6,8 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+import numpy as np
+
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
@@ -61,7 +63,8 @@ def with_lines(
 ) -> tuple[Diagnosis, ...]:
     """Each diagnosis with its line; as it is where none can be told."""
     runs: dict[str, list[Assigned]] = {}
-    return tuple(_with_line(cause, code, seen, trials, runs) for cause in causes)
+    with np.errstate(all="ignore"):
+        return tuple(_with_line(cause, code, seen, trials, runs) for cause in causes)
 
 
 def _with_line(
