@@ -139,10 +139,17 @@ class _Recorder:
         code = frame.f_code
         if event != "call" or code.co_filename not in self.files or code.co_name[0] == "<":
             return None
-        if self.events > EVENTS or monotonic() > self.stop:
+        if self.is_over():
             sys.settrace(None)
             return None
         return _Frame(self, frame).seen
+
+    def is_over(self) -> bool:
+        """Whether enough was seen; with another value in place the code itself is ended then."""
+        over = self.events > EVENTS or monotonic() > self.stop
+        if over and self.puts:
+            raise TimeoutError("the code does not end with a value replaced")
+        return over
 
     def note(self, frame: types.FrameType, line: int, name: str, value: Any, given: bool) -> int:
         """Keep a value; how many of its kind there were before."""
@@ -180,9 +187,7 @@ class _Frame:
             return None
         if event == "line":
             self.line = frame.f_lineno
-        if self.recorder.puts and monotonic() > self.recorder.stop:
-            raise TimeoutError("a value in another's place, and the code does not end")
-        if self.recorder.events > EVENTS or monotonic() > self.recorder.stop:
+        if self.recorder.is_over():
             sys.settrace(None)
             return None
         return self.seen
