@@ -104,6 +104,10 @@ class FileSubject:
         answer = self._request({"do": "repeat", "name": name, "inputs": asked})
         return tuple(Remark(**r) for r in answer)
 
+    def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
+        """Running statistics after each batch, and outputs in evaluation mode (``running``)."""
+        return self._request({"do": "running", "name": name, "inputs": dict(inputs)})
+
     def close(self) -> None:
         """End the child and whatever it started."""
         for stream in (self._questions, self._answers):
@@ -197,6 +201,10 @@ class CallableSubject:
     def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
         """Whether results depend on earlier calls or change in later ones."""
         return tuple(self._guarded(calling.repeated, first, second))
+
+    def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
+        """Running statistics after each batch, and outputs in evaluation mode (``running``)."""
+        return self._guarded(calling.running_statistics, inputs)
 
     def close(self) -> None:
         """Nothing to end."""

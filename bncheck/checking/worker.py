@@ -90,6 +90,8 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
         return [calling.forward(chosen, inputs) for inputs in question["inputs"]]
     if question["do"] == "repeat":
         return [asdict(r) for r in calling.repeated(chosen, *question["inputs"])]
+    if question["do"] == "running":
+        return calling.running_statistics(chosen, question["inputs"])
     outcome = calling.call(chosen, question["inputs"], question["memory"])
     return {
         "y": outcome.y,
