@@ -3,6 +3,7 @@
 What is right brings no remark; each mistake brings the one that is its own.
 """
 
+import json
 
 import pytest
 
@@ -105,20 +106,21 @@ RIGHT = {
         "0.75 old + 0.25 new (momentum weighs the new), variance over m; evaluation mode uses",
     ),
     "single precision": (
-        _class().replace("np.zeros(size), np.ones(size)\n\n", "np.zeros(size, np.float32), "
-                         "np.ones(size, np.float32)\n\n"),
+        _class(OLD.replace("* mean", "* mean.astype(np.float32)"), "var.astype(np.float32)")
+        .replace("np.zeros(size), np.ones(size)\n\n",
+                 "np.zeros(size, np.float32), np.ones(size, np.float32)\n\n"),
         "0.9 old + 0.1 new (momentum weighs the old), variance over m; evaluation mode uses them",
     ),
     "deviation kept": (
         _class(var="np.sqrt(var + self.eps)", evaluation="mean, var = self.running_mean, "
                "self.running_var**2 - self.eps").replace("running_var", "running_std"),
-        "standard deviation with eps over m; evaluation mode uses them",
+        "standard deviation with eps, over m; evaluation mode uses them",
     ),
     "average of all batches": (
         _class("""self.count = getattr(self, "count", 0) + 1
             self.running_mean = self.running_mean + (mean - self.running_mean) / self.count
             self.running_var = self.running_var + (var - self.running_var) / self.count"""),
-        "variance over m; evaluation mode uses them",
+        "running statistics: the average of all batches, variance over m; evaluation mode uses",
     ),
     "corrected when evaluated": (
         _class(evaluation="mean, var = self.running_mean, self.running_var * len(x)/(len(x) - 1)"),
@@ -153,6 +155,31 @@ RIGHT = {
     ),
     "dictionary": (
         PAIR.replace("{sd}", "np.sqrt(running_var + eps)"),
+        "0.9 old + 0.1 new (momentum weighs the old), variance over m; evaluation mode uses them",
+    ),
+    "eps kept": (
+        _class(var="(var + self.eps)", evaluation="mean, var = self.running_mean, "
+               "self.running_var - self.eps"),
+        "variance with eps, over m; evaluation mode uses them",
+    ),
+    "the first batch as it is, testing_phase": (
+        _class("self._update(mean, var)").replace("np.zeros(size), np.ones(size)\n\n",
+                                                  "None, None\n\n")
+        .replace("self.training", "self.testing_phase").replace(", True", ", False")
+        .replace("if self.testing_phase", "if not self.testing_phase") + """
+    def _update(self, mean, var):
+        if self.running_mean is None:
+            self.running_mean, self.running_var = mean, var
+        self.running_mean = self.momentum * self.running_mean + (1 - self.momentum) * mean
+        self.running_var = self.momentum * self.running_var + (1 - self.momentum) * var
+""",
+        "0.9 old + 0.1 new (momentum weighs the old), variance over m; evaluation mode uses them",
+    ),
+    "other names, in dictionaries": (
+        _class().replace("running_mean", "moving['mean_ema']")
+        .replace("running_var", "moving['var_ema']")
+        .replace("        self.moving['mean_ema'], self", "        self.moving = {}\n"
+                 "        self.moving['mean_ema'], self"),
         "0.9 old + 0.1 new (momentum weighs the old), variance over m; evaluation mode uses them",
     ),
     "no evaluation mode": (
@@ -195,6 +222,14 @@ WRONG = {
         "evaluation-differs",
         "leaves eps out",
     ),
+    "eps twice": (
+        _class(var="(var + self.eps)"), "evaluation-differs", "but adds eps once more",
+    ),
+    "started anew": (
+        _class("self.running_mean, self.running_var = 0.1 * mean, 0.1 * var"),
+        "running-weights",
+        "old + 0.1 new: the weights add up to 0.1, not 1",
+    ),
     "updated in evaluation": (
         _class(evaluation=USED + "; self.running_mean = 0.5 * mean"),
         "evaluation-updates",
@@ -224,3 +259,88 @@ def test_a_mistake_is_named_and_leaves_the_verdict(tmp_path, case):
     remarks = [r for r in report.remarks if r.code.startswith(("running-", "evaluation-"))]
     assert {r.code for r in remarks} == {code}
     assert any(said in r.text for r in remarks)
+
+
+def test_images_and_statistics_with_all_axes(tmp_path):
+    text = _class(var=UNBIASED).replace("mean(0)", "mean((0, 2, 3), keepdims=True)")
+    text = text.replace("var(0)", "var((0, 2, 3), keepdims=True)").replace(
+        "sum(0)", "sum((0, 2, 3), keepdims=True)"
+    )
+    text = text.replace("len(x)", "x.size // x.shape[1]").replace("size)", "(1, size, 1, 1))")
+    report = _report(tmp_path, text.replace("class BatchNorm:", "class BatchNorm2d:"))
+    assert report.verdict == "right"
+    assert "variance over m - 1; evaluation mode uses them" in report.running
+    assert "(N, C, H, W)" in report.layout
+
+
+def test_where_nothing_is_kept_nothing_is_said():
+    for report in (
+        verify("examples/right/plain.py"), verify("examples/right/layer_class.py"),
+        verify("bncheck.checking.references"),
+    ):  # fmt: skip
+        assert report.running == ""
+        assert "running" not in str(report)
+
+
+def test_a_wrong_gradient_stays_wrong(tmp_path):
+    report = _report(tmp_path, _class().replace("- dxhat.mean(0) ", ""))
+    assert report.verdict == "wrong"
+    assert "evaluation mode uses them" in report.running
+
+
+def test_code_that_dies_in_evaluation_mode_keeps_its_verdict(tmp_path):
+    for last in ("raise RuntimeError", "import sys; sys.exit(3)", "mean = var = None"):
+        report = _report(tmp_path, _class(evaluation=last))
+        assert report.verdict == "right"
+
+
+def test_where_it_is_shown(bncheck, tmp_path):
+    path = tmp_path / "code.py"
+    path.write_text(_class())
+    assert "variance over m; evaluation mode uses them" in bncheck("verify", path).stdout
+    (record,) = json.loads(bncheck("verify", path, "--format", "json").stdout)["results"]
+    assert record["running"].startswith("running statistics: 0.9 old + 0.1 new")
+
+
+TORCH = """
+import torch
+
+
+class BatchNorm(torch.nn.Module):
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = torch.nn.Parameter(torch.ones(num_features))
+        self.bias = torch.nn.Parameter(torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+
+    def forward(self, x):
+        if self.training:
+            mean, var = x.mean(0), x.var(0, unbiased=False)
+            m = len(x)
+            with torch.no_grad():
+                self.running_mean = self.running_mean * (1 - self.momentum) + mean * self.momentum
+                self.running_var = (self.running_var * (1 - self.momentum)
+                                    + var * self.momentum * m / (m - 1))
+        else:
+            mean, var = self.running_mean, self.running_var
+        self.sd = torch.sqrt(var + self.eps)
+        self.xhat = (x - mean) / self.sd
+        return self.weight * self.xhat + self.bias
+
+    def backward(self, dy):
+        dxhat = dy * self.weight
+        dx = (dxhat - dxhat.mean(0) - self.xhat * (dxhat * self.xhat).mean(0)) / self.sd
+        return dx, (dy * self.xhat).sum(0), dy.sum(0)
+"""
+
+
+def test_a_torch_module(tmp_path):
+    pytest.importorskip("torch")
+    report = _report(tmp_path, TORCH)
+    assert report.verdict == "right"
+    assert report.running == (
+        "running statistics: 0.9 old + 0.1 new (momentum weighs the new), variance over m - 1; "
+        "evaluation mode uses them"
+    )

@@ -73,7 +73,7 @@ def folded(frozen_layer: Program) -> Folding:
     new_weights, new_bias = tensor("Wfolded")[before, feature], tensor("cfolded")[feature]
     separate = replace(
         frozen_layer,
-        axes=(*frozen_layer.axes, before),
+        axes=(*indices_of(x)[:-1], before, feature),
         inputs=(u, weights, bias, *frozen_layer.inputs[1:]),
         steps=(linear, *frozen_layer.steps),
         wrt=(u, weights, bias),

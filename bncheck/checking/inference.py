@@ -36,7 +36,7 @@ class Fit:
 
     ``name``: what the user calls it; ``step``: the program's name for it; ``weights``: (old,
     new) for each of two batches, the same twice where they are fixed; ``whole``: whether old and
-    new add up to 1, ``kept``: its value at the end.
+    new add up to 1; ``kept``: its value at the end.
     """
 
     name: str
@@ -155,7 +155,12 @@ def _statistics(
             yield (f"{said} over {over}", step), found
     for ddof, over in enumerate(("m", "m - 1")):
         found = [_known(ddof, b, b.values["eps"], u)["sd"] for b in batches]
-        yield (f"standard deviation with eps over {over}", "sd"), found
+        yield (f"standard deviation with eps, over {over}", "sd"), found
+        yield (f"variance with eps, over {over}", "sd squared"), [_squared(b, u) for b in found]
+
+
+def _squared(known: Bounded, u: float) -> Bounded:
+    return Bounded(known.value**2, 2 * abs(known.value) * known.error + u * known.value**2)
 
 
 def _known(ddof: int, batch: Trial, eps: float, u: float) -> dict[str, Bounded]:
@@ -168,7 +173,7 @@ def _solved(
 ) -> tuple[tuple[float, float], bool] | None:
     """(a, b) of new = a old + b stat, and whether a + b = 1; None where rounding forbids it."""
     before, after = (np.concatenate(values).astype(float) for values in (old, new))
-    stat = np.concatenate([s.value for s in stats])
+    stat = np.concatenate([s.value for s in stats]).astype(float)
     error = np.concatenate([s.error for s in stats])
     matrix = np.column_stack([before, stat])
     a, b = np.linalg.lstsq(matrix, after, rcond=None)[0]
@@ -200,7 +205,12 @@ def _described(fits: dict[str, Fit], momentum: float | None) -> Said:
 
 def _weights(fit: Fit) -> str:
     first, second = (f"{a:.6g} old + {b:.6g} new" for a, b in fit.weights)
-    return first if first == second else f"{first}, then {second}"
+    if first == second:
+        return first
+    (_, one), (_, other) = fit.weights
+    if abs(1 / other - 1 / one - 1) < 1e-6:
+        return "the average of all batches"
+    return f"{first}, then {second}"
 
 
 def _which(fit: Fit, momentum: float | None) -> str:
@@ -266,6 +276,9 @@ def _outputs(case: Case, batch: Trial, fits: dict[str, Fit]) -> Iterator[tuple[s
         for text, one in (("", spread), (", and eps beside the deviation", spread + eps)):
             yield uses + text, True, output("sd", one)
         yield f"{uses}, with eps under the root", True, output("var", spread**2)
+    elif fits["running_var"].step == "sd squared":
+        yield uses, True, output("sd", np.sqrt(spread))
+        yield f"{uses} but adds eps once more", False, output("var", spread)
     else:
         yield uses, True, output("var", spread)
         yield f"{uses}, the variance times m/(m - 1)", True, output("var", spread * m / (m - 1))
