@@ -25,7 +25,7 @@ EVALUATION = {
 
 
 def _small(program: Program) -> Program:
-    return program.specialised({size(i): n for i, n in zip(program.axes, (2, 3, 2), strict=True)})
+    return program.specialised({size(i): n for i, n in zip(program.axes, (2, 2, 3), strict=True)})
 
 
 @pytest.mark.parametrize("case", EVALUATION)

@@ -19,7 +19,6 @@ from bncheck.checking.convention import Candidate
 from bncheck.checking.counterexample import smallest
 from bncheck.checking.differences import Differences, differences
 from bncheck.checking.identify import Identity
-from bncheck.checking.inference import inferred
 from bncheck.checking.reference import Reference, precision, reference
 from bncheck.checking.results import (
     WORST_FIRST,
@@ -66,10 +65,6 @@ def judge(
     shapes = {g.name: case.remarks.get(f"shape {g.name}") for g in wrong}
     causes = tuple(cause(found, identity, case.seen, g, shapes[g.name]) for g in wrong if diagnosed)
     program = found.forward
-    counterexample = smallest(case, wrong) if diagnosed else None
-    running, more = inferred(case) if diagnosed else ("", ())
-    for said in more:
-        remark(case, said)
     return Report(
         target=candidate.name,
         verdict=min((g.verdict for g in gradients), key=WORST_FIRST.index),
@@ -82,8 +77,7 @@ def judge(
         remarks=tuple(dict.fromkeys(case.remarks.values())),
         diagnosis=causes,
         trials=tuple(t.name for t in trials),
-        counterexample=counterexample,
-        running=running,
+        counterexample=smallest(case, wrong) if diagnosed else None,
         failure=_failure(case, wrong, trials),
     )
 
