@@ -146,6 +146,8 @@ def report(one: Report, out: Console) -> None:
     out.print(_headline(one), soft_wrap=not out.is_terminal)
     if one.assumed:
         _prose(Text(one.assumed, style="dim"), out)
+    if one.running:
+        _prose(Text(one.running, style="dim"), out)
     if one.gradients:
         out.print(_witnesses(one.gradients))
         if any("reference" in c.second_witness for g in one.gradients for c in g.comparisons):

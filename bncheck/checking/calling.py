@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.checking import objects, passes, tensors
+from bncheck.checking import objects, passes, running, tensors
 from bncheck.checking.convention import Found
 from bncheck.checking.passes import Ran
 from bncheck.checking.results import Remark
@@ -68,6 +68,11 @@ def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
             text = f"{name} is overwritten by the next call: it lives in a buffer used again"
             remarks.append(Remark("reused-buffer", text))
     return remarks
+
+
+def running_statistics(found: Found, inputs: Inputs) -> dict[str, Any] | None:
+    """What the code keeps from batch to batch, and its evaluation mode: see ``running``."""
+    return _tried(found, running.observed, _copied(inputs))
 
 
 def _tried(found: Found, way: Callable[..., Any], given: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from bncheck.checking.arithmetic import Array
-from bncheck.checking.results import Comparison, Verdict
+from bncheck.checking.results import WORST_FIRST, Comparison, GradientResult, Verdict
 
 
 def compare(
@@ -64,3 +64,23 @@ def _ulps(apart: Array, truth: Any) -> float:
     scale = float(abs(finite).max()) or 1.0
     worst = float(np.nan_to_num(apart, nan=np.inf).max())
     return worst / float(np.spacing(scale))
+
+
+def result_of(name: str, made: list[Comparison], easy: set[str]) -> GradientResult:
+    """The worst comparison of each pair of witnesses, and the verdict that follows.
+
+    Of two that are as bad, the one on an easy trial: its numbers are those to look at. Trials on
+    which nothing can be said (one value, over m - 1) count only where there is no other.
+    """
+    made = [c for c in made if c.verdict != "cannot tell"] or made
+    pairs = dict.fromkeys((c.first_witness, c.second_witness) for c in made)
+    worst = tuple(
+        max(
+            (c for c in made if (c.first_witness, c.second_witness) == pair),
+            key=lambda c: (-WORST_FIRST.index(c.verdict), c.trial in easy, c.of_bound),
+        )
+        for pair in pairs
+    )
+    mine = [c.verdict for c in worst if c.first_witness == "yours"]
+    symbolic = [c.verdict for c in worst if c.second_witness == "symbolic"]
+    return GradientResult(name, worst, min(symbolic or mine, key=WORST_FIRST.index))

@@ -13,8 +13,8 @@ SCHEMA = 1
 """The version of the JSON: it goes up where a field changes its meaning or disappears."""
 
 FIELDS = (
-    "target", "line", "layer", "layout", "eps", "ddof", "verdict", "assumed", "remarks",
-    "gradients", "diagnosis", "counterexample", "trials", "notes",
+    "target", "line", "layer", "layout", "eps", "ddof", "verdict", "assumed", "running",
+    "remarks", "gradients", "diagnosis", "counterexample", "trials", "notes",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from bncheck.checking.blame import traceable, with_lines
 from bncheck.checking.calling import Outcome
 from bncheck.checking.case import Case, assumed, remark, user_inputs
 from bncheck.checking.causes import cause
-from bncheck.checking.compare import compare
+from bncheck.checking.compare import compare, result_of
 from bncheck.checking.convention import Candidate
 from bncheck.checking.counterexample import smallest
 from bncheck.checking.differences import Differences, differences
@@ -62,7 +62,8 @@ def judge(
     _say_what_is_missing(case)
     easy = {trial.name for trial in trials if trial.easy}
     gradients = tuple(
-        _result(name, _graded(case, made, trials), easy) for name, made in case.comparisons.items()
+        result_of(name, _graded(case, made, trials), easy)
+        for name, made in case.comparisons.items()
     )
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
     shapes = {g.name: case.remarks.get(f"shape {g.name}") for g in wrong}
@@ -272,26 +273,6 @@ def _graded(case: Case, made: list[Comparison], trials: Sequence[Trial]) -> list
             c = replace(c, verdict="right")
         graded.append(c)
     return graded
-
-
-def _result(name: str, made: list[Comparison], easy: set[str]) -> GradientResult:
-    """The worst comparison of each pair of witnesses, and the verdict that follows.
-
-    Of two that are as bad, the one on an easy trial: its numbers are those to look at. Trials on
-    which nothing can be said (one value, over m - 1) count only where there is no other.
-    """
-    made = [c for c in made if c.verdict != "cannot tell"] or made
-    pairs = dict.fromkeys((c.first_witness, c.second_witness) for c in made)
-    worst = tuple(
-        max(
-            (c for c in made if (c.first_witness, c.second_witness) == pair),
-            key=lambda c: (-WORST_FIRST.index(c.verdict), c.trial in easy, c.of_bound),
-        )
-        for pair in pairs
-    )
-    mine = [c.verdict for c in worst if c.first_witness == "yours"]
-    symbolic = [c.verdict for c in worst if c.second_witness == "symbolic"]
-    return GradientResult(name, worst, min(symbolic or mine, key=WORST_FIRST.index))
 
 
 def _say_what_is_missing(case: Case) -> None:

@@ -61,8 +61,21 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
         "input_shape", "shape", "in_dim", "n_inputs", "n_units", "in_channels", "in_shape",
     ),
     "label": ("name", "label", "layer_name", "scope", "tag"),
-    "running_mean": ("running_mean", "moving_mean", "run_mean", "global_mean", "test_mean"),
-    "running_var": ("running_var", "moving_var", "run_var", "global_var", "moving_variance"),
+    "running_mean": (
+        "running_mean", "moving_mean", "run_mean", "global_mean", "test_mean", "running_mu",
+        "moving_mu", "rolling_mean", "mean_running", "mean_moving", "moving_avg_mean",
+        "running_avg_mean", "moving_average_mean", "running_average_mean", "avg_mean", "ema_mean",
+        "mean_ema", "pop_mean", "population_mean", "inference_mean", "eval_mean", "mov_mean",
+        "exp_mean", "r_mean", "mean_run", "mu_running", "running_means", "accumulated_mean",
+    ),
+    "running_var": (
+        "running_var", "moving_var", "run_var", "global_var", "moving_variance", "test_var",
+        "running_variance", "global_variance", "running_sigma2", "rolling_var", "var_running",
+        "var_moving", "moving_avg_var", "running_avg_var", "moving_average_var", "avg_var",
+        "running_average_var", "ema_var", "var_ema", "pop_var", "population_var", "inference_var",
+        "eval_var", "mov_var", "exp_var", "r_var", "var_run", "running_vars", "accumulated_var",
+        "running_std", "moving_std", "running_sd", "running_sigma", "moving_sigma", "run_std",
+    ),
 }  # fmt: skip
 """Role: its spellings in lower case; where a name could be two things the first role wins."""
 

@@ -32,12 +32,12 @@ times this, exactly, and the parameter's own digits do not drown it."""
 
 def output_of(found: Found, given: Inputs) -> NDArray[Any]:
     """The output of a fresh object's forward pass."""
-    return _ready(found, given)[1]
+    return ready(found, given)[1]
 
 
 def run(found: Found, given: Inputs) -> Ran:
     """A fresh object, its forward pass and its backward pass."""
-    instance, y, rest, watch = _ready(found, given)
+    instance, y, rest, watch = ready(found, given)
     before = dict(gradients_kept(instance))
     parameters = {n: np.array(plain(v)) for n, v in _parameters(instance)}
     backward = getattr(instance, str(backward_method(type(instance))))
@@ -90,7 +90,7 @@ class Watch:
         return arrays[0]
 
 
-def _ready(found: Found, given: Inputs) -> tuple[Any, NDArray[Any], list[Any], Watch]:
+def ready(found: Found, given: Inputs) -> tuple[Any, NDArray[Any], list[Any], Watch]:
     """An object with the trial's parameters, its output, and what forward returned besides."""
     problem: Exception | None = None
     ways = list(_ways(given))
@@ -127,9 +127,9 @@ def _made(
     instance = cls(**_filled(cls, supplied, found, optional))
     _set_up(instance, supplied, found)
     _set_parameters(instance, given)
-    y, rest = _passed(instance, given, found)
+    y, rest = passed(instance, given, found)
     if _set_parameters(instance, given):
-        y, rest = _passed(instance, given, found)
+        y, rest = passed(instance, given, found)
     return instance, y, rest, watch
 
 
@@ -174,7 +174,8 @@ def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
             method(**_filled(method, values, found, optional=False))
 
 
-def _passed(instance: Any, given: Inputs, found: Found) -> tuple[NDArray[Any], list[Any]]:
+def passed(instance: Any, given: Inputs, found: Found) -> tuple[NDArray[Any], list[Any]]:
+    """The output of an object's forward pass in training, and what it returned besides."""
     forward = getattr(instance, str(forward_method(type(instance))))
     result = called(forward, given, found.roles)
     rest = list(result[1:]) if isinstance(result, tuple) else []

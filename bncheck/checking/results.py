@@ -122,8 +122,9 @@ class Report:
     """The verdict on one backward pass, and everything that led to it.
 
     ``eps``: the one that is written into the code, None where it can be given; ``assumed``: how
-    the code was called and read, in one line; ``notes``: what loading it ran into; ``printed``:
-    what the code printed; ``failure``: inputs by role on which it goes wrong.
+    the code was called and read, in one line; ``running``: the convention of its running
+    statistics and of its evaluation mode, where it has them; ``notes``: what loading it ran
+    into; ``printed``: what the code printed; ``failure``: inputs by role on which it goes wrong.
     """
 
     target: str
@@ -141,6 +142,7 @@ class Report:
     notes: tuple[str, ...] = ()
     printed: str = ""
     counterexample: Counterexample | None = None
+    running: str = ""
     failure: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -151,6 +153,8 @@ class Report:
         yield f"{self.verdict}: {self.target} line {self.line or '?'}"
         if self.assumed:
             yield f"  {self.assumed}"
+        if self.running:
+            yield f"  {self.running}"
         for gradient in self.gradients:
             yield f"  {gradient.name}: {gradient.verdict}"
             for c in gradient.comparisons:

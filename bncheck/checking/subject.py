@@ -118,6 +118,10 @@ class FileSubject:
         asked = {"do": "replace", "name": name, "inputs": dict(inputs), "tries": told}
         return list(self._request(asked))
 
+    def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
+        """Running statistics after each batch, and outputs in evaluation mode (``running``)."""
+        return self._request({"do": "running", "name": name, "inputs": dict(inputs)})
+
     def close(self) -> None:
         """End the child and whatever it started."""
         for stream in (self._questions, self._answers):
@@ -221,6 +225,10 @@ class CallableSubject:
     ) -> list[dict[str, NDArray[Any]] | None]:
         """The gradients with other values in some places, for each try."""
         return list(self._guarded(tracing.replaced, inputs, tries))
+
+    def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
+        """Running statistics after each batch, and outputs in evaluation mode (``running``)."""
+        return self._guarded(calling.running_statistics, inputs)
 
     def close(self) -> None:
         """Nothing to end."""

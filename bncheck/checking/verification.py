@@ -12,9 +12,11 @@ import numpy as np
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout as layouts
+from bncheck.checking.case import Case
 from bncheck.checking.convention import Candidate
 from bncheck.checking.given import own_trials
 from bncheck.checking.identify import Asked, Identity, identify, program_of
+from bncheck.checking.inference import inferred
 from bncheck.checking.judge import judge
 from bncheck.checking.names import layer_hint
 from bncheck.checking.reference import derivation_of
@@ -151,9 +153,11 @@ def _verified(work: _Work, candidate: Candidate) -> Report:
             work.subject, candidate, found, identity, drawn,
             averaged=options.averaged, lines=options.lines,
         )  # fmt: skip
+        running, more = inferred(Case(work.subject, candidate, found, identity))
     except CannotAsk as error:
         return Report(target, "cannot call", line=candidate.line, assumed=str(error))
-    return replace(report, target=target, line=candidate.line)
+    remarks = (*report.remarks, *more)
+    return replace(report, target=target, line=candidate.line, running=running, remarks=remarks)
 
 
 def _noted(report: Report, candidate: Candidate, notes: tuple[str, ...]) -> Report:

@@ -95,6 +95,8 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     if question["do"] == "replace":
         tries = [[tracing.Replacement(**r) for r in one] for one in question["tries"]]
         return tracing.replaced(chosen, question["inputs"], tries)
+    if question["do"] == "running":
+        return calling.running_statistics(chosen, question["inputs"])
     outcome = calling.call(chosen, question["inputs"], question["memory"])
     return {
         "y": outcome.y,
