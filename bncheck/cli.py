@@ -28,6 +28,7 @@ class Format(StrEnum):
     text = "text"
     latex = "latex"
     fragment = "fragment"
+    html = "html"
     markdown = "markdown"
     numpy = "numpy"
     mermaid = "mermaid"
