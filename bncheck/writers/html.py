@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from html import escape
 from itertools import count
 
+from sympy import Expr
+
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
 from bncheck.writers import svg
 from bncheck.writers.latex import blocks, title
-from bncheck.writers.latex_blocks import Block, latex_of_name
-from bncheck.writers.latex_printer import latex_of
+from bncheck.writers.latex_blocks import Block, latex_of_name, listed
 from bncheck.writers.mathml_printer import mathml
 from bncheck.writers.sampled import sampled
 
@@ -31,6 +32,7 @@ h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; padding-bottom: .2rem;
   border-bottom: 1px solid var(--line); }
 p { margin: .9rem 0 .3rem; }
 math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math; }
+mover[accent] > mo { padding-bottom: .09em; }
 .wide { overflow-x: auto; margin: .4rem 0; }
 table { border-collapse: collapse; width: 100%; }
 td { padding: .35rem 0; vertical-align: baseline; white-space: nowrap; }
@@ -47,7 +49,8 @@ figure { margin: .8rem 0; }
 figure svg { display: block; margin: 0 auto; color: var(--ink); }
 figcaption { color: var(--faint); font-size: .9rem; text-align: center; }
 @media (max-width: 40rem) {
-  .noted tr { display: grid; grid-template-columns: max-content 1fr max-content; }
+  .noted tr { display: grid; grid-template-columns: max-content 1fr max-content;
+    align-items: baseline; }
   .noted td.left { width: auto; }
   .noted td.number { grid-column: 3; grid-row: 1; width: auto; }
   .noted td.note { grid-column: 1 / -1; white-space: normal; padding: 0 0 .6rem .5rem;
@@ -130,12 +133,18 @@ def _heat(found: Derivation) -> str:
     if at is None:
         return ""
     output, operand = (latex_of_name(name_of(a)) for a in (at.output, at.operand))
-    batch = ", ".join(map(latex_of, at.batch))
+    given = listed([f"${latex_of_name(name_of(a))} = {_tuple(n)}$" for a, n in at.given])
     about = (
-        rf"$\partial {output} / \partial {operand}$ in numbers, for one group and "
-        f"${operand} = ({batch})$. Red is above 0, blue below."
+        rf"$\partial {output} / \partial {operand}$ in numbers, for one group with "
+        f"{given}. Red is above 0, blue below."
     )
     return (
         f'<figure><div class="wide" tabindex="0">{svg.heat(at)}</div>\n'
         f"<figcaption>{worded(about)}</figcaption></figure>\n"
     )
+
+
+def _tuple(numbers: tuple[Expr, ...]) -> str:
+    """Fractions in one line."""
+    words = ", ".join(map(str, numbers))
+    return f"({words})" if len(numbers) > 1 else words

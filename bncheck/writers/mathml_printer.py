@@ -10,25 +10,15 @@ import re
 from collections import deque
 from html import escape
 
+from bncheck.writers.mathml_signs import ACCENTS, FENCES, MINUS, SIGNS, SIZES, SPACES, SUM, symbol
+
 Tokens = deque[str]
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|\s+|\S")
 
-LETTERS = {
-    "gamma": "γ", "beta": "β", "varepsilon": "ε", "mu": "μ", "sigma": "σ", "delta": "δ",
-    "ell": "ℓ", "pi": "π", "Gamma": "Γ", "infty": "∞",
-}  # fmt: skip
-UPRIGHT = {"partial": "∂", "nabla": "∇"}
-SIGNS = {
-    "times": "×", "cdot": "·", "leq": "≤", "geq": "≥", "neq": "≠", "wedge": "∧", "vee": "∨",
-    "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
-}  # fmt: skip
-SPACES = {r"\,": "0.167em", r"\:": "0.222em", r"\;": "0.278em", r"\ ": "0.25em", r"\quad": "1em"}
-ACCENTS = {r"\hat": "ˆ", r"\dot": "˙", r"\tilde": "˜", r"\overline": "¯"}
-SIZES = {"big": "1.2em", "Big": "1.8em", "bigg": "2.4em", "Bigg": "3em"}
-FENCES = {"pmatrix": "()", "matrix": ("", ""), "cases": ("{", "")}
-MINUS = "\N{MINUS SIGN}"
-SUM = "<mo>∑</mo>"
+THIN = '<mspace width="0.16em"/>'
+_EMPTY = "<mi></mi></mrow>"
+"""Behind a bracket: a script that follows would otherwise stretch it anew."""
 
 _BEFORE_A_SIGN = tuple(f"{sign}</mo>" for sign in ("=", "(", "+", MINUS, "/", "|", "≤", "≥"))
 
@@ -50,14 +40,24 @@ def _row(tokens: Tokens, *ends: str) -> str:
     """What stands side by side, up to one of the ends, which stays."""
     parts: list[str] = []
     while (token := _peek(tokens)) and token not in (*ends, "}", r"\right", r"\end"):
-        parts.append(_sign(tokens, parts) if token in "+-" else _scripted(tokens))
+        part = _sign(tokens, parts) if token in "+-" else _scripted(tokens)
+        if parts and _touching(parts[-1], part):
+            parts.append(THIN)
+        parts.append(part)
     return "".join(parts)
+
+
+def _touching(before: str, after: str) -> bool:
+    """Whether the bar of a fraction would run into another, or into a letter."""
+    sides = (before, after)
+    bar = any(part.startswith("<mfrac>") for part in sides)
+    return bar and not any(re.match("<mo[ >]|<mspace|<mrow><mo", part) for part in sides)
 
 
 def _sign(tokens: Tokens, before: list[str]) -> str:
     """Plus or minus: between terms, or, after another sign and at the start, of a term."""
     token = tokens.popleft()
-    single = not before or before[-1].endswith(_BEFORE_A_SIGN)
+    single = not before or before[-1].removesuffix(_EMPTY).endswith(_BEFORE_A_SIGN)
     form = "prefix" if token == "-" and single else "infix"
     return f'<mo form="{form}">{token.replace("-", MINUS)}</mo>'
 
@@ -116,24 +116,11 @@ def _command(token: str, tokens: Tokens) -> str:
         return _atom(tokens).replace("<mo>", '<mo largeop="false">')
     if token == r"\left":
         return _fenced(tokens)
-    if re.fullmatch("[Bb]igg?[lr]", name):
-        size = SIZES[name[:-1]]
-        sized = f'stretchy="true" symmetric="true" minsize="{size}" maxsize="{size}"'
-        form = "prefix" if name.endswith("l") else "postfix"
-        return f'<mo form="{form}" {sized}>{_delimiter(tokens)}</mo>'
+    if name[:-1] in SIZES:
+        return _sized(name, tokens)
     if token == r"\begin":
         return _table(_words(tokens), tokens)
-    return _symbol(name)
-
-
-def _symbol(name: str) -> str:
-    if name == "sum":
-        return SUM
-    if name in LETTERS:
-        return f"<mi>{LETTERS[name]}</mi>"
-    if name in SIGNS:
-        return f"<mo>{SIGNS[name]}</mo>"
-    return f'<mi mathvariant="normal">{UPRIGHT.get(name, escape(name))}</mi>'
+    return symbol(name)
 
 
 def _group(tokens: Tokens) -> str:
@@ -157,8 +144,20 @@ def _fenced(tokens: Tokens) -> str:
     body = _row(tokens)
     _expect(r"\right", tokens)
     right = _delimiter(tokens)
-    opening, closing = f'<mo form="prefix">{left}</mo>', f'<mo form="postfix">{right}</mo>'
+    # browsers leave room in stretched brackets, so what is not tall has plain ones
+    tall = "true" if any(tag in body for tag in ("<mfrac>", "∑", "<mtable>")) else "false"
+    opening, closing = (
+        f'<mo form="{form}" stretchy="{tall}">{sign}</mo>'
+        for form, sign in (("prefix", left), ("postfix", right))
+    )
     return f"<mrow>{opening}<mrow>{body}</mrow>{closing}</mrow>"
+
+
+def _sized(name: str, tokens: Tokens) -> str:
+    """A bracket of a fixed height, whose partner may stand in another line."""
+    size, form = SIZES[name[:-1]], "prefix" if name.endswith("l") else "postfix"
+    height = f'stretchy="true" symmetric="true" minsize="{size}" maxsize="{size}"'
+    return f'<mrow><mo form="{form}" {height}>{_delimiter(tokens)}</mo>{_EMPTY}'
 
 
 def _delimiter(tokens: Tokens) -> str:

@@ -24,14 +24,14 @@ Place = tuple[int, ...]
 class Sampled:
     """``rows[p][q]`` is d output / d operand at the places p and q of one group.
 
-    ``places``: where p and q run, along the normalised axes only. ``batch``: the operand's
-    entries at these places.
+    ``places``: where p and q run, along the normalised axes only. ``given``: every input with
+    its numbers.
     """
 
     output: Tensor
     operand: Tensor
     places: tuple[Place, ...]
-    batch: tuple[Expr, ...]
+    given: tuple[tuple[Tensor, tuple[Expr, ...]], ...]
     rows: tuple[tuple[float, ...], ...]
 
 
@@ -57,8 +57,13 @@ def sampled(found: Derivation) -> Sampled | None:
     rows = tuple(_row(found, one, known, group, at) for at in group)
     kept = [k for k, i in enumerate(indices_of(output)) if i in along]
     shown = tuple(tuple(at[k] for k in kept) for at in group)
-    batch = tuple(values[name_of(operand)][at] for at in group)
-    return Sampled(output, operand, shown, batch, rows)
+    given = tuple((a, _numbers(values[name_of(a)])) for a in forward.inputs)
+    return Sampled(output, operand, shown, given, rows)
+
+
+def _numbers(given: Any) -> tuple[Expr, ...]:
+    """The numbers of one input in order."""
+    return tuple(given.values()) if isinstance(given, Mapping) else (given,)
 
 
 def _row(
