@@ -86,8 +86,10 @@ def _set_latex(block: Block, forward: Program) -> str:
         box = f"\\boxed{{\\begin{{aligned}}\n{rows}\n\\end{{aligned}}}}"
         return f"\\begin{{equation}}\n{box}\n\\end{{equation}}"
     if any(r"\\ &" in row for row in block.lines):
-        rows = block.lines[0]
-        return f"\\begin{{equation}}\n\\begin{{split}}\n{rows}\n\\end{{split}}\n\\end{{equation}}"
+        return "\n".join(
+            f"\\begin{{equation}}\n\\begin{{split}}\n{row}\n\\end{{split}}\n\\end{{equation}}"
+            for row in block.lines
+        )
     rows = " \\\\\n".join(block.lines)
     return f"\\begin{{align}}\n{rows}\n\\end{{align}}"
 

@@ -10,13 +10,23 @@ import re
 from collections import deque
 from html import escape
 
-from bncheck.writers.mathml_signs import ACCENTS, FENCES, MINUS, SIGNS, SIZES, SPACES, SUM, symbol
+from bncheck.writers.mathml_signs import (
+    ACCENTS,
+    FENCES,
+    MINUS,
+    SIGNS,
+    SIZES,
+    SPACES,
+    SUM,
+    THIN,
+    symbol,
+    touching,
+)
 
 Tokens = deque[str]
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|\s+|\S")
 
-THIN = '<mspace width="0.16em"/>'
 _EMPTY = "<mi></mi></mrow>"
 """Behind a bracket: a script that follows would otherwise stretch it anew."""
 
@@ -41,17 +51,10 @@ def _row(tokens: Tokens, *ends: str) -> str:
     parts: list[str] = []
     while (token := _peek(tokens)) and token not in (*ends, "}", r"\right", r"\end"):
         part = _sign(tokens, parts) if token in "+-" else _scripted(tokens)
-        if parts and _touching(parts[-1], part):
+        if parts and touching(parts[-1], part):
             parts.append(THIN)
         parts.append(part)
     return "".join(parts)
-
-
-def _touching(before: str, after: str) -> bool:
-    """Whether the bar of a fraction would run into another, or into a letter."""
-    sides = (before, after)
-    bar = any(part.startswith("<mfrac>") for part in sides)
-    return bar and not any(re.match("<mo[ >]|<mspace|<mrow><mo", part) for part in sides)
 
 
 def _sign(tokens: Tokens, before: list[str]) -> str:

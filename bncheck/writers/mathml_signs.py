@@ -1,9 +1,11 @@
 """The letters and signs that our LaTeX names, as MathML sets them."""
 
+import re
 from html import escape
 
 MINUS = "\N{MINUS SIGN}"
 SUM = "<mo>∑</mo>"
+THIN = '<mspace width="0.16em"/>'
 
 
 LETTERS = {
@@ -30,3 +32,10 @@ def symbol(name: str) -> str:
     if name in SIGNS:
         return f"<mo>{SIGNS[name]}</mo>"
     return f'<mi mathvariant="normal">{UPRIGHT.get(name, escape(name))}</mi>'
+
+
+def touching(before: str, after: str) -> bool:
+    """Whether the bar of a fraction would run into another, or into a letter."""
+    sides = (before, after)
+    bar = any(part.startswith("<mfrac>") for part in sides)
+    return bar and not any(re.match("<mo[ >]|<mspace|<mrow><mo", part) for part in sides)
