@@ -42,6 +42,10 @@ def text_of(found: Any, form: str) -> str:
         from bncheck.writers.records import record
 
         return json.dumps(record(found), indent=2, ensure_ascii=False) + "\n"
+    if form == "html":
+        from bncheck.writers.html import html
+
+        return html(found)
     from bncheck.writers import graph, latex
 
     if form in ("mermaid", "dot"):

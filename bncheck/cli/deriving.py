@@ -16,6 +16,7 @@ class Format(StrEnum):
     text = "text"
     latex = "latex"
     fragment = "fragment"
+    html = "html"
     markdown = "markdown"
     numpy = "numpy"
     mermaid = "mermaid"

@@ -31,7 +31,7 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 
 def document(found: Derivation) -> str:
     """A complete LaTeX document; it needs amsmath, geometry and TikZ."""
-    head = PREAMBLE + rf"\title{{{prose(_title(found))}}}" + "\n" + r"\date{}" + "\n"
+    head = PREAMBLE + rf"\title{{{prose(title(found))}}}" + "\n" + r"\date{}" + "\n"
     return f"{head}\\begin{{document}}\n\\maketitle\n{fragment(found)}\\end{{document}}\n"
 
 
@@ -42,11 +42,12 @@ def fragment(found: Derivation) -> str:
 
 def markdown(found: Derivation) -> str:
     """Markdown with mathematics and a Mermaid graph, as GitHub renders them."""
-    parts = [f"# {_title(found)}"]
+    parts = [f"# {title(found)}"]
     return "\n\n".join([*parts, *(_set_markdown(b, found.forward) for b in blocks(found))]) + "\n"
 
 
-def _title(found: Derivation) -> str:
+def title(found: Derivation) -> str:
+    """What the document is called."""
     about = "second order" if found.origin else {"forward": "forward mode"}.get(found.mode)
     return f"{found.layer.title or found.layer.name}: {about or 'forward and backward'}"
 
@@ -85,8 +86,10 @@ def _set_latex(block: Block, forward: Program) -> str:
         box = f"\\boxed{{\\begin{{aligned}}\n{rows}\n\\end{{aligned}}}}"
         return f"\\begin{{equation}}\n{box}\n\\end{{equation}}"
     if any(r"\\ &" in row for row in block.lines):
-        rows = block.lines[0]
-        return f"\\begin{{equation}}\n\\begin{{split}}\n{rows}\n\\end{{split}}\n\\end{{equation}}"
+        return "\n".join(
+            f"\\begin{{equation}}\n\\begin{{split}}\n{row}\n\\end{{split}}\n\\end{{equation}}"
+            for row in block.lines
+        )
     rows = " \\\\\n".join(block.lines)
     return f"\\begin{{align}}\n{rows}\n\\end{{align}}"
 

@@ -1,0 +1,150 @@
+"""The derivation as one HTML file that needs no network: MathML, pictures in SVG, its own CSS.
+
+It sets the blocks of the LaTeX document, one by one; so both hold the same formulas and words.
+"""
+
+import re
+from collections.abc import Iterator
+from html import escape
+from itertools import count
+
+from sympy import Expr
+
+from bncheck.algebra.notation import name_of
+from bncheck.calculus.derivation import Derivation
+from bncheck.writers import svg
+from bncheck.writers.latex import blocks, title
+from bncheck.writers.latex_blocks import Block, latex_of_name, listed
+from bncheck.writers.mathml_printer import mathml
+from bncheck.writers.sampled import sampled
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c1c1e; --faint: #6b6b70;
+  --line: #d6d6da; --box: #f4f6fa; --mark: #2458a8; --plus: #d1495b; --minus: #2e7fb8; }
+@media (prefers-color-scheme: dark) { :root { --paper: #17181b; --ink: #e6e6e8;
+  --faint: #a0a0a6; --line: #3c3d42; --box: #212329; --mark: #8ab4f8; --plus: #f0788a;
+  --minus: #62b5ec; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem 1rem 3rem; max-width: 60rem; background: var(--paper);
+  color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.25; }
+h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; padding-bottom: .2rem;
+  border-bottom: 1px solid var(--line); }
+p { margin: .9rem 0 .3rem; }
+math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math; }
+mover[accent] > mo { padding-bottom: .09em; }
+.wide { overflow-x: auto; margin: .4rem 0; }
+table { border-collapse: collapse; width: 100%; }
+td { padding: .35rem 0; vertical-align: baseline; white-space: nowrap; }
+td.left { width: 1%; padding-left: .5rem; text-align: right; }
+td.right { padding-left: .35em; padding-right: 1rem; }
+td.right > div + div { margin-top: .45rem; }
+td.note { color: var(--faint); padding-right: 1rem; }
+td.number { position: sticky; right: 0; width: 1%; padding: .35rem .3rem .35rem .7rem;
+  background: var(--paper); color: var(--faint); text-align: right;
+  font-variant-numeric: tabular-nums; }
+.result { border: 1px solid var(--mark); border-radius: 6px; background: var(--box); }
+.result td.number { background: var(--box); vertical-align: middle; }
+figure { margin: .8rem 0; }
+figure svg { display: block; margin: 0 auto; color: var(--ink); }
+figcaption { color: var(--faint); font-size: .9rem; text-align: center; }
+@media (max-width: 40rem) {
+  .noted tr { display: grid; grid-template-columns: max-content 1fr max-content;
+    align-items: baseline; }
+  .noted td.left { width: auto; }
+  .noted td.number { grid-column: 3; grid-row: 1; width: auto; }
+  .noted td.note { grid-column: 1 / -1; white-space: normal; padding: 0 0 .6rem .5rem;
+    font-size: .9rem; }
+}
+@media print { body { max-width: none; } .wide { overflow: visible; } }
+"""
+
+
+def html(found: Derivation) -> str:
+    """A complete HTML page, well-formed as XML, too."""
+    name, numbers = title(found), count(1)
+    body = "\n".join(_set(block, found, numbers) for block in blocks(found))
+    return (
+        '<!DOCTYPE html>\n<html lang="en" xmlns="http://www.w3.org/1999/xhtml">\n<head>\n'
+        '<meta charset="utf-8"/>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
+        f"<title>{escape(name)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{escape(name)}</h1>\n{body}\n{_heat(found)}</main>\n</body>\n</html>\n"
+    )
+
+
+def _set(block: Block, found: Derivation, numbers: Iterator[int]) -> str:
+    if block.kind == "heading":
+        return f"<h2>{worded(block.lines[0])}</h2>"
+    if block.kind == "graph":
+        return f'<figure class="wide">{svg.graph(found.forward)}</figure>'
+    if block.kind == "text":
+        return f"<p>{worded(block.lines[0])}</p>"
+    if block.kind == "result":
+        return _table("result", [_cells(line) for line in block.lines], [next(numbers)])
+    rows = [_cells(line) for line in block.lines]
+    kind = "noted" if any("note" in row for row in rows) else "plain"
+    return _table(kind, rows, [next(numbers) for _ in rows])
+
+
+def _table(kind: str, rows: list[str], numbers: list[int]) -> str:
+    """Equations below one another with their numbers; one number stands beside them all."""
+    span = f' rowspan="{len(rows)}"' if len(numbers) < len(rows) else ""
+    made = []
+    for order, row in enumerate(rows):
+        if order < len(numbers):
+            number = numbers[order]
+            cell = f'<td class="number"{span}>({number})</td>'
+            made.append(f'<tr id="equation-{number}">{row}{cell}</tr>')
+        else:
+            made.append(f"<tr>{row}</tr>")
+    inside = "\n".join(made)
+    return f'<div class="wide {kind}" tabindex="0"><table>\n{inside}\n</table></div>'
+
+
+def _cells(line: str) -> str:
+    r"""One equation of a block, ``left &= right \\ &= further && \text{note}``, as cells."""
+    line, _, note = line.partition(" && ")
+    left, *right = re.split(r" \\\\ &| &(?==)", line)
+    rows = "".join(f"<div>{mathml(part, display=True)}</div>" for part in right)
+    cells = f'<td class="left">{mathml(left, display=True)}</td><td class="right">{rows}</td>'
+    if not note:
+        return cells
+    words = worded(note.removeprefix(r"\text{").removesuffix("}"))
+    return f'{cells}<td class="note">{words}</td>'
+
+
+def worded(text: str) -> str:
+    """Words of the LaTeX document, with their mathematics between dollars, in HTML."""
+    words, *rest = re.split(r"(?<!\\)\$", text)
+    made = _plain(words)
+    for formula, after in zip(rest[::2], rest[1::2], strict=True):
+        made += mathml(formula) + _plain(after)
+    return made
+
+
+def _plain(words: str) -> str:
+    return escape(re.sub(r"\\([#$%&_{}])", r"\1", words), quote=False)
+
+
+def _heat(found: Derivation) -> str:
+    """The Jacobian as a picture, where it is a matrix of numbers small enough to look at."""
+    at = sampled(found)
+    if at is None:
+        return ""
+    output, operand = (latex_of_name(name_of(a)) for a in (at.output, at.operand))
+    given = listed([f"${latex_of_name(name_of(a))} = {_tuple(n)}$" for a, n in at.given])
+    about = (
+        rf"$\partial {output} / \partial {operand}$ in numbers, for one group with "
+        f"{given}. Red is above 0, blue below."
+    )
+    return (
+        f'<figure><div class="wide" tabindex="0">{svg.heat(at)}</div>\n'
+        f"<figcaption>{worded(about)}</figcaption></figure>\n"
+    )
+
+
+def _tuple(numbers: tuple[Expr, ...]) -> str:
+    """Fractions in one line."""
+    words = ", ".join(map(str, numbers))
+    return f"({words})" if len(numbers) > 1 else words
