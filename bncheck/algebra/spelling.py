@@ -27,6 +27,8 @@ SPELLINGS: dict[str, tuple[str, str]] = {
     "norm": ("r", "r"),
     "running_mean": (r"\mu^{\mathrm{run}}", "μʳ"),
     "running_var": (r"v^{\mathrm{run}}", "vʳ"),
+    "Wfolded": ("W'", "W′"),
+    "cfolded": ("c'", "c′"),
 }
 """``sd`` is s, not sigma, so that it never stands beside sigma squared meaning something else."""
 
