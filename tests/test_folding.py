@@ -106,3 +106,16 @@ def test_what_cannot_be_folded():
             continue
         with pytest.raises(CannotAsk, match=said):
             folded(program)
+
+
+def test_it_ends_the_derivation(bncheck):
+    shown = bncheck("derive", "batch-norm", "--mode", "evaluation").stdout
+    _, _, last = shown.partition("Folded into a linear layer before it")
+    for row in (
+        "xᵢⱼ = Σₖ Wₖⱼ·uᵢₖ + cⱼ",
+        "W′ₖⱼ = γⱼ·Wₖⱼ/√(vʳⱼ + ε)",
+        "c′ⱼ = βⱼ + γⱼ/√(vʳⱼ + ε)·(cⱼ − μʳⱼ)",
+        "yᵢⱼ = Σₖ W′ₖⱼ·uᵢₖ + c′ⱼ",
+    ):
+        assert row in last
+    assert "Folded" not in bncheck("derive", "batch-norm").stdout

@@ -34,6 +34,8 @@ SPELLINGS: dict[str, tuple[str, str]] = {
     "shiftwith": (r"\|G - G'\|^2_{\mathrm{BN}}", "‖G − G′‖² with BN"),
     "shiftwithout": (r"\|G - G'\|^2", "‖G − G′‖² without"),
     "lam": (r"\lambda", "λ"),
+    "Wfolded": ("W'", "W′"),
+    "cfolded": ("c'", "c′"),
 }
 """``sd`` is s, not sigma, so that it never stands beside sigma squared meaning something else."""
 

@@ -23,7 +23,7 @@ from bncheck.algebra.notation import (
 from bncheck.algebra.program import Program, Step
 from bncheck.errors import CannotAsk, Disagreement
 
-before = axis("q", "Q")
+before = axis("k", "K")
 """The features that go into the linear layer."""
 
 

@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bncheck.algebra.notation import Tensor, indices_of, like, name_of, size
+from bncheck.algebra.notation import Tensor, Total, indices_of, like, name_of, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.folding import folded
 from bncheck.calculus.jacobian import jacobian
+from bncheck.errors import CannotAsk
 from bncheck.writers.reading import (
     LARGEST,
     action,
@@ -64,11 +66,27 @@ def page(found: Derivation) -> Page:
             if found.mode == "reverse"
             else ()
         ),
+        *_folding(found),
     )
     title = found.forward.title if found.mode == "reverse" else found.chain.title
     plain = found.order == 1 and found.mode == "reverse"
     shown_parts = tuple(p if plain else _folded(p) for p in parts if p.rows)
     return Page(title or found.forward.name, shapes(layer), shown_parts)
+
+
+def _folding(found: Derivation) -> tuple[Section, ...]:
+    """Where the statistics are given: the linear layer that takes in the one before as well."""
+    x, steps = found.forward.inputs[0], found.forward.steps
+    if found.origin or found.mode == "forward" or len(indices_of(x)) != 2:
+        return ()
+    if any(step.expr.has(Total) for step in steps):
+        return ()
+    try:
+        made = folded(found.forward)
+    except CannotAsk:
+        return ()
+    rows = _noted((made.separate.steps[0], *made.together.steps))
+    return (Section("Folded into a linear layer before it, the same for every size", rows),)
 
 
 def _folded(section: Section) -> Section:
