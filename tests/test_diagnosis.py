@@ -13,12 +13,14 @@ from bncheck.layers import LAYERS
 from tests.mistakes import every, function_of, opened
 from tests.mutants import WRONG, batch_closed
 
-MISTAKES = {name: rest for name, *rest in every()}
+ALL = {name: rest for name, *rest in every()}
+MISTAKES = dict(list(ALL.items())[::4])
+"""One in four: ``tests/benchmarks/diagnosis.py`` asks for all, and prints what was said of each."""
 BATCH = derivation_of(LAYERS["batch-norm"])
 
 
 def test_there_are_enough():
-    assert len(MISTAKES) >= 150
+    assert len(ALL) >= 150
     assert {layer for layer, *_ in MISTAKES.values()} == set(LAYERS)
 
 

@@ -207,7 +207,7 @@ def _set_parameters(instance: Any, inputs: Inputs) -> bool:
                 holder[name] = inputs["eps"]
                 continue
             inner = content(value)
-            if inner is None or inner[1].size != inputs[known].size:
+            if inner is None or np.prod(inner[1].shape) != np.prod(inputs[known].shape):
                 continue
             new = inputs[known].reshape(inner[1].shape)
             new = new.copy() if isinstance(new, np.ndarray) else new.clone()
