@@ -117,9 +117,9 @@ def _arrow(start: Node, end: Node, top: float) -> str:
 
 
 def _cell(value: float, largest: float, x: float, y: float) -> str:
-    shade = 0.08 + 0.62 * abs(value) / largest
+    shade = 0.06 * bool(value) + 0.64 * abs(value) / largest
     colour = "--plus" if value > 0 else "--minus"
-    text = f"{value:.2f}".replace("-", MINUS)
+    text = f"{round(value, 2) + 0.0:.2f}".replace("-", MINUS)  # 0.00, never -0.00
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{CELL}" height="{CELL}" fill="var({colour})" '
         f'fill-opacity="{shade:.3f}" stroke="var(--paper)"/>'
