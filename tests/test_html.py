@@ -134,6 +134,14 @@ def test_the_page_holds_the_latex_document(case):
     assert complaints(html(found), found) == []
 
 
+@pytest.mark.parametrize(
+    ("way", "wanted"), [("second", "Put ∂S/∂xˆ back:"), ("forward", "Put xˆ˙ back:")]
+)
+def test_derivatives_in_prose_are_spelled_as_in_formulas(way, wanted):
+    found = derived(layer("batch-norm", mode="evaluation"), **WAYS[way])
+    assert wanted in re.sub(r"<[^>]*>", "", html(found))
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CENTRED, ids=_id)
 def test_in_second_order_and_in_forward_mode_too(case, way):
