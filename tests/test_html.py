@@ -19,7 +19,8 @@ from bncheck.writers.mathml_printer import mathml
 from bncheck.writers.sampled import sampled
 
 EVERY = [(name, options) for name in LAYERS for options, _ in variants(name)]
-WAYS = {"first": {}, "second": {"order": 2}, "forward": {"mode": "forward"}}
+CENTRED = [case for case in EVERY if case[1].get("variance") != "raw"]
+WAYS = {"second": {"order": 2}, "forward": {"mode": "forward"}}
 
 GREEK = ("gamma", "beta", "varepsilon", "mu", "sigma", "delta")
 GLYPHS = {
@@ -123,9 +124,27 @@ def counted(latex):
     return latex.count(r"\begin{equation}") + sum(a.count(" \\\\\n") + 1 for a in aligned)
 
 
+def _id(case):
+    return "-".join(map(str, (case[0], *case[1].values())))
+
+
+@pytest.mark.parametrize("case", EVERY, ids=_id)
+def test_the_page_holds_the_latex_document(case):
+    found = derived(layer(case[0], **case[1]))
+    assert complaints(html(found), found) == []
+
+
+@pytest.mark.parametrize(
+    ("way", "wanted"), [("second", "Put ∂S/∂xˆ back:"), ("forward", "Put xˆ˙ back:")]
+)
+def test_derivatives_in_prose_are_spelled_as_in_formulas(way, wanted):
+    found = derived(layer("batch-norm", mode="evaluation"), **WAYS[way])
+    assert wanted in re.sub(r"<[^>]*>", "", html(found))
+
+
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", EVERY, ids=lambda c: "-".join(map(str, (c[0], *c[1].values()))))
-def test_the_page_holds_the_latex_document(case, way):
+@pytest.mark.parametrize("case", CENTRED, ids=_id)
+def test_in_second_order_and_in_forward_mode_too(case, way):
     found = derived(layer(case[0], **case[1]), **WAYS[way])
     assert complaints(html(found), found) == []
 

@@ -8,9 +8,10 @@ import pytest
 
 from bncheck.algebra.notation import indices_of
 from bncheck.calculus.derivation import derivation
+from bncheck.calculus.second import derived
 from bncheck.layers import LAYERS, layer, variants
 from bncheck.writers.graph import dot, edges, mermaid, nodes, tikz
-from bncheck.writers.latex import PREAMBLE, document, fragment, markdown
+from bncheck.writers.latex import PREAMBLE, blocks, document, fragment, markdown
 from bncheck.writers.latex_printer import latex_of
 
 EVERY = [(name, options, None) for name in LAYERS for options, _ in variants(name)]
@@ -93,6 +94,20 @@ def test_no_formula_starts_with_the_wrong_sign_or_a_bar(case):
     assert "\\bar" not in text
     assert not re.search(r"\\frac\{\\frac", text)
     assert "sum_" not in re.sub(r"\\sum_", "", text)
+
+
+def test_a_mean_over_two_axes_divides_by_the_product_of_their_sizes():
+    text = fragment(derivation(LAYERS["group-norm"], batch_size=2))
+    assert r"\mu_{nh} &= \frac{1}{4} \sum_{k=1}^{2} \sum_{l=1}^{2} x_{nhkl}" in text
+    assert r"\frac{1}{K \, L} \sum_{k=1}^{K}" in fragment(derivation(LAYERS["group-norm"]))
+
+
+def test_no_equation_is_lost_beside_one_of_several_lines():
+    found = derived(layer("group-norm", ddof=1), order=2)
+    text = fragment(found)
+    first = next(b for b in blocks(found) if b.kind == "equation" and "\\\\ &" in "".join(b.lines))
+    assert len(first.lines) == 4
+    assert all(line in text for line in first.lines)
 
 
 def test_a_sum_inside_a_gradient_runs_over_another_letter():

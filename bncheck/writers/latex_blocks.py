@@ -177,6 +177,10 @@ def prose(text: str) -> str:
             words.append(f"${latex_of_name(word)}$")
         elif len(name) > 1 and word.startswith("d") and name in SPELLINGS:
             words.append(rf"$\partial \ell / \partial {latex_of_name(name)}$")
+        elif word.startswith("t") and word[1:] in SPELLINGS and word not in SPELLINGS:
+            words.append(rf"$\dot{{{latex_of_name(word[1:])}}}$")
+        elif word.startswith("d2") and word[2:] in SPELLINGS:
+            words.append(rf"$\partial S / \partial {latex_of_name(word[2:])}$")
         else:
             words.append(re.sub(r"([#$%&_{}])", r"\\\1", word))
     return re.sub(r"\b([mD]|K L|L)( not | - 1)", r"$\1$\2", "".join(words))

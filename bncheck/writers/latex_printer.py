@@ -10,7 +10,7 @@ from typing import Any
 from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Symbol
 from sympy.printing.latex import LatexPrinter
 
-from bncheck.algebra.notation import Mean, Tensor, Total, indices_of, name_of, size
+from bncheck.algebra.notation import Mean, Tensor, Total, count, indices_of, name_of, size
 from bncheck.algebra.spelling import MARKS, SPELLINGS, in_reading_order, unmarked, without_content
 from bncheck.writers.reading import PRIME, unclashed
 
@@ -56,8 +56,8 @@ class _Printer(LatexPrinter):
         return f"{_sums(expr, self)} {self._inside(expr.body)}"
 
     def _print_Mean(self, expr: Mean) -> str:
-        sizes = "".join(str(size(i)) for i in expr.over)
-        return rf"\frac{{1}}{{{sizes}}} {_sums(expr, self)} {self._inside(expr.body)}"
+        terms = self._print(count(expr.over))
+        return rf"\frac{{1}}{{{terms}}} {_sums(expr, self)} {self._inside(expr.body)}"
 
     def _print_Add(self, expr: Add, order: Any = None) -> str:
         content, rest = without_content(expr)

@@ -10,27 +10,11 @@ import re
 from collections import deque
 from html import escape
 
-from bncheck.writers.mathml_signs import (
-    ACCENTS,
-    FENCES,
-    MINUS,
-    SIGNS,
-    SIZES,
-    SPACES,
-    SUM,
-    THIN,
-    symbol,
-    touching,
-)
+from bncheck.writers import mathml_signs as signs
 
 Tokens = deque[str]
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|\s+|\S")
-
-_EMPTY = "<mi></mi></mrow>"
-"""Behind a bracket: a script that follows would otherwise stretch it anew."""
-
-_BEFORE_A_SIGN = tuple(f"{sign}</mo>" for sign in ("=", "(", "+", MINUS, "/", "|", "≤", "≥"))
 
 
 def mathml(latex: str, display: bool = False) -> str:
@@ -51,8 +35,8 @@ def _row(tokens: Tokens, *ends: str) -> str:
     parts: list[str] = []
     while (token := _peek(tokens)) and token not in (*ends, "}", r"\right", r"\end"):
         part = _sign(tokens, parts) if token in "+-" else _scripted(tokens)
-        if parts and touching(parts[-1], part):
-            parts.append(THIN)
+        if parts and signs.touching(parts[-1], part):
+            parts.append(signs.THIN)
         parts.append(part)
     return "".join(parts)
 
@@ -60,9 +44,9 @@ def _row(tokens: Tokens, *ends: str) -> str:
 def _sign(tokens: Tokens, before: list[str]) -> str:
     """Plus or minus: between terms, or, after another sign and at the start, of a term."""
     token = tokens.popleft()
-    single = not before or before[-1].removesuffix(_EMPTY).endswith(_BEFORE_A_SIGN)
-    form = "prefix" if token == "-" and single else "infix"
-    return f'<mo form="{form}">{token.replace("-", MINUS)}</mo>'
+    single = token == "-" and (not before or signs.opens(before[-1]))
+    form = "prefix" if single else "infix"
+    return f'<mo form="{form}">{token.replace("-", signs.MINUS)}</mo>'
 
 
 def _scripted(tokens: Tokens) -> str:
@@ -72,7 +56,7 @@ def _scripted(tokens: Tokens) -> str:
     while (mark := _peek(tokens)) in ("_", "^"):
         tokens.popleft()
         scripts[mark] = _atom(tokens)
-    tags = ("munder", "mover", "munderover") if atom == SUM else ("msub", "msup", "msubsup")
+    tags = ("munder", "mover", "munderover") if atom == signs.SUM else ("msub", "msup", "msubsup")
     below, above = scripts.get("_", ""), scripts.get("^", "")
     if not scripts:
         return atom
@@ -98,19 +82,19 @@ def _atom(tokens: Tokens) -> str:
         return f'<mo stretchy="false">{token}</mo>'
     if token == "/":
         return '<mo lspace="0.06em" rspace="0.06em">/</mo>'
-    return f"<mo>{escape(token.replace('-', MINUS))}</mo>"
+    return f"<mo>{escape(token.replace('-', signs.MINUS))}</mo>"
 
 
 def _command(token: str, tokens: Tokens) -> str:
     name = token[1:]
-    if token in SPACES:
-        return f'<mspace width="{SPACES[token]}"/>'
+    if token in signs.SPACES:
+        return f'<mspace width="{signs.SPACES[token]}"/>'
     if token == r"\frac":
         return f"<mfrac>{_atom(tokens)}{_atom(tokens)}</mfrac>"
     if token == r"\sqrt":
         return _root(tokens)
-    if token in ACCENTS:
-        accent = f'<mo stretchy="false">{ACCENTS[token]}</mo>'
+    if token in signs.ACCENTS:
+        accent = f'<mo stretchy="false">{signs.ACCENTS[token]}</mo>'
         return f'<mover accent="true">{_atom(tokens)}{accent}</mover>'
     if token in (r"\mathrm", r"\operatorname", r"\text"):
         tag = "mtext" if name == "text" else "mi"
@@ -119,11 +103,11 @@ def _command(token: str, tokens: Tokens) -> str:
         return _atom(tokens).replace("<mo>", '<mo largeop="false">')
     if token == r"\left":
         return _fenced(tokens)
-    if name[:-1] in SIZES:
+    if name[:-1] in signs.SIZES:
         return _sized(name, tokens)
     if token == r"\begin":
         return _table(_words(tokens), tokens)
-    return symbol(name)
+    return signs.symbol(name)
 
 
 def _group(tokens: Tokens) -> str:
@@ -147,7 +131,7 @@ def _fenced(tokens: Tokens) -> str:
     body = _row(tokens)
     _expect(r"\right", tokens)
     right = _delimiter(tokens)
-    # browsers leave room in stretched brackets, so what is not tall has plain ones
+    # stretched brackets have room inside; what is not tall has plain ones
     tall = "true" if any(tag in body for tag in ("<mfrac>", "∑", "<mtable>")) else "false"
     opening, closing = (
         f'<mo form="{form}" stretchy="{tall}">{sign}</mo>'
@@ -158,15 +142,15 @@ def _fenced(tokens: Tokens) -> str:
 
 def _sized(name: str, tokens: Tokens) -> str:
     """A bracket of a fixed height, whose partner may stand in another line."""
-    size, form = SIZES[name[:-1]], "prefix" if name.endswith("l") else "postfix"
+    size, form = signs.SIZES[name[:-1]], "prefix" if name.endswith("l") else "postfix"
     height = f'stretchy="true" symmetric="true" minsize="{size}" maxsize="{size}"'
-    return f'<mrow><mo form="{form}" {height}>{_delimiter(tokens)}</mo>{_EMPTY}'
+    return f'<mrow><mo form="{form}" {height}>{_delimiter(tokens)}</mo>{signs.EMPTY}'
 
 
 def _delimiter(tokens: Tokens) -> str:
     _peek(tokens)
     token = tokens.popleft()
-    return "" if token == "." else SIGNS.get(token[1:], token[-1])
+    return "" if token == "." else signs.SIGNS.get(token[1:], token[-1])
 
 
 def _table(name: str, tokens: Tokens) -> str:
@@ -183,7 +167,7 @@ def _table(name: str, tokens: Tokens) -> str:
             rows.append([])
     _words(tokens)
     body = "".join(f"<mtr>{''.join(cells)}</mtr>" for cells in rows)
-    left, right = (f"<mo>{sign}</mo>" if sign else "" for sign in FENCES.get(name, ("", "")))
+    left, right = (f"<mo>{sign}</mo>" if sign else "" for sign in signs.FENCES.get(name, ("", "")))
     return f"<mrow>{left}<mtable>{body}</mtable>{right}</mrow>"
 
 

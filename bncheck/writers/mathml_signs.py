@@ -6,7 +6,8 @@ from html import escape
 MINUS = "\N{MINUS SIGN}"
 SUM = "<mo>∑</mo>"
 THIN = '<mspace width="0.16em"/>'
-
+EMPTY = "<mi></mi></mrow>"
+"""Behind a bracket: a script that follows would otherwise stretch it anew."""
 
 LETTERS = {
     "gamma": "γ", "beta": "β", "varepsilon": "ε", "mu": "μ", "sigma": "σ", "delta": "δ",
@@ -39,3 +40,9 @@ def touching(before: str, after: str) -> bool:
     sides = (before, after)
     bar = any(part.startswith("<mfrac>") for part in sides)
     return bar and not any(re.match("<mo[ >]|<mspace|<mrow><mo", part) for part in sides)
+
+
+def opens(before: str) -> bool:
+    """Whether a minus after it is that of a term, as after ``=`` or ``(``."""
+    signs = ("=", "(", "+", MINUS, "/", "|", "≤", "≥")
+    return before.removesuffix(EMPTY).endswith(tuple(f"{sign}</mo>" for sign in signs))

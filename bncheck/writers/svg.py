@@ -4,6 +4,7 @@ Colours are those of the page (``--ink``, ``--plus``, ...), so that both follow 
 """
 
 from html import escape
+from unicodedata import combining
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.algebra.program import Program
@@ -11,11 +12,11 @@ from bncheck.writers.graph import Node, edges, nodes
 from bncheck.writers.sampled import Place, Sampled
 from bncheck.writers.unicode import MINUS, spelled
 
-APART, BELOW = 92, 66
-"""Pixels from one column of the graph to the next, and from row to row."""
+APART, BELOW = 42, 66
+"""Pixels between two columns of the graph, and from row to row."""
 
-WIDE, HIGH = 50, 34
-"""Pixels of a box."""
+NARROWEST, HIGH = 50, 34
+"""Pixels of a box; a long name makes all of them wider."""
 
 CELL = 46
 """Pixels of a cell of the heat map."""
@@ -26,10 +27,11 @@ def graph(forward: Program) -> str:
     placed = {node.operand: node for node in nodes(forward)}
     arcs = [arc for a, b in edges(forward) if (arc := _between(placed[a], placed[b])) > 0]
     top = HIGH / 2 + 8 + max(map(_rise, arcs), default=0)
-    width = APART * max(n.layer for n in placed.values()) + WIDE + 16
+    wide = max(NARROWEST, *map(_width, placed))
+    width = (wide + APART) * max(n.layer for n in placed.values()) + wide + 16
     height = top + BELOW * max(-n.row for n in placed.values()) + HIGH / 2 + 8
-    parts = [_arrow(placed[a], placed[b], top) for a, b in edges(forward)]
-    parts += [_box(node, top) for node in placed.values()]
+    parts = [_arrow(placed[a], placed[b], top, wide) for a, b in edges(forward)]
+    parts += [_box(node, top, wide) for node in placed.values()]
     tip = (
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0.8 L8 4 L0 7.2 z" fill="currentColor"/>'
@@ -61,17 +63,23 @@ def _svg(width: float, height: float, about: str, *parts: str) -> str:
     )
 
 
-def _centre(node: Node, top: float) -> tuple[float, float]:
-    return 8 + WIDE / 2 + APART * node.layer, top - BELOW * node.row
+def _width(operand: Tensor) -> int:
+    """Pixels that a box needs for its label, about."""
+    letters = sum(not combining(c) for c in spelled(name_of(operand)))
+    return 10 * letters + 6 * len(indices_of(operand)) + 12
 
 
-def _box(node: Node, top: float) -> str:
-    x, y = _centre(node, top)
+def _centre(node: Node, top: float, wide: int) -> tuple[float, float]:
+    return 8 + wide / 2 + (wide + APART) * node.layer, top - BELOW * node.row
+
+
+def _box(node: Node, top: float, wide: int) -> str:
+    x, y = _centre(node, top, wide)
     heavy = 2.4 if node.kind == "result" else 1.1
     fill = "var(--box)" if node.kind == "given" else "var(--paper)"
     round_ = HIGH / 2 if node.kind == "given" else 4
     return (
-        f'<rect x="{x - WIDE / 2:g}" y="{y - HIGH / 2:g}" width="{WIDE}" height="{HIGH}" '
+        f'<rect x="{x - wide / 2:g}" y="{y - HIGH / 2:g}" width="{wide}" height="{HIGH}" '
         f'rx="{round_:g}" fill="{fill}" stroke="currentColor" stroke-width="{heavy}"/>'
         + _label(node.operand, "".join(str(i.label) for i in indices_of(node.operand)), x, y)
     )
@@ -98,8 +106,8 @@ def _rise(between: int) -> float:
     return 16.0 + 13 * between
 
 
-def _arrow(start: Node, end: Node, top: float) -> str:
-    (x1, y1), (x2, y2) = _centre(start, top), _centre(end, top)
+def _arrow(start: Node, end: Node, top: float, wide: int) -> str:
+    (x1, y1), (x2, y2) = _centre(start, top, wide), _centre(end, top, wide)
     line = 'fill="none" stroke="currentColor" stroke-width="1.1" marker-end="url(#tip)"'
     if between := _between(start, end):
         high = y1 - HIGH / 2 - _rise(between) * 4 / 3
@@ -109,17 +117,17 @@ def _arrow(start: Node, end: Node, top: float) -> str:
             f"{line}/>"
         )
     if y1 == y2:
-        x1, x2 = x1 + WIDE / 2, x2 - WIDE / 2
+        x1, x2 = x1 + wide / 2, x2 - wide / 2
     else:  # from a parameter below: out of its right side, up to the foot of the box
-        x1, y2 = x1 + WIDE / 2, y2 + HIGH / 2
+        x1, y2 = x1 + wide / 2, y2 + HIGH / 2
         x2 -= 14 if start.row == -1 else -2 - 8 * start.row
     return f'<path d="M{x1:g} {y1:g} L{x2:g} {y2:g}" {line}/>'
 
 
 def _cell(value: float, largest: float, x: float, y: float) -> str:
-    shade = 0.08 + 0.62 * abs(value) / largest
+    shade = 0.06 * bool(value) + 0.64 * abs(value) / largest
     colour = "--plus" if value > 0 else "--minus"
-    text = f"{value:.2f}".replace("-", MINUS)
+    text = f"{round(value, 2) + 0.0:.2f}".replace("-", MINUS)  # 0.00, never -0.00
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{CELL}" height="{CELL}" fill="var({colour})" '
         f'fill-opacity="{shade:.3f}" stroke="var(--paper)"/>'
