@@ -157,7 +157,8 @@ def report(one: Report, out: Console) -> None:
     for cause in one.diagnosis:
         out.print(_diagnosis(cause, one))
     if one.counterexample:
-        _prose(Text.assemble(("smallest  ", "cyan"), str(one.counterexample)), out)
+        _prose(Text.assemble(("smallest  ", "cyan"), one.counterexample.given), out)
+        _prose(Text.assemble("          ", one.counterexample.found), out)
 
 
 def _prose(text: Text, out: Console) -> None:

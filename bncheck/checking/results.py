@@ -91,11 +91,18 @@ class Counterexample:
     yours: Any
 
     def __str__(self) -> str:
-        given = ", ".join(f"{name} = {_plain(value)}" for name, value in self.inputs.items())
-        return (
-            f"{given}: {self.gradient} should be {_plain(self.right)}, yours is "
-            f"{_plain(self.yours)}"
-        )
+        return f"{self.given}: {self.found}"
+
+    @property
+    def given(self) -> str:
+        """The inputs."""
+        return ", ".join(f"{name} = {_plain(value)}" for name, value in self.inputs.items())
+
+    @property
+    def found(self) -> str:
+        """What comes out, and what should."""
+        right, yours = _plain(self.right), _plain(self.yours)
+        return f"{self.gradient} should be {right}, yours is {yours}"
 
     @property
     def snippet(self) -> str:
