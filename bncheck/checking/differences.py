@@ -8,6 +8,7 @@ features of batch norm share no statistic, so m forward passes serve for the who
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sympy import KroneckerDelta, Mul
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import jacobian
+from bncheck.calculus.jacobian import Jacobian, jacobian
 from bncheck.checking.arithmetic import Array
 
 Forward = Callable[[Sequence[Mapping[str, Any]]], list[Array]]
@@ -68,7 +69,7 @@ class _Move:
 
 
 def _moves(found: Derivation, name: str, values: Mapping[str, Any], together: bool) -> list[_Move]:
-    at = jacobian(found, name)
+    at = _entries(found, name)
     indices = indices_of(at.column)
     alone = {str(d.args[0]) for d in Mul.make_args(at.entry) if isinstance(d, KroneckerDelta)}
     homes = [str(i).removesuffix("1") for i in indices]
@@ -81,6 +82,11 @@ def _moves(found: Derivation, name: str, values: Mapping[str, Any], together: bo
         _Move(tuple(slice(None) if o in free else k for o, k in enumerate(place)), summed)
         for place in np.ndindex(*lengths)
     ]
+
+
+@cache
+def _entries(found: Derivation, name: str) -> Jacobian:
+    return jacobian(found, name)
 
 
 def _gathered(
