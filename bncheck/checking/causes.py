@@ -11,6 +11,7 @@ from bncheck.checking.identify import Identity
 from bncheck.checking.places import is_off
 from bncheck.checking.results import Diagnosis, GradientResult, Remark
 from bncheck.checking.terms import Seen
+from bncheck.checking.trials import SECOND
 
 
 def cause(
@@ -28,6 +29,14 @@ def cause(
         return _lost_digits(seen, result)
     easy = [s for s in seen if name in s.gradients and is_off(s, name).any()]
     worst = result.comparisons[0]
+    if not identity.known and not easy:
+        text = "it is the gradient of {}, and not that of its own forward pass"
+        title = found.forward.title.lower()
+        return Diagnosis("not-own-gradient", name, text.format(title))
+    if not easy and worst.trial == SECOND:
+        text = "right for the first batch and wrong for the second: it uses what the layer keeps "
+        text += "from batch to batch (running statistics?) where the batch's own belong"
+        return Diagnosis("state", name, text)
     if not easy:
         return Diagnosis("corner", name, f"right elsewhere, wrong where {worst.trial}")
     if any(not np.all(np.isfinite(np.asarray(s.gradients[name], float))) for s in easy):

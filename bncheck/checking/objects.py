@@ -36,8 +36,11 @@ def output_of(found: Found, given: Inputs) -> NDArray[Any]:
 
 
 def run(found: Found, given: Inputs) -> Ran:
-    """A fresh object, its forward pass and its backward pass."""
+    """A fresh object, its forward pass and its backward pass; ``before``: a batch before that."""
     instance, y, rest, watch = ready(found, given)
+    if "before" in given:
+        passed(instance, {**given, "x": given["before"]}, found)
+        y, rest = passed(instance, given, found)
     before = dict(gradients_kept(instance))
     parameters = {n: np.array(plain(v)) for n, v in _parameters(instance)}
     backward = getattr(instance, str(backward_method(type(instance))))

@@ -15,10 +15,12 @@ import re
 import sys
 import tokenize
 import types
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bncheck.checking.siblings import carried_out, in_package
 from bncheck.errors import CannotAsk
 
 LARGEST = 5_000_000
@@ -224,9 +226,8 @@ def _import(
 ) -> tuple[str, ...]:
     notes: list[str] = []
     for alias in node.names:
-        single = _single(node, alias)
         try:
-            exec(compile(ast.Module([single], []), str(path), "exec"), vars(module))
+            _carry_out(node, alias, module, path)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -237,8 +238,25 @@ def _import(
     return tuple(notes)
 
 
+def _carry_out(
+    node: ast.Import | ast.ImportFrom, alias: ast.alias, module: types.ModuleType, path: Path
+) -> None:
+    """One import on its own; a relative one in its package, or else beside the file."""
+
+    def stand_in(name: str) -> Missing:
+        return Missing(name, f"ModuleNotFoundError: No module named {name.partition('.')[0]!r}")
+
+    if isinstance(node, ast.ImportFrom) and node.level:
+        alone = ast.copy_location(ast.ImportFrom(node.module, [alias], 0), node)
+        inside = in_package(alone, node.level, path)
+        if inside is not None:
+            with suppress(Exception):
+                return carried_out(inside, vars(module), stand_in)
+    return carried_out(_single(node, alias), vars(module), stand_in)
+
+
 def _single(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
-    """One import on its own; a relative one is looked for beside the file."""
+    """The import as a statement; a relative one as if its folder were on the path."""
     if isinstance(node, ast.Import):
         return ast.copy_location(ast.Import([alias]), node)
     if node.level and not node.module:
