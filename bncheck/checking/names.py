@@ -26,6 +26,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
         "ln_params", "gn_params", "cfg", "hparams",
     ),
     "cache": ("cache", "saved", "ctx", "context", "memory", "caches", "tape", "residuals"),
+    "output": ("res", "result", "layer_output", "forward_output"),
     "groups": ("groups", "num_groups", "n_groups", "group"),
     "training": (
         "training", "train", "is_training", "train_flg", "is_train", "mode", "train_mode", "phase",
@@ -123,6 +124,7 @@ STATISTICS = ("mean", "var", "sd", "rstd", "xhat", "centred", "count", "width")
 FORWARDS = (
     "forward", "forward_pass", "__call__", "feedforward", "feed_forward", "fprop", "call",
     "train_forward", "forwardpass", "forward_propagation", "fwd", "propagate", "apply", "predict",
+    "classify", "transform",
 )  # fmt: skip
 """Methods that are a forward pass, the likeliest first."""
 
@@ -130,6 +132,7 @@ BACKWARDS = (
     "backward", "backward_pass", "backprop", "back_pass", "backpropagation", "backpropagate",
     "bprop", "train_backward", "backwardpass", "gradient", "backward_propagation", "bwd", "back",
     "learn", "back_prop", "backpass", "grad", "gradients", "calc_gradient", "backprop_pass",
+    "backword", "grad_calc",
 )  # fmt: skip
 """Methods that are a backward pass."""
 
@@ -141,7 +144,7 @@ SETUPS = (
 """Methods that make the parameters, called before the first forward pass, in this order."""
 
 _BACKWARD_NAME = re.compile(
-    r"backward|back_?prop|back_?pass|bprop|(?<![a-z])bwd|(?<![a-z])vjp|_grads?$|^grads?_|gradient"
+    r"backw[ao]rd|back_?prop|back_?pass|bprop|(?<![a-z])bwd|(?<![a-z])vjp|_grads?$|^grads?_|gradient"
     r"|calc_?deri",
     re.IGNORECASE,
 )

@@ -50,7 +50,7 @@ def run(found: Found, given: Inputs) -> Ran:
     elif len(needed) <= 1 and "dy" not in known.values() and known:
         result = backward(**{(needed or list(known))[0]: given["dy"]})
     else:
-        result = called(backward, given, found.roles, first="dy")
+        result = called(backward, {**given, "output": y}, found.roles, first="dy")
     kept = dict(gradients_kept(instance))
     extra = {n: v for n, v in kept.items() if n != "dx" or result is None}
     extra = extra or before

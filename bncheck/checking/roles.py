@@ -16,7 +16,7 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
 
     Two parameters never have one role: the second one is something else, or unknown.
     """
-    parameters = inspect.signature(function).parameters.values()
+    parameters = parameters_of(function)
     names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     found: dict[str, str | None] = {}
     for name in names:
@@ -33,6 +33,20 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
         # v beside a mean is a variance; alone it is the weights of weight norm
         found = {n: "var" if n.strip("_").lower() in ("v", "s2") else r for n, r in found.items()}
     return found
+
+
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a function; of one in a decorator's wrapper, those of the one inside."""
+    own = list(inspect.signature(function).parameters.values())
+    if not own or any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in own):
+        return own
+    is_class = isinstance(function, type)
+    outer = function.__init__ if is_class else function  # type: ignore[misc]
+    for cell in getattr(outer, "__closure__", None) or ():
+        if inspect.isfunction(cell.cell_contents):
+            inner = list(inspect.signature(cell.cell_contents).parameters.values())
+            return inner[1:] if is_class or inspect.ismethod(function) else inner
+    return own
 
 
 def signature(function: Callable[..., Any], name: str, said: Roles) -> tuple[str, ...]:
@@ -52,7 +66,7 @@ def required(function: Callable[..., Any]) -> list[str]:
     """The parameters that have no default."""
     return [
         p.name
-        for p in inspect.signature(function).parameters.values()
+        for p in parameters_of(function)
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
 

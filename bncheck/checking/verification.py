@@ -2,6 +2,7 @@
 its backward pass that layer's gradient, and if not, what is wrong with it?
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,9 @@ from bncheck.layers import layer as layer_by_name
 from bncheck.layers import options as options_of
 
 Forward = Callable[..., Any]
+
+SMALL_EPS = 1e-12
+"""What code gets that refuses a larger eps."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,16 @@ class _Work:
 
 
 def _verified(work: _Work, candidate: Candidate) -> Report:
+    """The report; code that refuses a large eps is asked once more with a small one."""
+    report = _asked(work, candidate)
+    refused = report.verdict == "cannot call" and re.search(r"\beps", report.assumed, re.IGNORECASE)
+    if refused and candidate.kind == "class" and work.asked.eps is None:
+        small = _asked(replace(work, asked=replace(work.asked, eps=SMALL_EPS)), candidate)
+        return report if small.verdict == "cannot call" else small
+    return report
+
+
+def _asked(work: _Work, candidate: Candidate) -> Report:
     target = _place(work.place, candidate)
     options = work.options
     try:
