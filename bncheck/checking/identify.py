@@ -84,13 +84,13 @@ def identify(
     problem: CannotAsk | None = None
     for programs, at in _choices(candidate, hint, said):
         try:
-            seen = _seen(subject, candidate, programs[0][1], at)
+            seen = _seen(subject, candidate, programs[0][1], at, said.eps)
         except CannotAsk as error:
             problem = problem or error
             continue
         for ddof, program in programs:
             eps, distance = _fitted(program, seen, settable, said.eps)
-            if distance <= ROUGH and _confirmed(subject, candidate, program, at, eps):
+            if distance <= ROUGH and _confirmed(subject, candidate, program, at, eps, said.eps):
                 ignored = candidate.eps_settable and eps is not None and said.eps is None
                 remarks = _rough(distance) + (_ignored(eps) if ignored else ())
                 return Identity(program, at, ddof, eps, True, distance, remarks, ignored)
@@ -102,13 +102,18 @@ def identify(
 
 
 def _confirmed(
-    subject: Subject, candidate: Candidate, program: Program, at: Layout, eps: float | None
+    subject: Subject,
+    candidate: Candidate,
+    program: Program,
+    at: Layout,
+    eps: float | None,
+    said: float | None,
 ) -> bool:
     """Whether the next output fits as well, where eps is small beside the variance.
 
     An eps that the forward pass is thought to ignore is another one here.
     """
-    trial = next(trials(program, layout=at))
+    trial = next(trials(program, said, layout=at))
     asked = layouts.to_user(at, program, trial.values, trial.parts)
     (y,) = subject.forward(candidate.name, [asked])
     y = np.real(layouts.output_from_user(at, program, y, trial.values, trial.parts))
@@ -177,8 +182,11 @@ def _affine(candidate: Candidate, choices: Mapping[str, Any]) -> tuple[bool | No
     return (True,) if "gamma" in candidate.takes else (False,)
 
 
-def _seen(subject: Subject, candidate: Candidate, program: Program, at: Layout) -> _Seen:
-    trial = next(t for t in trials(program, layout=at) if t.name == "variance near eps")
+def _seen(
+    subject: Subject, candidate: Candidate, program: Program, at: Layout, said: float | None
+) -> _Seen:
+    there = trials(program, said, layout=at)
+    trial = next(t for t in there if t.name == "variance near eps")
     (y,) = subject.forward(
         candidate.name, [layouts.to_user(at, program, trial.values, trial.parts)]
     )
@@ -252,7 +260,7 @@ def _nearest(
         for code, text, program in variants_of(seen.program):
             eps, apart = _fitted(program, seen, settable, said.eps)
             at = seen.layout
-            if apart <= ROUGH and _confirmed(subject, candidate, program, at, eps):
+            if apart <= ROUGH and _confirmed(subject, candidate, program, at, eps, said.eps):
                 remark = Remark(code, f"the forward pass is {text}")
                 return Identity(program, seen.layout, None, eps, True, apart, (remark,))
     distance, seen = near[0]

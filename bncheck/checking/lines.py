@@ -75,11 +75,21 @@ def first_wrong(
     matter = [
         look for look in matter if not (look.right and look.wanted and look.wanted.name in unused)
     ]  # it is the later line, which leaves one part out
-    chosen = next((look for look in matter if is_mended(search, look)), None)
-    chosen = chosen or _together(search, matter) or last
+    mending = next((look for look in matter if is_mended(search, look)), None)
+    chosen = mending or _together(search, matter) or last
     blamed = source(looks, chosen)
     mended = _mended(search, blamed, yours[gradient], rewrite) if rewrite is not None else ""
-    return Place(blamed.made.line, _text(search, blamed, chosen, gradient), mended)
+    first = "" if mended or chosen is not last else _first(matter, last)
+    return Place(blamed.made.line, _text(search, blamed, chosen, gradient) + first, mended)
+
+
+def _first(matter: Sequence[Look], last: Look) -> str:
+    """The first value that is not what its name says, where mending it alone is not enough."""
+    for look in matter:
+        known = look.match is not None or look.wanted is None or is_scalar(look)
+        if look is not last and not known and not look.right:
+            return f"; {look.made.name} on line {look.made.line} is not right either"
+    return ""
 
 
 def _mended(search: Search, blamed: Look, yours: Array, rewrite: Rewrite) -> str:
