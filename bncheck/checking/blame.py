@@ -94,7 +94,9 @@ def _with_line(
             return cause
         rerun = _rerun(code, trial, inputs)
         right = library(code.found, trial.values)
-        rewrite = partial(code.subject.rewritten, code.name, inputs) if cause.code in VAGUE else None
+        rewrite = (
+            partial(code.subject.rewritten, code.name, inputs) if cause.code in VAGUE else None
+        )
         place = first_wrong(right, runs[trial.name], name, one.gradients, truth, rerun, rewrite)
     except (BncheckError, ArithmeticError, LookupError, TypeError, ValueError):
         return cause  # a verdict is not lost for want of a line

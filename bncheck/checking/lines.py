@@ -86,6 +86,8 @@ def first_wrong(
 def _first(matter: Sequence[Look], last: Look) -> str:
     """The first value that is not what its name says, where mending it alone is not enough."""
     for look in matter:
+        if look.made.name == last.made.name:
+            continue
         known = look.match is not None or look.wanted is None or is_scalar(look)
         if look is not last and not known and not look.right:
             return f"; {look.made.name} on line {look.made.line} is not right either"

@@ -65,7 +65,9 @@ def partner(name: str, own: Mapping[str, Any]) -> Callable[..., Any] | None:
     for other in tries:
         if other != name and inspect.isfunction(own.get(other)):
             return own[other]
-    forwards = [o for n, o in own.items() if re.search("forw[ao]rd", n.lower()) and inspect.isfunction(o)]
+    forwards = [
+        o for n, o in own.items() if re.search("forw[ao]rd", n.lower()) and inspect.isfunction(o)
+    ]
     hint = layer_hint(name)
     alike = [f for f in forwards if layer_hint(f.__name__) == hint]
     if len(alike) == 1:

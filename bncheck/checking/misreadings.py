@@ -23,15 +23,17 @@ Program = Callable[[Derivation, str, Seen], Array | None]
 
 def misread(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
     """Code and text of what all trials agree with; None where there is nothing."""
-    if gradient != name_of(found.chain.outputs[0]):
-        return None
     usable = [s for s in seen if np.isfinite(np.asarray(s.gradients[gradient], float)).all()]
     if not usable:
+        return None
+    if all(_first_rows(found, gradient, s) for s in usable):
+        return "rows-lost", "only the first rows of the upstream gradient are seen"
+    if gradient != name_of(found.chain.outputs[0]):
         return None
     for code, text, made in _ways(found, usable[0]):
         if all(_is(made(found, gradient, s), s.gradients[gradient]) for s in usable):
             return code, text
-    for code, text, made in ((None, "", _closed), *_partial(found, usable[0])):
+    for code, text, made in (("", "", _closed), *_partial(found, usable[0])):
         several = [_variance(found, s, made(found, gradient, s), gradient) for s in usable]
         if all(several):
             start = f"{text}; and " if code else ""
@@ -40,8 +42,24 @@ def misread(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str
 
 
 def _ways(found: Derivation, one: Seen) -> Iterator[tuple[str, str, Program]]:
-    yield "diagonal", "only the diagonal of the Jacobian: sums over the group are left out", _diagonal
+    yield (
+        "diagonal",
+        "only the diagonal of the Jacobian: sums over the group are left out",
+        _diagonal,
+    )
     yield from _partial(found, one)
+
+
+def _first_rows(found: Derivation, gradient: str, one: Seen) -> bool:
+    """Whether the gradient is right for an upstream gradient whose last rows are zero."""
+    known, up = _known(found, one), name_of(found.upstream[0])
+    whole = np.array(known[up], float)
+    for row in range(1, len(whole)):
+        some = whole.copy()
+        some[row:] = 0
+        if _is(_evaluated(found, gradient, {**known, up: some}), one.gradients[gradient]):
+            return True
+    return False
 
 
 def _closed(found: Derivation, gradient: str, one: Seen) -> Array | None:
@@ -101,12 +119,12 @@ def _over(label: str, kept: tuple[int, ...]) -> Program:
         place = indices_of(found.closed.tensors[gradient]).index(index)
         numbers = np.arange(int(np.prod(lengths))).reshape(lengths)
         result = np.zeros(np.shape(one.gradients[gradient]))
-        rest = [range(n) if k not in kept else (slice(None),) for k, n in enumerate(lengths)]
+        rest: list[Any] = [
+            range(n) if k not in kept else (slice(None),) for k, n in enumerate(lengths)
+        ]
         for at in product(*rest):
             chosen = numbers[at].ravel()
-            some = {
-                n: np.take(v, chosen, axes[n]) if n in axes else v for n, v in known.items()
-            }
+            some = {n: np.take(v, chosen, axes[n]) if n in axes else v for n, v in known.items()}
             slot = [slice(None)] * result.ndim
             slot[place] = chosen  # type: ignore[call-overload]
             result[tuple(slot)] = _evaluated(found, gradient, some)
@@ -139,9 +157,7 @@ def _variance(found: Derivation, one: Seen, made: Array | None, gradient: str) -
     )
 
 
-def _other_gamma(
-    found: Derivation, gradient: str, seen: Sequence[Seen]
-) -> tuple[str, str] | None:
+def _other_gamma(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
     """Whether dx is right for other scales than those of the forward pass."""
     gamma = found.forward.tensors.get("gamma")
     if gamma is None or all("gamma" not in _known(found, s) for s in seen):

@@ -136,6 +136,9 @@ BACKWARDS = (
 )  # fmt: skip
 """Methods that are a backward pass."""
 
+TESTING = re.compile(r"^(is_?|in_?|for_?)?(test|eval|infer|predict)", re.IGNORECASE)
+"""Names of what says that this is evaluation mode."""
+
 SETUPS = (
     "set_input_shape", "build", "initialize", "init_params", "initialise", "make", "compile",
     "init_parameters", "initialize_parameters", "init_weights", "reset_parameters", "setup",
@@ -163,6 +166,7 @@ _LIKELY = {
     "eps": r"eps",
     "x": r"input|(?<![a-z])x(?![a-z])|feature_map|activations?$|images?$",
     "cache": r"cache|saved|stored",
+    "optimizer": r"opt\w*mi[sz]er",
 }
 
 

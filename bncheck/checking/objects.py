@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bncheck.checking.convention import Found
 from bncheck.checking.kept import Holder, content, gradients_kept, holders
 from bncheck.checking.methods import backward_method, forward_method
-from bncheck.checking.names import SETUPS, role
+from bncheck.checking.names import SETUPS, TESTING, role
 from bncheck.checking.passes import Ran, called, defaults, with_cache
 from bncheck.checking.results import Remark
 from bncheck.checking.returned import output, plain
@@ -180,12 +180,24 @@ def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
 def passed(instance: Any, given: Inputs, found: Found) -> tuple[NDArray[Any], list[Any]]:
     """The output of an object's forward pass in training, and what it returned besides."""
     forward = getattr(instance, str(forward_method(type(instance))))
-    result = called(forward, given, found.roles)
+    try:
+        result = called(forward, given, found.roles)
+    except AttributeError as error:
+        name = error.name or ""
+        if error.obj is not instance or not _is_mode(name):
+            raise
+        setattr(instance, name, role(name) == "training")  # its owner would set it
+        result = called(forward, given, found.roles)
     rest = list(result[1:]) if isinstance(result, tuple) else []
     if result is None:
         names = ("output", "out", "y", "outputs", "a", "_output", "activation", "result")
         result = next((getattr(instance, n) for n in names if hasattr(instance, n)), None)
     return output(result), rest
+
+
+def _is_mode(name: str) -> bool:
+    """Whether an attribute says if this is training."""
+    return role(name) == "training" or bool(TESTING.match(name.strip("_")))
 
 
 def _parameters(instance: Any) -> Iterator[tuple[str, Any]]:

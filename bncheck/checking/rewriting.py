@@ -128,7 +128,8 @@ class _Evaluation:
 
 
 def _values(expression: ast.expr, frame: types.FrameType) -> Iterator[Written]:
-    size = np.size(_evaluated(expression, frame))
+    own = _evaluated(expression, frame)
+    size = -1 if own is None else own.size
     edits = list(_edits(expression, frame))
     few = [e for e in edits if not e.text.startswith("=")]
     ways: list[tuple[_Edit, ...]] = [*((e,) for e in edits)]
@@ -229,7 +230,7 @@ def _others(at: int, node: ast.Name | ast.Attribute, frame: types.FrameType) -> 
     own = there.get("self")
     names |= {f"self.{n}": v for n, v in vars(own).items()} if hasattr(own, "__dict__") else {}
     for name, value in list(names.items()):
-        if name == ast.unparse(node) or not hasattr(value, "shape") == (old.ndim > 0):
+        if name == ast.unparse(node) or hasattr(value, "shape") != (old.ndim > 0):
             continue
         if isinstance(value, bool | str) or value is None or callable(value):
             continue

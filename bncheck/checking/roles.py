@@ -41,7 +41,7 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     if not own or any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in own):
         return own
     is_class = isinstance(function, type)
-    outer = function.__init__ if is_class else function  # type: ignore[misc]
+    outer = function.__init__ if is_class else function
     for cell in getattr(outer, "__closure__", None) or ():
         if inspect.isfunction(cell.cell_contents):
             inner = list(inspect.signature(cell.cell_contents).parameters.values())

@@ -18,7 +18,9 @@ MOST = 12
 """How many modules that are not installed one import may need."""
 
 
-def carried_out(single: ast.stmt, namespace: dict[str, Any], stand_in: Callable[[str], Any]) -> None:
+def carried_out(
+    single: ast.stmt, namespace: dict[str, Any], stand_in: Callable[[str], Any]
+) -> None:
     """Run one import statement; ``stand_in``: what replaces a name of a missing module.
 
     Raises what the import raises where the very thing asked for is missing, and not something
@@ -34,6 +36,9 @@ def carried_out(single: ast.stmt, namespace: dict[str, Any], stand_in: Callable[
                 exec(code, namespace)
         except ModuleNotFoundError as error:
             name = (error.name or "").partition(".")[0]
+            if name == "cupy" and "cupy" not in sys.modules:
+                sys.modules["cupy"] = _cupy()
+                continue
             if not name or name in (asked, *absent.names):
                 raise
             absent.names.append(name)
@@ -42,6 +47,16 @@ def carried_out(single: ast.stmt, namespace: dict[str, Any], stand_in: Callable[
             continue
         return
     raise ImportError(f"{asked} needs more than {MOST} modules that are not installed")
+
+
+def _cupy() -> types.ModuleType:
+    """NumPy under the name of its twin for graphics processors."""
+    import numpy as np
+
+    twin = types.ModuleType("cupy")
+    vars(twin).update(vars(np))
+    vars(twin).update(__name__="cupy", asnumpy=np.asarray)
+    return twin
 
 
 def in_package(single: ast.ImportFrom, level: int, path: Path) -> ast.ImportFrom | None:
@@ -61,6 +76,19 @@ def in_package(single: ast.ImportFrom, level: int, path: Path) -> ast.ImportFrom
         sys.path.append(str(root))
     name = ".".join([*package, *filter(None, [single.module])])
     return ast.copy_location(ast.ImportFrom(name, single.names, 0), single)
+
+
+def beside(single: ast.stmt, path: Path) -> ast.stmt | None:
+    """``from package.file import name`` as ``from file import name``, if that file lies here."""
+    if not isinstance(single, ast.ImportFrom) or not single.module:
+        return None
+    here, (alias,) = path.resolve().parent, single.names
+    inner = single.module.rpartition(".")[2]
+    if (here / f"{alias.name}.py").exists():
+        return ast.copy_location(ast.Import([alias]), single)
+    if (here / f"{inner}.py").exists() and inner != single.module:
+        return ast.copy_location(ast.ImportFrom(inner, [alias], 0), single)
+    return None
 
 
 def _top(single: ast.stmt) -> str:

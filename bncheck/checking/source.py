@@ -11,7 +11,6 @@ import io
 import json
 import linecache
 import os
-import re
 import sys
 import tokenize
 import types
@@ -20,19 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bncheck.checking.siblings import carried_out, in_package
+from bncheck.checking.removed import supply
+from bncheck.checking.siblings import beside, carried_out, in_package
 from bncheck.errors import CannotAsk
 
 LARGEST = 5_000_000
 """Bytes of source that are read; hand-written code is far below."""
-
-REMOVED = {
-    "float": float, "int": int, "bool": bool, "object": object, "complex": complex, "str": str,
-    "float_": "float64", "complex_": "complex128", "NaN": "nan", "NAN": "nan", "Inf": "inf",
-    "infty": "inf", "product": "prod", "cumproduct": "cumprod", "alltrue": "all",
-    "sometrue": "any", "in1d": "isin", "row_stack": "vstack", "trapz": "trapezoid",
-}  # fmt: skip
-"""Names that NumPy 2 removed, and what they meant."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,7 @@ def load(target: Target, ordinary: bool = False) -> Source:
         _parsed(text, path)
         return _imported(path)
     tree = _parsed(text, path)
-    notes = _supply_removed_names(text)
+    notes = supply(text)
     here = path.resolve()
     sys.path.insert(0, str(here.parent))
     sys.path += [str(folder) for folder in here.parents[1:5]]  # for imports of its own package
@@ -115,7 +107,17 @@ def load(target: Target, ordinary: bool = False) -> Source:
     sys.modules[module.__name__] = module
     for node in tree.body:
         notes += _run(node, module, path)
+    _prepare(tree, path)
     return Source(vars(module), (*notes, *_defined_twice(tree)))
+
+
+def _prepare(tree: ast.Module, path: Path) -> None:
+    """Import now what functions import when they are called; whether it is there they will say."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            for node in function.body:
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    _import(node, types.ModuleType("_unused"), path)
 
 
 def _imported(path: Path) -> Source:
@@ -247,12 +249,19 @@ def _carry_out(
         return Missing(name, f"ModuleNotFoundError: No module named {name.partition('.')[0]!r}")
 
     if isinstance(node, ast.ImportFrom) and node.level:
-        alone = ast.copy_location(ast.ImportFrom(node.module, [alias], 0), node)
-        inside = in_package(alone, node.level, path)
+        own = ast.copy_location(ast.ImportFrom(node.module, [alias], 0), node)
+        inside = in_package(own, node.level, path)
         if inside is not None:
             with suppress(Exception):
                 return carried_out(inside, vars(module), stand_in)
-    return carried_out(_single(node, alias), vars(module), stand_in)
+    single = _single(node, alias)
+    try:
+        carried_out(single, vars(module), stand_in)
+    except ModuleNotFoundError:
+        alone = beside(single, path)
+        if alone is None:
+            raise
+        carried_out(alone, vars(module), stand_in)
 
 
 def _single(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
@@ -266,17 +275,6 @@ def _single(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
 
 def _full_name(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
     return f"{node.module or '.'}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
-
-
-def _supply_removed_names(text: str) -> tuple[str, ...]:
-    import numpy as np
-
-    notes = []
-    for name, meaning in REMOVED.items():
-        if name not in vars(np) and re.search(rf"\b(np|numpy)\.{name}\b", text):
-            setattr(np, name, getattr(np, meaning) if isinstance(meaning, str) else meaning)
-            notes.append(f"np.{name} was removed from NumPy; bncheck supplied it")
-    return tuple(notes)
 
 
 def _defined_twice(tree: ast.Module) -> tuple[str, ...]:
