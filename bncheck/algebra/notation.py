@@ -80,6 +80,7 @@ def indices_of(operand: Tensor) -> tuple[Idx, ...]:
     return operand.indices if isinstance(operand, Indexed) else ()
 
 
+@cache
 def like(name: str, operand: Tensor) -> Tensor:
     """A tensor of another name with the same indices (no assumption but real)."""
     indices = indices_of(operand)
