@@ -6,7 +6,7 @@ feature. A scalar is a plain ``Symbol``.
 """
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Self, TypeAlias
 
 from sympy import Add, Dummy, Expr, Idx, Indexed, IndexedBase, Mul, Pow, S, Symbol, expand, sympify
@@ -70,6 +70,7 @@ def tensor(name: str, *, positive: bool = False) -> IndexedBase:
     return IndexedBase(name, positive=True) if positive else IndexedBase(name, real=True)
 
 
+@lru_cache(4096)
 def name_of(operand: Tensor) -> str:
     """The name of a tensor or scalar without its indices."""
     return str((operand.base.label if isinstance(operand, Indexed) else operand).name)

@@ -122,6 +122,8 @@ def _planned(expr: Expr, frame: tuple[Idx, ...], axes: tuple[Idx, ...]) -> _Plan
     if not expr.args:
         above, below = expr.p, expr.q
         return lambda run: Bounded(np.asarray(run.kind(above) / run.kind(below)), EXACT)
+    if isinstance(expr, Mul) and expr.args[0] == -1:
+        return _negative(_planned(-expr, frame, axes))
     args = expr.args
     if isinstance(expr, Add | Mul):
         # the small arrays among themselves first
@@ -134,6 +136,14 @@ def _planned(expr: Expr, frame: tuple[Idx, ...], axes: tuple[Idx, ...]) -> _Plan
     if isinstance(expr, Pow) and expr.exp.is_number:
         return _power(operands[0], expr.exp)
     return _function(expr, operands)
+
+
+def _negative(operand: _Plan) -> _Plan:
+    def plan(run: _Run) -> Bounded:
+        given = operand(run)
+        return Bounded(-given.value, given.error)
+
+    return plan
 
 
 def _symbol(symbol: Symbol) -> _Plan:
@@ -202,7 +212,8 @@ def _product(run: _Run, factors: list[Bounded]) -> Bounded:
         else:
             error = error * (other + factor.error) + size * factor.error
         size = size * other
-    return Bounded(value, error + (len(factors) - 1) * (run.roundoff * size + run.smallest))
+    more = len(factors) - 1
+    return Bounded(value, error + (more * run.roundoff * size + more * run.smallest))
 
 
 def _power(base: _Plan, exponent: Expr) -> _Plan:
@@ -213,17 +224,15 @@ def _power(base: _Plan, exponent: Expr) -> _Plan:
         value = _raised(given.value, exponent)
         if run.exact:
             return Bounded(value, EXACT)
+        rounded = 2 * run.roundoff * _size(value) + run.smallest
+        if given.error is EXACT:
+            return Bounded(value, rounded)
         if whole:
-            size = _size(given.value)
-            terms = [size**k * (size + given.error) ** (whole - 1 - k) for k in range(whole)]
-            spread = given.error * sum(terms)
-        else:
-            # where the error reaches zero, a root or a reciprocal can be anything
-            low = np.maximum(given.value - given.error, 0)
-            spread = _size(_raised(low, exponent) - value)
-            high = _size(_raised(given.value + given.error, exponent) - value)
-            spread = np.where(given.error == 0, 0, np.maximum(spread, high))
-        return Bounded(value, spread + 2 * run.roundoff * _size(value) + run.smallest)
+            slope = whole * (_size(given.value) + given.error) ** (whole - 1)
+            return Bounded(value, given.error * slope + rounded)
+        # roots and reciprocals are steepest below; where the error reaches zero, anything goes
+        low = _raised(np.maximum(given.value - given.error, 0), exponent)
+        return Bounded(value, _size(low - value) + rounded)
 
     return plan
 
@@ -243,7 +252,7 @@ def _function(expr: Expr, operands: list[_Plan]) -> _Plan:
 
 def _size(values: Array) -> Array:
     """Magnitudes as float64: errors need no more digits than that."""
-    size = abs(values)
+    size = np.asarray(abs(values))
     return size if size.dtype == np.float64 else np.asarray(size, np.float64)
 
 

@@ -7,7 +7,7 @@ the closed form in a longer type, and are believed only while the chain rule agr
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, derivation
 from bncheck.checking.arithmetic import EXACT, Array, Bounded, evaluate
+from bncheck.checking.trials import Trial
 from bncheck.errors import Disagreement
 
 SAFETY = 4.0
@@ -71,6 +72,16 @@ def reference(
         output=forward[out],
         output_allowed=SAFETY * bounded[out].error + floor,
     )
+
+
+def truth_of(found: Derivation, trial: Trial) -> Reference:
+    """The reference on a trial; on built-in trials, which return, it is kept."""
+    return reference(found, trial.values, trial.judged) if trial.own else _kept(found, trial)
+
+
+@lru_cache(128)
+def _kept(found: Derivation, trial: Trial) -> Reference:
+    return reference(found, trial.values, trial.judged)
 
 
 def precision(dtype: np.dtype[Any]) -> tuple[float, float]:

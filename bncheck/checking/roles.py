@@ -17,7 +17,9 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
 
     Two parameters never have one role: the second one is something else, or unknown.
     """
-    names = [p.name for p in parameters(function) if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    names = [
+        p.name for p in parameters(function) if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     found: dict[str, str | None] = {}
     for name in names:
         known = (said or {}).get(name) or role(name)
