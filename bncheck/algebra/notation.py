@@ -6,10 +6,11 @@ feature. A scalar is a plain ``Symbol``.
 """
 
 from collections.abc import Iterable
-from functools import cache, lru_cache
+from functools import cache
+from itertools import repeat
 from typing import Any, Self, TypeAlias
 
-from sympy import Add, Dummy, Expr, Idx, Indexed, IndexedBase, Mul, Pow, S, Symbol, expand, sympify
+from sympy import Add, Dummy, Expr, Idx, Indexed, IndexedBase, Mul, Pow, Symbol, expand, sympify
 
 Tensor: TypeAlias = Indexed | Symbol
 
@@ -24,7 +25,8 @@ class Total(Expr):
         """Indices in a fixed order, so that equal sums are equal; one at least."""
         if not over or len(set(over)) < len(over):
             raise ValueError(f"{cls.__name__} runs over one or more indices, each named once")
-        return super().__new__(cls, sympify(body), *sorted(over, key=str))
+        in_order = sorted(over, key=str) if len(over) > 1 else over
+        return super().__new__(cls, sympify(body), *in_order)
 
     @property
     def body(self) -> Expr:
@@ -70,7 +72,6 @@ def tensor(name: str, *, positive: bool = False) -> IndexedBase:
     return IndexedBase(name, positive=True) if positive else IndexedBase(name, real=True)
 
 
-@lru_cache(4096)
 def name_of(operand: Tensor) -> str:
     """The name of a tensor or scalar without its indices."""
     return str((operand.base.label if isinstance(operand, Indexed) else operand).name)
@@ -153,24 +154,47 @@ def expanded(expr: Expr) -> Expr:
 
     Roots and denominators such as ``m - 1`` stay as they are, whole.
     """
-    kept = {power: Dummy(real=True) for power in expr.atoms(Pow) if _is_root(power)}
+    if _is_flat(expr):
+        return expr
+    kept = {power: Dummy(real=True) for power in _whole_roots(expr)}
     open_to_all = expr.xreplace(kept)
     result = expand(open_to_all, power_base=False, power_exp=False, log=False, basic=False)
     return result.xreplace({dummy: power for power, dummy in kept.items()})
 
 
-def _is_root(power: Pow) -> bool:
+@cache
+def _is_flat(expr: Expr) -> bool:
+    """Whether it is a sum of products already, with no sum inside a product or whole power."""
+    terms = Add.make_args(expr)
+    return all(_is_root(f) or not has(f, Add) for term in terms for f in Mul.make_args(term))
+
+
+@cache
+def _whole_roots(expr: Expr) -> frozenset[Pow]:
+    """The roots and denominators in it that are not multiplied out."""
+    own = frozenset([expr] if isinstance(expr, Pow) and _is_root(expr) else [])
+    return own.union(*map(_whole_roots, expr.args))
+
+
+def _is_root(power: Expr) -> bool:
     """Whether it is a root of a sum, or a sum below a fraction bar."""
-    whole = power.exp.is_Integer and power.exp > 0
-    return isinstance(power.base, Add) and not whole
+    if not isinstance(power, Pow) or not isinstance(power.base, Add):
+        return False
+    return not (power.exp.is_Integer and power.exp > 0)
+
+
+@cache
+def has(expr: Expr, kind: type[Expr]) -> bool:
+    """Whether there is a node of a kind in it; ``Expr.has``, remembered for every node."""
+    return isinstance(expr, kind) or any(map(has, expr.args, repeat(kind)))
 
 
 def distribute(expr: Expr) -> Expr:
     """A sum of monomials: means written as sums, sums split term by term, constants outside."""
     if isinstance(expr, Total):
         body = distribute(expr.body)
-        parts = sum((total(term, expr.over) for term in body.as_ordered_terms()), S.Zero)
+        parts = Add(*(total(term, expr.over) for term in Add.make_args(body)))
         return expanded(parts / count(expr.over)) if isinstance(expr, Mean) else parts
-    if not expr.has(Total):
+    if not has(expr, Total):
         return expanded(expr)
-    return expanded(expr.func(*(distribute(a) if a.has(Total) else a for a in expr.args)))
+    return expanded(expr.func(*(distribute(a) if has(a, Total) else a for a in expr.args)))

@@ -53,7 +53,9 @@ def _tried(statement: Statement, layer: Words, seed: int, by: Arithmetic) -> Tri
     for run in said.runs:
         known |= _run(run, layer, sizes, known, by, mentioned(said, run.mark))
     _matrices(said, small, known, by)
-    trials = [_compared(said, known, at, by) for at in _everywhere(said)]
+    sides = [[by.value(e, known, at) for e in (said.left, said.right)] for at in _everywhere(said)]
+    differing = [(left, right) for left, right in sides if left != right] or sides[:1]
+    trials = [_compared(said, known, *map(by.exactly, pair)) for pair in differing]
     return max(trials, key=lambda one: (one.apart != 0, abs(_size(one.apart))))
 
 
@@ -62,8 +64,7 @@ def _small(layer: Words, sizes: tuple[tuple[Any, int], ...]) -> Words:
     return specialised(layer, dict(sizes))
 
 
-def _compared(said: Statement, known: Known, at: dict[Any, int], by: Arithmetic) -> Trial:
-    left, right = (by.exactly(by.value(e, known, at)) for e in (said.left, said.right))
+def _compared(said: Statement, known: Known, left: Expr, right: Expr) -> Trial:
     apart = expand(left - right)
     if said.relation == "≤" and apart.is_nonpositive:
         apart = S.Zero
