@@ -63,10 +63,12 @@ def _small(layer: Words, sizes: tuple[tuple[Any, int], ...]) -> Words:
 
 
 def _compared(said: Statement, known: Known, at: dict[Any, int], by: Arithmetic) -> Trial:
-    left, right = (by.exactly(by.value(e, known, at)) for e in (said.left, said.right))
+    left, right, slack = (
+        by.exactly(by.value(e, known, at)) for e in (said.left, said.right, said.slack)
+    )
     apart = expand(left - right)
     if said.relation == "≤" and apart.is_nonpositive:
-        apart = S.Zero
+        apart = expand(apart + slack) if said.slack != 0 else S.Zero
     return Trial(left, right, apart, known)
 
 
@@ -95,6 +97,7 @@ def _specialised(statement: Statement, sizes: dict[Any, int]) -> Statement:
         statement,
         left=statement.left.xreplace(put),
         right=statement.right.xreplace(put),
+        slack=statement.slack.xreplace(put),
         given=at(statement.given),
         runs=tuple(Run(r.mark, at(r.changes), r.copies) for r in statement.runs),
     )
@@ -114,7 +117,7 @@ def _with_places(at: dict[Any, int]) -> dict[Any, int]:
 
 def mentioned(said: Statement, mark: str) -> set[str]:
     """The names with this mark that a statement reads, without it."""
-    exprs = [said.left, said.right, *(e for pair in said.given for e in pair)]
+    exprs = [said.left, said.right, said.slack, *(e for pair in said.given for e in pair)]
     exprs += [e for run in said.runs for pair in run.changes for e in pair]
     names = (unmarked(name_of(a)) for e in exprs for a in operands(e))
     return {name for name, own in names if own == mark}
