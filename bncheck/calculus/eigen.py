@@ -58,11 +58,11 @@ def _spectra(layer: Words) -> Iterator[Statement]:
     yield Statement("trace of J", TRACE, layer.scale / layer.root * (many - lost - rho))
     spectrum = lam**lost * (lam - delta) * (lam - 1) ** (many - lost - 1)
     spectrum = lam**lost * (lam - delta) * (lam - 1) ** (many - lost - 1)
-    some, above = (many >= lost + 1,), (layer.eps > 0,)
-    yield Statement("spectrum of sJ/γ", POLYNOMIAL, spectrum, needs=some)
+    yield Statement("spectrum of sJ/γ", POLYNOMIAL, spectrum)
     if layer.eps == 0:
-        yield Statement("rank of J", RANK, many - lost - 1, needs=some)
+        yield Statement("rank of J", RANK, many - lost - 1)
         return
+    some, above = (many >= 2,) if layer.centred else (), (layer.eps > 0,)
     yield Statement("rank of J, ε > 0", RANK, many - lost, needs=above)
     zero: Pairs = ((layer.eps, S.Zero),)
     yield Statement("rank of J, ε = 0", RANK, many - lost - 1, given=zero, needs=some)

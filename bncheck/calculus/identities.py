@@ -5,6 +5,7 @@ closed form is proved from the forward pass alone. Second order is in ``curvatur
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from sympy import S, Symbol
 
@@ -135,6 +136,14 @@ def _upstream(layer: Words) -> Iterator[Statement]:
         layer.sum(weight * dy * marked(layer.dx, "″")),
         runs=(other,),
     )
+    if weight != 1:
+        plain = Statement(
+            "symmetry without γ", layer.sum(g * layer.dx), layer.sum(dy * marked(layer.dx, "″")),
+            runs=(other,), holds=False, note="only where γ is the same over the group",
+        )  # fmt: skip
+        yield plain
+        same = ((weight, c),)
+        yield replace(plain, name="symmetry where γ is the same", given=same, holds=True, note="")
     if layer.centred:
         constant = layer.constant("c") / weight
         run = Run("′", ((dy, dy + constant),))

@@ -6,9 +6,10 @@ Source: ``facts.md`` section 1.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sympy import S, sqrt
+from sympy import Gt, S, sqrt
 
 from bncheck.algebra.program import Program, Step
+from bncheck.calculus.lipschitz import K4
 from bncheck.calculus.statement import Run, Statement, marked, t
 from bncheck.calculus.words import Words, words
 
@@ -29,20 +30,19 @@ def eps_outside(layer: Words) -> Iterator[Statement]:
     """
     h, a, sigma = layer.scale * layer.dy, layer.direction("a"), sqrt(layer.spread)
     along = layer.sum(h * layer.xhat) / layer.freedom
-    ratio, some = layer.root / sigma, (layer.spread > 0,)
+    ratio, some = layer.root / sigma, (Gt(layer.spread, 0, evaluate=False),)
     right = (layer.project(h) - ratio * layer.xhat * along) / layer.root
     yield Statement("ε outside: dx in closed form", layer.dx, right, needs=some)
     tangent = layer.project(a) - ratio * layer.xhat * layer.sum(a * layer.xhat) / layer.freedom
     grown = layer.scale / layer.root * tangent
     run = Run("′", ((layer.x, layer.x + t * a),))
     name = "ε outside: forward mode"
-    yield Statement(
-        name, marked(layer.y), layer.y + t * grown, needs=some, runs=(run,), order=(t,)
-    )
+    yield Statement(name, marked(layer.y), layer.y + t * grown, needs=some, runs=(run,), order=(t,))
     hat = Run("′", ((layer.dy, layer.xhat / layer.weight),))
     leak = layer.scale / layer.weight * layer.eps / layer.root**2 * layer.xhat
     yield Statement("ε outside: J on x̂", marked(layer.dx), leak, runs=(hat,))
     zero = ((layer.eps, S.Zero),)
     inside = (layer.project(h) - layer.xhat * along) / layer.root
     yield Statement("ε outside: the formula for ε inside at ε = 0", layer.dx, inside, given=zero)
-    yield Statement("ε outside: the formula for ε inside", layer.dx, inside, holds=False)
+    name = "ε outside: the formula for ε inside"
+    yield Statement(name, layer.dx, inside, at=K4, holds=False)
