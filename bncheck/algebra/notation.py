@@ -7,7 +7,6 @@ feature. A scalar is a plain ``Symbol``.
 
 from collections.abc import Iterable
 from functools import cache
-from itertools import repeat
 from typing import Any, Self, TypeAlias
 
 from sympy import Add, Dummy, Expr, Idx, Indexed, IndexedBase, Mul, Pow, Symbol, expand, sympify
@@ -184,9 +183,9 @@ def _is_root(power: Expr) -> bool:
 
 
 @cache
-def has(expr: Expr, kind: type[Expr]) -> bool:
+def has(expr: Expr, kind: Any) -> bool:
     """Whether there is a node of a kind in it; ``Expr.has``, remembered for every node."""
-    return isinstance(expr, kind) or any(map(has, expr.args, repeat(kind)))
+    return isinstance(expr, kind) or any(has(a, kind) for a in expr.args)
 
 
 def distribute(expr: Expr) -> Expr:

@@ -44,7 +44,7 @@ def drawn(said: Statement, layer: Words, rng: Random) -> Known:
 
 def _others(said: Statement, layer: Words) -> set[Tensor]:
     """The names in a statement that no program gives: directions, constants, other gradients."""
-    said_in = [said.left, said.right, *(e for _, e in said.given)]
+    said_in = [said.left, said.right, said.slack, *(e for _, e in said.given)]
     said_in += [e for run in said.runs for _, e in run.changes]
     programs = (layer.forward, layer.found.closed, layer.found.chain)
     given = {name_of(step.target) for p in programs for step in p.steps}

@@ -53,9 +53,10 @@ def _tried(statement: Statement, layer: Words, seed: int, by: Arithmetic) -> Tri
     for run in said.runs:
         known |= _run(run, layer, sizes, known, by, mentioned(said, run.mark))
     _matrices(said, small, known, by)
-    sides = [[by.value(e, known, at) for e in (said.left, said.right)] for at in _everywhere(said)]
-    differing = [(left, right) for left, right in sides if left != right] or sides[:1]
-    trials = [_compared(said, known, *map(by.exactly, pair)) for pair in differing]
+    exprs = (said.left, said.right, said.slack)
+    sides = [[by.value(e, known, at) for e in exprs] for at in _everywhere(said)]
+    differing = [s for s in sides if s[0] != s[1] or said.slack != 0] or sides[:1]
+    trials = [_compared(said, known, *map(by.exactly, s)) for s in differing]
     return max(trials, key=lambda one: (one.apart != 0, abs(_size(one.apart))))
 
 
@@ -64,10 +65,10 @@ def _small(layer: Words, sizes: tuple[tuple[Any, int], ...]) -> Words:
     return specialised(layer, dict(sizes))
 
 
-def _compared(said: Statement, known: Known, left: Expr, right: Expr) -> Trial:
+def _compared(said: Statement, known: Known, left: Expr, right: Expr, slack: Expr) -> Trial:
     apart = expand(left - right)
     if said.relation == "≤" and apart.is_nonpositive:
-        apart = S.Zero
+        apart = expand(apart + slack) if said.slack != 0 else S.Zero
     return Trial(left, right, apart, known)
 
 
@@ -96,6 +97,7 @@ def _specialised(statement: Statement, sizes: dict[Any, int]) -> Statement:
         statement,
         left=statement.left.xreplace(put),
         right=statement.right.xreplace(put),
+        slack=statement.slack.xreplace(put),
         given=at(statement.given),
         runs=tuple(Run(r.mark, at(r.changes), r.copies) for r in statement.runs),
     )
@@ -115,7 +117,7 @@ def _with_places(at: dict[Any, int]) -> dict[Any, int]:
 
 def mentioned(said: Statement, mark: str) -> set[str]:
     """The names with this mark that a statement reads, without it."""
-    exprs = [said.left, said.right, *(e for pair in said.given for e in pair)]
+    exprs = [said.left, said.right, said.slack, *(e for pair in said.given for e in pair)]
     exprs += [e for run in said.runs for pair in run.changes for e in pair]
     names = (unmarked(name_of(a)) for e in exprs for a in operands(e))
     return {name for name, own in names if own == mark}
