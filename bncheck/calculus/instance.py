@@ -7,14 +7,13 @@ deviations are rational, and what is printed as a counterexample can be checked 
 
 from dataclasses import dataclass, replace
 from functools import cache
-from random import Random
 from typing import Any
 
 from sympy import Expr, Integer, Matrix, S, expand, sqrt
 
 from bncheck.algebra.notation import carried, indices_of, name_of, operands, size
 from bncheck.algebra.spelling import unmarked
-from bncheck.calculus.drawing import MATRIX, ONE, ZERO, drawn
+from bncheck.calculus.drawing import MATRIX, ONE, ZERO, drawn, usual
 from bncheck.calculus.eigen import NORM, POLYNOMIAL, RANK, TRACE, lam
 from bncheck.calculus.normal import place
 from bncheck.calculus.rationals import FAST, SLOW, Arithmetic, Irrational, Jet, Known, evaluate
@@ -47,9 +46,15 @@ def _tried(statement: Statement, layer: Words, seed: int, by: Arithmetic) -> Tri
     sizes = _sizes(statement, layer)
     said = _specialised(statement, sizes)
     small = _small(layer, tuple(sizes.items()))
-    known = drawn(said, small, Random(seed))
-    known = {name: {at: by.number(n) for at, n in own.items()} for name, own in known.items()}
-    evaluate(small, known, by, mentioned(said, ""))
+    wanted = mentioned(said, "")
+    if by is FAST and not (said.at or said.given):
+        shared = usual(small, seed)
+        evaluate(small, shared, by, wanted - shared.keys())
+        known = drawn(said, small, seed)
+    else:
+        known = drawn(said, small, seed)
+        known = {name: {at: by.number(n) for at, n in own.items()} for name, own in known.items()}
+        evaluate(small, known, by, wanted)
     for run in said.runs:
         known |= _run(run, layer, sizes, known, by, mentioned(said, run.mark))
     _matrices(said, small, known, by)
