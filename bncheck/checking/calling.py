@@ -39,7 +39,7 @@ def call(found: Found, inputs: Inputs, memory: str = "plain") -> Outcome:
     """Forward pass, where there is one, and backward pass, on copies of the inputs."""
     given = _copied(inputs, memory)
     ran: Ran = _tried(found, _WAYS[found.candidate.kind], given)
-    named, remarks = gradients(found.candidate.name, ran.result, ran.extra, inputs)
+    named, remarks = gradients(found.candidate.name, ran.result, ran.extra, inputs, ran.shapes)
     remarks = [*ran.remarks, *remarks, *_overwritten(given, inputs), *_aliased(named, given)]
     return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks))
 

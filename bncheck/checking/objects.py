@@ -6,6 +6,7 @@ or never shown because backward updates the parameters itself: then the update i
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import product
@@ -58,7 +59,11 @@ def run(found: Found, given: Inputs) -> Ran:
         if updates:
             text = "backward updates the parameters; their gradients are read off the update"
             remarks = (Remark("updates-parameters", text),)
-    return Ran(y, result, extra, remarks)
+    return Ran(y, result, extra, remarks, {n: v.shape for n, v in parameters.items()})
+
+
+_OPTIMIZER = re.compile(r"optim|(?<![a-z])opt(?![a-z])|updater", re.IGNORECASE)
+"""What an attribute that holds an optimizer is called."""
 
 
 class Watch:
@@ -85,8 +90,10 @@ class Watch:
         if len(arrays) < 2:
             return self if not arrays else arrays[0]
         for name, value in self.parameters():
-            if value is arrays[0]:
-                self.seen["d" + name] = np.array(arrays[1])
+            for one, other in (arrays[:2], arrays[1::-1]):
+                if value is one:
+                    self.seen["d" + name] = np.array(other)
+                    return one
         return arrays[0]
 
 
@@ -144,7 +151,9 @@ def _filled(
         if known in ("gamma", "beta", "eps", "groups", "rate", "optimizer") and known in supplied:
             wanted = wanted or known in ("gamma", "beta", "eps", "groups", "rate")
         if wanted:
-            arguments[name] = supplied.get(known or "width", supplied["width"])
+            # n and m are as often the features of a layer as its rows
+            meant = "width" if known is None or len(name) == 1 and known == "count" else known
+            arguments[name] = supplied.get(meant, supplied["width"])
     return arguments
 
 
@@ -158,6 +167,8 @@ def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
             setattr(instance, name, RATE)
         elif name.strip("_").lower() in ("testing_phase", "testing", "eval", "test"):
             setattr(instance, name, False)
+        elif _OPTIMIZER.search(name) and not isinstance(value, str | float | int | dict):
+            setattr(instance, name, supplied["optimizer"])
         elif name == "input_shape" and value is None:
             setattr(instance, name, supplied["x"].shape[1:])
     there = {n.replace("_", "").lower(): n for n in dir(instance) if n[:1] != "_"}

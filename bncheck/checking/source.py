@@ -24,6 +24,9 @@ from bncheck.errors import CannotAsk
 LARGEST = 5_000_000
 """Bytes of source that are read; hand-written code is far below."""
 
+LONGEST = 400
+"""Characters of an exception's message that are shown."""
+
 REMOVED = {
     "float": float, "int": int, "bool": bool, "object": object, "complex": complex, "str": str,
     "float_": "float64", "complex_": "complex128", "NaN": "nan", "NAN": "nan", "Inf": "inf",
@@ -73,8 +76,8 @@ class Missing:
 
 def parse_target(text: str) -> Target:
     """``FILE.py``, ``FILE.py:name`` or ``package.module:name``."""
-    place, _, name = text.rpartition(":") if ":" in text else (text, "", "")
-    if not place:
+    place, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
+    if not place or (colon and not name):
         raise CannotAsk(f"{text!r}: expected FILE.py, FILE.py:name or package.module:name")
     if place.endswith((".py", ".ipynb")) or os.sep in place or Path(place).exists():
         return Target(place, name or None, is_file=True)
@@ -126,7 +129,7 @@ def _imported(path: Path) -> Source:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise CannotAsk(f"{path} cannot be imported: {_said(error)}") from None
+        raise CannotAsk(f"{path} cannot be imported: {described(error)}") from None
     return Source(vars(module), ())
 
 
@@ -156,7 +159,7 @@ def _module(name: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise CannotAsk(f"module {name} cannot be imported: {_said(error)}") from None
+        raise CannotAsk(f"module {name} cannot be imported: {described(error)}") from None
 
 
 def _text(path: Path) -> str:
@@ -164,6 +167,8 @@ def _text(path: Path) -> str:
         raise CannotAsk(f"{path} is a directory; name a Python file in it")
     if not path.exists():
         raise CannotAsk(f"{path} does not exist; expected a Python file")
+    if not path.is_file():
+        raise CannotAsk(f"{path} is no regular file; expected a Python file")
     try:
         if path.stat().st_size > LARGEST:
             size = path.stat().st_size / 1e6
@@ -206,7 +211,7 @@ def _run(node: ast.stmt, module: types.ModuleType, path: Path) -> tuple[str, ...
             exec(code, vars(module))
         except Exception as error:
             name = getattr(node, "name", "a constant")
-            return (f"line {node.lineno}: {name} could not be defined: {_said(error)}",)
+            return (f"line {node.lineno}: {name} could not be defined: {described(error)}",)
     return ()
 
 
@@ -232,7 +237,7 @@ def _import(
                 raise
             name = (alias.asname or alias.name).split(".")[0]
             if name != "*":
-                vars(module)[name] = Missing(_full_name(node, alias), _said(error))
+                vars(module)[name] = Missing(_full_name(node, alias), described(error))
             notes.append(f"line {node.lineno}: {_full_name(node, alias)} is not there")
     return tuple(notes)
 
@@ -275,5 +280,12 @@ def _defined_twice(tree: ast.Module) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def described(error: BaseException) -> str:
+    """An exception of the user's in one line that can be printed, however it is made."""
+    kind = type(error).__name__
+    try:
+        text = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
+    except BaseException as another:
+        text = f"its message cannot be shown: {type(another).__name__}"
+    text = text if len(text) <= LONGEST else text[:LONGEST] + " ..."
+    return f"{kind}: {text}" if text else kind

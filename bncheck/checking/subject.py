@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread, Timer
+from threading import TIMEOUT_MAX, Thread, Timer
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from bncheck.checking import calling, tracing, wire
 from bncheck.checking.calling import Inputs, Outcome
 from bncheck.checking.convention import Candidate, from_callables
 from bncheck.checking.results import Remark
+from bncheck.checking.source import described
 from bncheck.checking.tracing import Assigned, Replacement
 from bncheck.errors import CannotAsk
 
@@ -44,7 +45,7 @@ class FileSubject:
 
         ``names``: roles of parameters by name; ``ordinary``: import the file as Python would.
         """
-        self._target, self._timeout = target, timeout
+        self._target, self._timeout = target, min(timeout, TIMEOUT_MAX)
         self._printed, self._death = bytearray(), ""
         told = json.dumps({"names": dict(names or {}), "ordinary": ordinary})
         requests, self._ask = os.pipe()
@@ -242,7 +243,7 @@ class CallableSubject:
             raise
         except Exception as error:
             name = self._found.candidate.name
-            raise CannotAsk(f"{name} raised {type(error).__name__}: {error}") from error
+            raise CannotAsk(f"{name} raised {described(error)}") from error
 
 
 Subject = FileSubject | CallableSubject

@@ -17,7 +17,7 @@ import numpy as np
 
 from bncheck.checking import calling, tracing, wire
 from bncheck.checking.convention import Found, find
-from bncheck.checking.source import load, parse_target
+from bncheck.checking.source import described, load, parse_target
 from bncheck.errors import CannotAsk
 
 MEMORY_SHARE = 0.75
@@ -113,7 +113,7 @@ def _said(error: BaseException) -> str:
     where = f" (line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""
     if isinstance(error, SystemExit):
         return f"called sys.exit({error.code!r}){where}"
-    return f"raised {type(error).__name__}: {error}{where}"
+    return f"raised {described(error)}{where}"
 
 
 if __name__ == "__main__":
