@@ -23,11 +23,15 @@ MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call gave: the output where there is a forward pass, the gradients by name."""
+    """What one call gave: the output where there is a forward pass, the gradients by name.
+
+    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round.
+    """
 
     y: NDArray[Any] | None
     gradients: dict[str, NDArray[Any]]
     remarks: tuple[Remark, ...] = ()
+    in_order: bool = True
 
 
 def forward(found: Found, inputs: Inputs) -> NDArray[Any]:
@@ -41,7 +45,9 @@ def call(found: Found, inputs: Inputs, memory: str = "plain") -> Outcome:
     ran: Ran = _tried(found, _WAYS[found.candidate.kind], given)
     named, remarks = gradients(found.candidate.name, ran.result, ran.extra, inputs, ran.shapes)
     remarks = [*ran.remarks, *remarks, *_overwritten(given, inputs), *_aliased(named, given)]
-    return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks))
+    returned_by_name = isinstance(ran.result, dict)
+    in_order = not (returned_by_name or {"dgamma", "dbeta"} <= ran.by_name)
+    return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks), in_order)
 
 
 def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
@@ -67,7 +73,33 @@ def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
         elif name in changed:
             text = f"{name} is overwritten by the next call: it lives in a buffer used again"
             remarks.append(Remark("reused-buffer", text))
+    if not remarks and found.candidate.kind == "class":
+        remarks = _in_one_object(found, kept, first, second)
     return remarks
+
+
+def _in_one_object(
+    found: Found, kept: Mapping[str, Any], first: Inputs, second: Inputs
+) -> list[Remark]:
+    """Whether a second batch through an object gives what it gives in a fresh one.
+
+    Parameter gradients may add up from batch to batch: many want it so.
+    """
+
+    def way(found: Found, given: Inputs) -> Ran:
+        before = tensors.to_tensors(second) if found.memory["tensors"] == (True,) else second
+        return objects.run_again(found, given, _copied(before))
+
+    try:
+        ran: Ran = _tried(found, way, _copied(first))
+        again = gradients(found.candidate.name, ran.result, ran.extra, first)[0]
+    except Exception:
+        return []  # one use for each object
+    dx, right = again.get("dx"), kept.get("dx")
+    if dx is None or right is None or np.allclose(dx, right, rtol=1e-9, atol=1e-12, equal_nan=True):
+        return []
+    text = "dx of a second batch in the same object is not that of a fresh one: something is stale"
+    return [Remark("state", text)]
 
 
 def running_statistics(found: Found, inputs: Inputs) -> dict[str, Any] | None:

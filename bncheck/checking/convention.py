@@ -2,9 +2,9 @@
 
 Four kinds: a plain ``backward(dy, x, gamma, eps)`` in any order of recognised names, a pair
 ``forward(x, gamma, beta, params) -> (y, cache)`` and ``backward(dout, cache)`` (functions, static
-methods of a class, or a forward pass that returns its own backward pass), a class whose objects have a forward and a backward pass, and a
-``torch.autograd.Function``. A further one is one more ``_as_...`` below and one more way in
-``calling``.
+methods of a class, or a forward pass that returns its own backward pass), a class whose objects
+have a forward and a backward pass, and a ``torch.autograd.Function``. A further one is one more
+``_as_...`` below and one more way in ``calling``.
 """
 
 import inspect

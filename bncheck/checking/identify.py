@@ -115,7 +115,7 @@ def _confirmed(
 
 
 def _goes_back(subject: Subject, candidate: Candidate, program: Program, at: Layout) -> bool:
-    """Whether the backward pass runs in this layout: a forward pass on the last axis runs in many."""
+    """Whether the backward pass runs in this layout; many a forward pass runs in several."""
     trial = next(trials(program, layout=at))
     try:
         subject.call(candidate.name, layouts.to_user(at, program, trial.values, trial.parts))

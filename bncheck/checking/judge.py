@@ -37,6 +37,9 @@ from bncheck.errors import CannotAsk, Disagreement
 LOW = ("float32", "float16")
 """Trials in which losing digits is worth a remark, and no more."""
 
+GROSS = 100.0
+"""So many times what rounding allows are too many digits to lose, in any arithmetic."""
+
 
 def judge(
     subject: Subject,
@@ -117,7 +120,8 @@ def _try(case: Case, trial: Trial) -> None:
     truth = reference(case.found, trial.values, trial.judged)
     at = case.identity.layout
     gradients = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
-    gradients = _in_order(case, trial, gradients, truth)
+    if outcome.in_order:
+        gradients = _in_order(case, trial, gradients, truth)
     measured = _differences(case, trial) if trial.differences else None
     if case.identity.known:
         _check_output(case, trial, outcome, truth)
@@ -268,7 +272,8 @@ def _graded(case: Case, made: list[Comparison], trials: Sequence[Trial]) -> list
     own = {trial.name for trial in trials if trial.own}
     graded = []
     for c in made:
-        if c.verdict == "inaccurate" and (c.trial in LOW or (own and c.trial not in own)):
+        low = c.trial in LOW and c.of_bound <= GROSS
+        if c.verdict == "inaccurate" and (low or (own and c.trial not in own)):
             remark(case, Remark("loses-digits", f"digits are lost where {c.trial}"))
             c = replace(c, verdict="right")
         graded.append(c)

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.checking.convention import Found
-from bncheck.checking.kept import Holder, content, gradients_kept, holders
+from bncheck.checking.kept import (
+    Holder,
+    attributes,
+    content,
+    gradients_kept,
+    gradients_named,
+    holders,
+)
 from bncheck.checking.methods import backward_method, forward_method
 from bncheck.checking.names import SETUPS, role
 from bncheck.checking.passes import Ran, called, defaults, with_cache
@@ -38,7 +45,22 @@ def output_of(found: Found, given: Inputs) -> NDArray[Any]:
 
 def run(found: Found, given: Inputs) -> Ran:
     """A fresh object, its forward pass and its backward pass."""
-    instance, y, rest, watch = ready(found, given)
+    return _back(found, given, *ready(found, given))
+
+
+def run_again(found: Found, given: Inputs, before: Inputs) -> Ran:
+    """The same in an object through which another batch went ``before``, there and back."""
+    instance, y, rest, watch = ready(found, before)
+    _back(found, before, instance, y, rest, watch)
+    _set_parameters(instance, given)
+    y, rest = passed(instance, given, found)
+    watch.seen.clear()
+    return _back(found, given, instance, y, rest, watch)
+
+
+def _back(
+    found: Found, given: Inputs, instance: Any, y: NDArray[Any], rest: list[Any], watch: "Watch"
+) -> Ran:
     before = dict(gradients_kept(instance))
     parameters = {n: np.array(plain(v)) for n, v in _parameters(instance)}
     backward = getattr(instance, str(backward_method(type(instance))))
@@ -59,7 +81,9 @@ def run(found: Found, given: Inputs) -> Ran:
         if updates:
             text = "backward updates the parameters; their gradients are read off the update"
             remarks = (Remark("updates-parameters", text),)
-    return Ran(y, result, extra, remarks, {n: v.shape for n, v in parameters.items()})
+    shapes = {n: v.shape for n, v in parameters.items()}
+    by_name = {*watch.seen, *gradients_named(instance)}
+    return Ran(y, result, extra, remarks, shapes, frozenset(by_name & set(extra)))
 
 
 _OPTIMIZER = re.compile(r"optim|(?<![a-z])opt(?![a-z])|updater", re.IGNORECASE)
@@ -152,14 +176,14 @@ def _filled(
             wanted = wanted or known in ("gamma", "beta", "eps", "groups", "rate")
         if wanted:
             # n and m are as often the features of a layer as its rows
-            meant = "width" if known is None or len(name) == 1 and known == "count" else known
+            meant = "width" if known is None or (len(name) == 1 and known == "count") else known
             arguments[name] = supplied.get(meant, supplied["width"])
     return arguments
 
 
 def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
     """Training mode, and the methods that make the parameters."""
-    for name, value in list(vars(instance).items()):
+    for name, value in list(attributes(instance).items()):
         known = role(name)
         if known == "training" and isinstance(value, bool):
             setattr(instance, name, True)
@@ -240,7 +264,7 @@ def _put(holder: Holder, name: Any, inner: tuple[str | None, Any], new: Any) -> 
 
 def _updates(instance: Any, before: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Gradients read off a plain step of descent: (before - after)/rate."""
-    if not any(role(n) == "rate" for n in vars(instance)):
+    if not any(role(n) == "rate" for n in attributes(instance)):
         return {}
     after = {n: np.asarray(plain(v)) for n, v in _parameters(instance)}
     return {

@@ -24,7 +24,8 @@ ASKED = ("width", "count", "label", "momentum", "optimizer", "rate", "running_me
 class Ran:
     """One run: the output, what backward returned, and gradients found elsewhere, by name.
 
-    ``shapes``: those of the code's own parameters, by role, where it holds them.
+    ``shapes``: those of the code's own parameters, by role, where it holds them; ``by_name``:
+    gradients that have a name, and not a place among others.
     """
 
     y: NDArray[Any] | None
@@ -32,6 +33,7 @@ class Ran:
     extra: Mapping[str, Any]
     remarks: tuple[Remark, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    by_name: frozenset[str] = frozenset()
 
 
 def run_function(found: Found, given: Inputs) -> Ran:

@@ -24,6 +24,15 @@ from bncheck.errors import CannotAsk
 LARGEST = 5_000_000
 """Bytes of source that are read; hand-written code is far below."""
 
+MAKERS = frozenset({
+    "namedtuple", "NamedTuple", "TypeVar", "NewType", "partial", "getLogger", "finfo", "device",
+    "float", "int", "bool", "str", "complex", "tuple", "list", "dict", "set", "frozenset", "range",
+    "len", "abs", "min", "max", "sum", "round", "sqrt", "exp", "log", "pow", "array", "asarray",
+    "zeros", "ones", "full", "arange", "eye", "float16", "float32", "float64", "dtype", "tensor",
+    "is_available", "default_rng", "RandomState", "Decimal", "Fraction",
+})  # fmt: skip
+"""What a constant may call: it makes a value, and reads and writes nothing."""
+
 LONGEST = 400
 """Characters of an exception's message that are shown."""
 
@@ -210,18 +219,44 @@ def _run(node: ast.stmt, module: types.ModuleType, path: Path) -> tuple[str, ...
             code = compile(ast.Module([node], []), str(path), "exec", dont_inherit=True)
             exec(code, vars(module))
         except Exception as error:
+            if bare := _without_missing(node, module):
+                return _run(bare, module, path)
             name = getattr(node, "name", "a constant")
             return (f"line {node.lineno}: {name} could not be defined: {described(error)}",)
     return ()
 
 
+def _without_missing(node: ast.stmt, module: types.ModuleType) -> ast.stmt | None:
+    """A definition without the decorators that could not be imported; None where there are none."""
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return None
+    there = [
+        d for d in node.decorator_list
+        if not any(
+            isinstance(part, ast.Name) and isinstance(vars(module).get(part.id), Missing)
+            for part in ast.walk(d)
+        )
+    ]  # fmt: skip
+    if len(there) == len(node.decorator_list):
+        return None
+    node.decorator_list = there
+    return node
+
+
 def _is_constant(node: ast.stmt) -> bool:
     if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-        return not any(
-            isinstance(part, ast.Call | ast.Await | ast.Yield | ast.NamedExpr)
+        return isinstance(node.value, ast.Lambda) or not any(
+            isinstance(part, ast.Await | ast.Yield | ast.NamedExpr)
+            or (isinstance(part, ast.Call) and _called(part) not in MAKERS)
             for part in ast.walk(node.value)
-        ) or isinstance(node.value, ast.Lambda)
+        )
     return False
+
+
+def _called(call: ast.Call) -> str:
+    """The last name of what is called: ``finfo`` of ``np.finfo``."""
+    what = call.func
+    return what.attr if isinstance(what, ast.Attribute) else getattr(what, "id", "")
 
 
 def _import(

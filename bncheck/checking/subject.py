@@ -98,7 +98,7 @@ class FileSubject:
         asked = {"do": "call", "name": name, "inputs": dict(inputs), "memory": memory}
         answer = self._request(asked)
         remarks = tuple(Remark(**r) for r in answer["remarks"])
-        return Outcome(answer["y"], answer["gradients"], remarks)
+        return Outcome(answer["y"], answer["gradients"], remarks, answer["in_order"])
 
     def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
         """Whether results depend on earlier calls or change in later ones."""

@@ -102,6 +102,7 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
         "y": outcome.y,
         "gradients": outcome.gradients,
         "remarks": [asdict(r) for r in outcome.remarks],
+        "in_order": outcome.in_order,
     }
 
 
