@@ -74,32 +74,46 @@ def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
             text = f"{name} is overwritten by the next call: it lives in a buffer used again"
             remarks.append(Remark("reused-buffer", text))
     if not remarks and found.candidate.kind == "class":
-        remarks = _in_one_object(found, kept, first, second)
+        remarks = _in_one_object(found, first, second)
     return remarks
 
 
-def _in_one_object(
-    found: Found, kept: Mapping[str, Any], first: Inputs, second: Inputs
-) -> list[Remark]:
+def _in_one_object(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
     """Whether a second batch through an object gives what it gives in a fresh one.
 
     Parameter gradients may add up from batch to batch: many want it so.
     """
 
-    def way(found: Found, given: Inputs) -> Ran:
-        before = tensors.to_tensors(second) if found.memory["tensors"] == (True,) else second
-        return objects.run_again(found, given, _copied(before))
+    def once(given: Inputs, way: Callable[..., Ran]) -> dict[str, Any]:
+        ran: Ran = _tried(found, way, _copied(given))
+        return {"y": ran.y} | gradients(found.candidate.name, ran.result, ran.extra, given)[0]
+
+    def after(found: Found, given: Inputs) -> Ran:
+        before = _copied(second)
+        wanted = found.memory["tensors"] == (True,)
+        return objects.run_again(found, given, tensors.to_tensors(before) if wanted else before)
 
     try:
-        ran: Ran = _tried(found, way, _copied(first))
-        again = gradients(found.candidate.name, ran.result, ran.extra, first)[0]
+        fresh, other = once(first, objects.run), once(second, objects.run)
+        again = once(first, after)
     except Exception:
         return []  # one use for each object
-    dx, right = again.get("dx"), kept.get("dx")
-    if dx is None or right is None or np.allclose(dx, right, rtol=1e-9, atol=1e-12, equal_nan=True):
-        return []
-    text = "dx of a second batch in the same object is not that of a fresh one: something is stale"
-    return [Remark("state", text)]
+    stale = [
+        name for name, value in fresh.items()
+        if name not in again or not (
+            _near(again[name], value)
+            or (name not in ("y", "dx") and _near(again[name], value + other[name]))
+        )
+    ]  # fmt: skip
+    what = {"y": "the output"}.get(stale[0], stale[0]) if stale else ""
+    text = f"{what} of a second batch in the same object is not that of a fresh one: it is stale"
+    return [Remark("state", text)] if stale else []
+
+
+def _near(one: Any, other: Any) -> bool:
+    return np.shape(one) == np.shape(other) and bool(
+        np.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True)
+    )
 
 
 def running_statistics(found: Found, inputs: Inputs) -> dict[str, Any] | None:

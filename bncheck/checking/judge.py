@@ -37,7 +37,7 @@ from bncheck.errors import CannotAsk, Disagreement
 LOW = ("float32", "float16")
 """Trials in which losing digits is worth a remark, and no more."""
 
-GROSS = 100.0
+GROSS = 10.0
 """So many times what rounding allows are too many digits to lose, in any arithmetic."""
 
 
@@ -158,10 +158,15 @@ def _in_order(
 
 def _try_again(case: Case, trial: Trial) -> None:
     """The same call twice, with another of the same shapes between."""
-    other = {k: v + 1.0 if isinstance(v, np.ndarray) else v for k, v in trial.values.items()}
+    other = {k: _moved(v) if isinstance(v, np.ndarray) else v for k, v in trial.values.items()}
     first, second = (user_inputs(case, values, trial) for values in (trial.values, other))
     for said in case.subject.repeated(case.candidate.name, first, second):
         remark(case, said)
+
+
+def _moved(value: Array) -> Array:
+    """Other values: neither a shift nor a scaling, which a normalization does not see."""
+    return np.asarray(1.0 + value * np.linspace(0.5, 1.5, value.size).reshape(value.shape))
 
 
 def _compare(

@@ -91,7 +91,10 @@ _OPTIMIZER = re.compile(r"optim|(?<![a-z])opt(?![a-z])|updater", re.IGNORECASE)
 
 
 class Watch:
-    """Stands in for an optimizer: notes each gradient that it is given, and changes nothing."""
+    """Stands in for an optimizer: notes each gradient that it is given.
+
+    What it gives back is a parameter that has moved, so that its use after the update shows.
+    """
 
     def __init__(self, parameters: Callable[[], Iterator[tuple[str, Any]]]) -> None:
         self.parameters, self.seen = parameters, dict[str, Any]()
@@ -109,7 +112,7 @@ class Watch:
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """An update: the parameter comes back as it is."""
+        """An update: a step against the gradient."""
         arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
         if len(arrays) < 2:
             return self if not arrays else arrays[0]
@@ -117,7 +120,7 @@ class Watch:
             for one, other in (arrays[:2], arrays[1::-1]):
                 if value is one:
                     self.seen["d" + name] = np.array(other)
-                    return one
+                    return one - other.reshape(one.shape) if one.size == other.size else one
         return arrays[0]
 
 
