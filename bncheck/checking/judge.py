@@ -34,11 +34,8 @@ from bncheck.checking.terms import Seen
 from bncheck.checking.trials import Trial
 from bncheck.errors import CannotAsk, Disagreement
 
-LOW = ("float32", "float16")
-"""Trials in which losing digits is worth a remark, and no more."""
-
-GROSS = 10.0
-"""So many times what rounding allows are too many digits to lose, in any arithmetic."""
+LOW = {"float32": 10.0, "float16": np.inf}
+"""Trials in which losing digits is worth a remark, and no more, up to so many times the bound."""
 
 
 def judge(
@@ -277,7 +274,7 @@ def _graded(case: Case, made: list[Comparison], trials: Sequence[Trial]) -> list
     own = {trial.name for trial in trials if trial.own}
     graded = []
     for c in made:
-        low = c.trial in LOW and c.of_bound <= GROSS
+        low = c.trial in LOW and c.of_bound <= LOW[c.trial]
         if c.verdict == "inaccurate" and (low or (own and c.trial not in own)):
             remark(case, Remark("loses-digits", f"digits are lost where {c.trial}"))
             c = replace(c, verdict="right")

@@ -7,22 +7,18 @@ A missing import becomes a stand-in that fails only when it is used, naming itse
 import ast
 import importlib
 import importlib.util
-import io
-import json
 import linecache
 import os
 import re
 import sys
-import tokenize
 import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bncheck.checking.exceptions import described
+from bncheck.checking.texts import code_of, text_of
 from bncheck.errors import CannotAsk
-
-LARGEST = 5_000_000
-"""Bytes of source that are read; hand-written code is far below."""
 
 MAKERS = frozenset({
     "namedtuple", "NamedTuple", "TypeVar", "NewType", "partial", "getLogger", "finfo", "device",
@@ -32,9 +28,6 @@ MAKERS = frozenset({
     "is_available", "default_rng", "RandomState", "Decimal", "Fraction",
 })  # fmt: skip
 """What a constant may call: it makes a value, and reads and writes nothing."""
-
-LONGEST = 400
-"""Characters of an exception's message that are shown."""
 
 REMOVED = {
     "float": float, "int": int, "bool": bool, "object": object, "complex": complex, "str": str,
@@ -107,9 +100,9 @@ def load(target: Target, ordinary: bool = False) -> Source:
         sys.path.insert(0, str(Path.cwd()))
         return Source(vars(_module(target.place)), ())
     path = Path(target.place)
-    text = _text(path)
+    text = text_of(path)
     if path.suffix == ".ipynb":
-        text = _cells(text, path)
+        text = code_of(text, path)
         lines = text.splitlines(keepends=True)
         linecache.cache[str(path)] = (len(text), None, lines, str(path))
     elif ordinary:
@@ -142,59 +135,11 @@ def _imported(path: Path) -> Source:
     return Source(vars(module), ())
 
 
-def _cells(text: str, path: Path) -> str:
-    """The code cells of a notebook as one file; each error shows its line in that."""
-    try:
-        cells = json.loads(text)["cells"]
-        parts = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError):
-        raise CannotAsk(f"{path} is no notebook that bncheck can read: no cells") from None
-    return "\n\n".join(part for part in map(_without_magic, parts) if part)
-
-
-def _without_magic(cell: str) -> str:
-    """A cell without shell and magic lines; one that still does not parse is left out."""
-    lines = ("pass" if line.lstrip()[:1] in ("%", "!", "?") and not line[:1].isspace()
-             else line for line in cell.splitlines())  # fmt: skip
-    code = "\n".join(lines)
-    try:
-        ast.parse(code)
-    except SyntaxError:
-        return ""
-    return code
-
-
 def _module(name: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
         raise CannotAsk(f"module {name} cannot be imported: {described(error)}") from None
-
-
-def _text(path: Path) -> str:
-    if path.is_dir():
-        raise CannotAsk(f"{path} is a directory; name a Python file in it")
-    if not path.exists():
-        raise CannotAsk(f"{path} does not exist; expected a Python file")
-    if not path.is_file():
-        raise CannotAsk(f"{path} is no regular file; expected a Python file")
-    try:
-        if path.stat().st_size > LARGEST:
-            size = path.stat().st_size / 1e6
-            raise CannotAsk(f"{path} has {size:.0f} MB; expected source code of at most 5 MB")
-        data = path.read_bytes()
-    except OSError as error:
-        raise CannotAsk(f"{path} cannot be read: {error.strerror}") from None
-    if b"\0" in data:
-        raise CannotAsk(f"{path} is a binary file; expected Python source code")
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
-        raise CannotAsk(f"{path} is not valid text: {error}; save it as UTF-8") from None
-    if not text.strip():
-        raise CannotAsk(f"{path} is empty; expected a backward pass to verify")
-    return text
 
 
 def _parsed(text: str, path: Path) -> ast.Module:
@@ -313,14 +258,3 @@ def _defined_twice(tree: ast.Module) -> tuple[str, ...]:
                 )
             seen[node.name] = node.lineno
     return tuple(notes)
-
-
-def described(error: BaseException) -> str:
-    """An exception of the user's in one line that can be printed, however it is made."""
-    kind = type(error).__name__
-    try:
-        text = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
-    except BaseException as another:
-        text = f"its message cannot be shown: {type(another).__name__}"
-    text = text if len(text) <= LONGEST else text[:LONGEST] + " ..."
-    return f"{kind}: {text}" if text else kind

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from bncheck.checking import calling, tracing, wire
 from bncheck.checking.calling import Inputs, Outcome
 from bncheck.checking.convention import Candidate, from_callables
+from bncheck.checking.exceptions import described
 from bncheck.checking.results import Remark
-from bncheck.checking.source import described
 from bncheck.checking.tracing import Assigned, Replacement
 from bncheck.errors import CannotAsk
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from bncheck.checking import calling, tracing, wire
 from bncheck.checking.convention import Found, find
-from bncheck.checking.source import described, load, parse_target
+from bncheck.checking.exceptions import described
+from bncheck.checking.source import load, parse_target
 from bncheck.errors import CannotAsk
 
 MEMORY_SHARE = 0.75
