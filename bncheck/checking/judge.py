@@ -20,7 +20,7 @@ from bncheck.checking.convention import Candidate
 from bncheck.checking.counterexample import smallest
 from bncheck.checking.differences import Differences, differences
 from bncheck.checking.identify import Identity
-from bncheck.checking.reference import Reference, precision, reference
+from bncheck.checking.reference import Reference, precision, truth_of
 from bncheck.checking.results import (
     WORST_FIRST,
     Comparison,
@@ -114,7 +114,7 @@ def _try(case: Case, trial: Trial) -> None:
         return
     for said in outcome.remarks:
         remark(case, said)
-    truth = reference(case.found, trial.values, trial.judged)
+    truth = truth_of(case.found, trial)
     at = case.identity.layout
     gradients = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
     if outcome.in_order:

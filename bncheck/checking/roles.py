@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from bncheck.checking.names import SPELLINGS, STATISTICS, likely_role, role
@@ -16,8 +17,9 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
 
     Two parameters never have one role: the second one is something else, or unknown.
     """
-    parameters = inspect.signature(function).parameters.values()
-    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    names = [
+        p.name for p in parameters(function) if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     found: dict[str, str | None] = {}
     # g is an upstream gradient, but beside v alone it is the length in weight norm
     own = {"g": "gamma"} if {"v", "g"} <= set(names) and "mean" not in map(role, names) else {}
@@ -50,11 +52,24 @@ def signature(function: Callable[..., Any], name: str, said: Roles) -> tuple[str
         raise CannotAsk(f"{name} has no signature that Python can show; wrap it in a def") from None
 
 
+def parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """The parameters of a function; raises ``TypeError``, ``ValueError`` as ``inspect`` does."""
+    try:
+        return _parameters(function)
+    except TypeError:  # what cannot be hashed can still be called
+        return tuple(inspect.signature(function).parameters.values())
+
+
+@lru_cache(64)
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(function).parameters.values())
+
+
 def required(function: Callable[..., Any]) -> list[str]:
     """The parameters that have no default."""
     return [
         p.name
-        for p in inspect.signature(function).parameters.values()
+        for p in parameters(function)
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
 

@@ -7,6 +7,7 @@ only away from zero, and nearly all of them only if the upstream gradient is not
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ TINY = 1e-14
 """An eps that no output shows; a constant group, where it would matter, is left out then."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trial:
     """Named inputs, the upstream gradient among them, by their names in the program.
 
@@ -52,6 +53,23 @@ class Trial:
         """The type of the widest array."""
         return max((v.dtype for v in self.values.values() if isinstance(v, np.ndarray)),
                    key=lambda dtype: dtype.itemsize)  # fmt: skip
+
+
+@lru_cache(16)
+def drawn(
+    program: Program,
+    eps: float | None = None,
+    seed: int = 0,
+    layout: Layout | None = None,
+    more: int = 0,
+) -> tuple[Trial, ...]:
+    """``trials``, drawn once: all functions of one layer in a file or test suite share them."""
+    made = tuple(trials(program, eps, seed, layout, more))
+    for trial in made:
+        for value in trial.values.values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+    return made
 
 
 def trials(

@@ -22,7 +22,7 @@ from bncheck.checking.names import layer_hint
 from bncheck.checking.reference import derivation_of
 from bncheck.checking.results import WORST_FIRST, Remark, Report
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
-from bncheck.checking.trials import Trial, trials
+from bncheck.checking.trials import Trial, drawn, trials
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS
 from bncheck.layers import layer as layer_by_name
@@ -158,11 +158,11 @@ def _verified(work: _Work, candidate: Candidate) -> Report:
     try:
         identity, found = _understood(work, candidate)
         eps = identity.eps
-        made = trials(found.forward, eps, options.seed, identity.layout, options.trials)
+        made = drawn(found.forward, eps, options.seed, identity.layout, options.trials)
         own = list(own_trials(identity, work.given))
-        drawn = [*(_at_most(trial, own) for trial in made), *own]
+        every = [*(_at_most(trial, own) for trial in made), *own]
         report = judge(
-            work.subject, candidate, found, identity, drawn,
+            work.subject, candidate, found, identity, every,
             averaged=options.averaged, lines=options.lines,
         )  # fmt: skip
         running, more = inferred(Case(work.subject, candidate, found, identity))

@@ -52,7 +52,9 @@ def theorems(
     from bncheck.calculus import theorems as stated
     from bncheck.layers import layer
 
-    found = tuple(stated.theorems(layer("batch-norm"), layer("weight-norm"), seed))
+    batch, raw = layer("batch-norm"), layer("batch-norm", variance="raw")
+    over_less, weight = layer("batch-norm", ddof=1), layer("weight-norm")
+    found = tuple(stated.theorems(batch, raw, over_less, weight, seed))
     _tell("Theorems about batch norm", found, form)
 
 
