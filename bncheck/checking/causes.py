@@ -37,6 +37,8 @@ def cause(
     )
     if whole is not None:
         return Diagnosis("integers", name, f"the result is {whole}: fractions are cut off")
+    if all(map(_is_exchanged, easy)):
+        return Diagnosis("exchanged", name, "dgamma and dbeta are exchanged")
     if not identity.known:
         return Diagnosis("not-own-gradient", name, "not the derivative of its own forward pass")
     made = diagnose(found, name, [s for s in seen if name in s.gradients])
@@ -44,6 +46,17 @@ def cause(
         text = "backward uses the eps that it is given, and the forward pass does not"
         return replace(made, code="eps-in-backward-only", text=text)
     return made
+
+
+def _is_exchanged(one: Seen) -> bool:
+    """Whether dgamma holds what dbeta should be, and dbeta what dgamma should be."""
+    pairs = (("dgamma", "dbeta"), ("dbeta", "dgamma"))
+    truth, allowed = one.reference.gradients, one.reference.allowed
+    return all(
+        a in one.gradients and b in truth and one.gradients[a].shape == truth[b].shape
+        and bool(np.all(abs(one.gradients[a] - truth[b]) <= allowed[b]))
+        for a, b in pairs
+    )  # fmt: skip
 
 
 def _lost_digits(seen: Sequence[Seen], result: GradientResult) -> Diagnosis:

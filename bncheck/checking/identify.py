@@ -75,6 +75,7 @@ def identify(
     settable = (candidate.eps_settable or candidate.kind == "class") and said.eps is None
     near: list[tuple[float, _Seen]] = []
     problem: CannotAsk | None = None
+    fallback: Identity | None = None
     for programs, at in _choices(candidate, hint, said):
         try:
             seen = _seen(subject, candidate, programs[0][1], at)
@@ -86,9 +87,14 @@ def identify(
             if distance <= ROUGH and _confirmed(subject, candidate, program, at, eps):
                 ignored = candidate.eps_settable and eps is not None and said.eps is None
                 remarks = _rough(distance) + (_ignored(eps) if ignored else ())
-                return Identity(program, at, ddof, eps, True, distance, remarks, ignored)
+                found = Identity(program, at, ddof, eps, True, distance, remarks, ignored)
+                if candidate.statistics or _goes_back(subject, candidate, program, at):
+                    return found
+                fallback = fallback or found
             if np.isfinite(distance):
                 near.append((distance, replace(seen, program=program)))
+    if fallback is not None:
+        return fallback
     if not near:
         raise problem or CannotAsk(f"{candidate.name}: no layer fits its arguments")
     return _nearest(subject, candidate, near, settable, said)
@@ -106,6 +112,16 @@ def _confirmed(
     (y,) = subject.forward(candidate.name, [asked])
     y = np.real(layouts.output_from_user(at, program, y, trial.values, trial.parts))
     return _apart(program, _Seen(program, at, trial, y), eps) <= ROUGH
+
+
+def _goes_back(subject: Subject, candidate: Candidate, program: Program, at: Layout) -> bool:
+    """Whether the backward pass runs in this layout; many a forward pass runs in several."""
+    trial = next(trials(program, layout=at))
+    try:
+        subject.call(candidate.name, layouts.to_user(at, program, trial.values, trial.parts))
+    except CannotAsk:
+        return False
+    return True
 
 
 def program_of(name: str, affine: bool, ddof: int) -> Program:

@@ -34,8 +34,8 @@ from bncheck.checking.terms import Seen
 from bncheck.checking.trials import Trial
 from bncheck.errors import CannotAsk, Disagreement
 
-LOW = ("float32", "float16")
-"""Trials in which losing digits is worth a remark, and no more."""
+LOW = {"float32": 10.0, "float16": np.inf}
+"""Trials in which losing digits is worth a remark, and no more, up to so many times the bound."""
 
 
 def judge(
@@ -117,7 +117,8 @@ def _try(case: Case, trial: Trial) -> None:
     truth = truth_of(case.found, trial)
     at = case.identity.layout
     gradients = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
-    gradients = _in_order(case, trial, gradients, truth)
+    if outcome.in_order:
+        gradients = _in_order(case, trial, gradients, truth)
     measured = _differences(case, trial) if trial.differences else None
     if case.identity.known:
         _check_output(case, trial, outcome, truth)
@@ -154,10 +155,15 @@ def _in_order(
 
 def _try_again(case: Case, trial: Trial) -> None:
     """The same call twice, with another of the same shapes between."""
-    other = {k: v + 1.0 if isinstance(v, np.ndarray) else v for k, v in trial.values.items()}
+    other = {k: _moved(v) if isinstance(v, np.ndarray) else v for k, v in trial.values.items()}
     first, second = (user_inputs(case, values, trial) for values in (trial.values, other))
     for said in case.subject.repeated(case.candidate.name, first, second):
         remark(case, said)
+
+
+def _moved(value: Array) -> Array:
+    """Other values: neither a shift nor a scaling, which a normalization does not see."""
+    return np.asarray(1.0 + value * np.linspace(0.5, 1.5, value.size).reshape(value.shape))
 
 
 def _compare(
@@ -268,7 +274,8 @@ def _graded(case: Case, made: list[Comparison], trials: Sequence[Trial]) -> list
     own = {trial.name for trial in trials if trial.own}
     graded = []
     for c in made:
-        if c.verdict == "inaccurate" and (c.trial in LOW or (own and c.trial not in own)):
+        low = c.trial in LOW and c.of_bound <= LOW[c.trial]
+        if c.verdict == "inaccurate" and (low or (own and c.trial not in own)):
             remark(case, Remark("loses-digits", f"digits are lost where {c.trial}"))
             c = replace(c, verdict="right")
         graded.append(c)

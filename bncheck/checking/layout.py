@@ -225,7 +225,9 @@ def _open_shape(indices: Sequence[str], shape: tuple[int, ...], parts: Parts) ->
 def _divided(length: int, count: int) -> tuple[int, ...]:
     if length <= 2:
         return (length, *(1 for _ in range(count - 1)))
-    return (length // 2 + count, *(2, 3)[: count - 1])
+    first = length // 2 + count
+    # a product of the others would stand for it: 6 rows of 2 by 3
+    return (first + (count == 3 and first == 6), *(2, 3)[: count - 1])
 
 
 def _names(program: Program) -> set[str]:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,18 @@ ASKED = ("width", "count", "label", "momentum", "optimizer", "rate", "running_me
 
 @dataclass(frozen=True)
 class Ran:
-    """One run: the output, what backward returned, and gradients found elsewhere, by name."""
+    """One run: the output, what backward returned, and gradients found elsewhere, by name.
+
+    ``shapes``: those of the code's own parameters, by role, where it holds them; ``by_name``:
+    gradients that have a name, and not a place among others.
+    """
 
     y: NDArray[Any] | None
     result: Any
     extra: Mapping[str, Any]
     remarks: tuple[Remark, ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    by_name: frozenset[str] = frozenset()
 
 
 def run_function(found: Found, given: Inputs) -> Ran:

@@ -21,8 +21,10 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
         p.name for p in parameters(function) if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
     found: dict[str, str | None] = {}
+    # g is an upstream gradient, but beside v alone it is the length in weight norm
+    own = {"g": "gamma"} if {"v", "g"} <= set(names) and "mean" not in map(role, names) else {}
     for name in names:
-        known = (said or {}).get(name) or role(name)
+        known = (said or {}).get(name) or own.get(name) or role(name)
         taken = known in found.values() and known is not None
         found[name] = _other(name, found) if taken else known
     for name in [n for n, r in found.items() if r is None]:

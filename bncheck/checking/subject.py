@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread, Timer
+from threading import TIMEOUT_MAX, Thread, Timer
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bncheck.checking import calling, tracing, wire
 from bncheck.checking.calling import Inputs, Outcome
 from bncheck.checking.convention import Candidate, from_callables
+from bncheck.checking.exceptions import described
 from bncheck.checking.results import Remark
 from bncheck.checking.tracing import Assigned, Replacement
 from bncheck.errors import CannotAsk
@@ -44,7 +45,7 @@ class FileSubject:
 
         ``names``: roles of parameters by name; ``ordinary``: import the file as Python would.
         """
-        self._target, self._timeout = target, timeout
+        self._target, self._timeout = target, min(timeout, TIMEOUT_MAX)
         self._printed, self._death = bytearray(), ""
         told = json.dumps({"names": dict(names or {}), "ordinary": ordinary})
         requests, self._ask = os.pipe()
@@ -97,7 +98,7 @@ class FileSubject:
         asked = {"do": "call", "name": name, "inputs": dict(inputs), "memory": memory}
         answer = self._request(asked)
         remarks = tuple(Remark(**r) for r in answer["remarks"])
-        return Outcome(answer["y"], answer["gradients"], remarks)
+        return Outcome(answer["y"], answer["gradients"], remarks, answer["in_order"])
 
     def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
         """Whether results depend on earlier calls or change in later ones."""
@@ -242,7 +243,7 @@ class CallableSubject:
             raise
         except Exception as error:
             name = self._found.candidate.name
-            raise CannotAsk(f"{name} raised {type(error).__name__}: {error}") from error
+            raise CannotAsk(f"{name} raised {described(error)}") from error
 
 
 Subject = FileSubject | CallableSubject

@@ -111,6 +111,7 @@ def _hard(draw: "_Draw", eps: float | None) -> Iterator[Trial]:
         yield _graded(draw("eps = 1e-3", (6, 4), 1e-3, spread=0.03))
     yield _graded(draw("mean 1e4", (16, 3), usual_eps, mean=1e4))
     yield _graded(draw("variance 1e-6", (12, 3), usual_eps, mean=0.0, spread=1e-3))
+    yield _graded(draw("variance 1e8", (11, 3), usual_eps, mean=0.0, spread=1e4))
     yield _graded(_one_hot(draw("one-hot upstream gradient", (7, 4), usual_eps)))
     yield _graded(draw("zero upstream gradient", (6, 3), usual_eps, upstream=0.0))
     without = draw("one gamma of 0", (6, 3), usual_eps)

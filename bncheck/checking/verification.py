@@ -53,6 +53,18 @@ class Options:
     ddof: int | None = None
     lines: bool = True
 
+    def __post_init__(self) -> None:
+        """Raises ``CannotAsk`` for numbers that mean nothing."""
+        for name, value, fits, expected in (
+            ("timeout", self.timeout, self.timeout > 0, "a number of seconds above 0"),
+            ("seed", self.seed, self.seed >= 0, "a whole number from 0 on"),
+            ("trials", self.trials, self.trials >= 0, "a whole number from 0 on"),
+            ("eps", self.eps, self.eps is None or 0 <= self.eps < np.inf, "a number from 0 on"),
+            ("ddof", self.ddof, self.ddof in (None, 0, 1), "0 or 1"),
+        ):
+            if not fits:
+                raise CannotAsk(f"{name} is {value}; expected {expected}")
+
 
 def verify(
     target: str | Callable[..., Any],
@@ -196,6 +208,7 @@ def _by_gradients(
     affine = "gamma" in candidate.takes
     names = sorted(LAYERS, key=lambda name: (name != hint, name != "batch-norm"))
     fallback: tuple[Identity, Derivation] | None = None
+    problem: CannotAsk | None = None
     asked = work.asked
     for name in names if hint is None else [hint]:
         for ddof in (0, 1) if asked.ddof is None else (asked.ddof,):
@@ -205,7 +218,9 @@ def _by_gradients(
                 there = layouts.layouts(program)
                 if asked.layout:
                     there = (layouts.named(program, asked.layout),)
-            except CannotAsk:
+                there += tuple(layouts.with_kept(at) for at in there)
+            except CannotAsk as error:
+                problem = problem or error
                 continue
             for at in there:
                 eps = _fixed_eps(candidate) if asked.eps is None else asked.eps
@@ -215,6 +230,8 @@ def _by_gradients(
                     return identity, found
                 if verdict is not None:
                     fallback = fallback or (identity, found)
+    if fallback is None and asked.layout and problem is not None:
+        raise problem
     if fallback is None:
         program = program_of(hint or "batch-norm", affine, 0)
         at = layouts.usual(program)

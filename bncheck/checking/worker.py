@@ -17,6 +17,7 @@ import numpy as np
 
 from bncheck.checking import calling, tracing, wire
 from bncheck.checking.convention import Found, find
+from bncheck.checking.exceptions import described
 from bncheck.checking.source import load, parse_target
 from bncheck.errors import CannotAsk
 
@@ -102,6 +103,7 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
         "y": outcome.y,
         "gradients": outcome.gradients,
         "remarks": [asdict(r) for r in outcome.remarks],
+        "in_order": outcome.in_order,
     }
 
 
@@ -113,7 +115,7 @@ def _said(error: BaseException) -> str:
     where = f" (line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""
     if isinstance(error, SystemExit):
         return f"called sys.exit({error.code!r}){where}"
-    return f"raised {type(error).__name__}: {error}{where}"
+    return f"raised {described(error)}{where}"
 
 
 if __name__ == "__main__":
