@@ -26,12 +26,19 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
     for name in [n for n, r in found.items() if r is None]:
         known = likely_role(name)
         found[name] = None if known in found.values() else known
-    if "G" in found and "gamma" in found.values() and "groups" not in found.values():
+    told = said or {}
+    if (
+        "G" in found
+        and "G" not in told
+        and "gamma" in found.values()
+        and "groups" not in found.values()
+    ):
         # beside gamma, as in forward(x, gamma, beta, G), it counts groups
         found["G"] = "groups"
     if "mean" in found.values() and "var" not in found.values():
         # v beside a mean is a variance; alone it is the weights of weight norm
-        found = {n: "var" if n.strip("_").lower() in ("v", "s2") else r for n, r in found.items()}
+        short = [n for n in found if n.strip("_").lower() in ("v", "s2") and n not in told]
+        found |= dict.fromkeys(short, "var")
     return found
 
 

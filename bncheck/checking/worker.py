@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from bncheck.checking import calling, tracing, wire
-from bncheck.checking.convention import Found, find
+from bncheck.checking.convention import Found
+from bncheck.checking.second_convention import find
 from bncheck.checking.source import load, parse_target
 from bncheck.errors import CannotAsk
 
@@ -88,6 +89,8 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     chosen = next(f for f in found if f.candidate.name == question["name"])
     if question["do"] == "forward":
         return [calling.forward(chosen, inputs) for inputs in question["inputs"]]
+    if question["do"] == "firsts":
+        return calling.first_gradients(chosen, question["inputs"])
     if question["do"] == "repeat":
         return [asdict(r) for r in calling.repeated(chosen, *question["inputs"])]
     if question["do"] == "trace":
