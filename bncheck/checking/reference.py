@@ -31,9 +31,9 @@ def derivation_of(program: Program) -> Derivation:
 
 
 @cache
-def double_of(program: Program) -> Derivation:
-    """The derivation of second order, once; the exact witness has seen it."""
-    return double_backward(derivation_of(program))
+def double_of(program: Program, seen: bool = True) -> Derivation:
+    """The derivation of second order, once; ``seen``: the exact witness has seen it."""
+    return double_backward(derivation_of(program), seen=seen)
 
 
 @dataclass(frozen=True)

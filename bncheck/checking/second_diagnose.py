@@ -5,7 +5,7 @@ is 0: it is ignored), then the terms, then another layer's.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cache
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,16 @@ from bncheck.checking.places import is_off, where
 from bncheck.checking.reference import double_of
 from bncheck.checking.results import Diagnosis
 from bncheck.checking.second_reading import BETA
-from bncheck.checking.second_terms import Fitted, fitted, is_scaled
+from bncheck.checking.second_terms import MOST_NAMED, Fitted, fitted, is_scaled
 from bncheck.checking.terms import Seen
-from bncheck.errors import BncheckError
 from bncheck.layers import LAYERS, layer, options
 from bncheck.writers.unicode import equation, line
 
 Put = dict[str, Any]
 """Other values for some inputs: numbers, or the name of an input of the same shape."""
+
+Change = tuple[str, str, Derivation, Put]
+"""Code, text, a derivation and other inputs for it."""
 
 
 def diagnose_second(found: Derivation, gradient: str, seen: Sequence[Seen]) -> Diagnosis:
@@ -37,11 +39,13 @@ def diagnose_second(found: Derivation, gradient: str, seen: Sequence[Seen]) -> D
     off = [one for one in seen if is_off(one, gradient).any()]
     fine = [one for one in seen if not is_off(one, gradient).any()]
     formula = _formula(found, gradient)
-    changed = _explained(found, gradient, off[:ENOUGH])
+    changed = _explained(_changes(found), gradient, off[:ENOUGH]) or _whole(gradient, off)
+    largest = max(off, key=lambda one: one.gradients[gradient].size)
+    fit = None if changed else fitted(found, gradient, largest)
+    if changed is None and fit is None:
+        changed = _explained(_others(found), gradient, off[:ENOUGH])
     if changed is not None:
         return Diagnosis(changed[0], gradient, changed[1], (), formula)
-    largest = max(off, key=lambda one: one.gradients[gradient].size)
-    fit = fitted(found, gradient, largest)
     if fit is None:
         text = f"no change of one kind explains it: {where(found, gradient, off, fine)}"
         return Diagnosis("unexplained", gradient, text, (), formula)
@@ -69,24 +73,33 @@ def _said(gradient: str, fit: Fitted) -> tuple[str, str, str]:
     codes = {"sign flipped": "term-sign", "missing": "term-missing"}
     readings = {t.reading for t in wrong}
     code = codes.get(readings.pop(), "term-factor") if len(readings) == 1 else "term-factor"
-    return code, gradient, joined(wrong)
+    text = joined(wrong)
+    if len(wrong) > MOST_NAMED and len({t.reading for t in wrong}) == 1:
+        text = f"{wrong[0].reading}, in {len(wrong)} of {len(fit.terms)} terms"
+    return code, gradient, text
 
 
-def _explained(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
+def _explained(
+    changes: Iterator[Change], gradient: str, seen: Sequence[Seen]
+) -> tuple[str, str] | None:
     """Code and text of the first change that gives the user's numbers on every trial."""
-    for code, text, other, put in _changes(found):
-        if gradient not in other.closed.tensors:
-            continue
-        if all(is_theirs(_made(other, gradient, one, put), gradient, one) for one in seen):
+    for code, text, other, put in changes:
+        if gradient in other.closed.tensors and all(
+            is_theirs(_made(other, gradient, one, put), gradient, one) for one in seen
+        ):
             return code, text
+    return None
+
+
+def _whole(gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
     for code, text, factor in (("sign", "has the wrong sign", -1.0), ("zero", "is zero", 0.0)):
         if all(is_theirs(factor * s.reference.gradients[gradient], gradient, s) for s in seen):
             return code, f"{gradient} {text}"
     return None
 
 
-def _changes(found: Derivation) -> Iterator[tuple[str, str, Derivation, Put]]:
-    """Code, text, a derivation and other inputs for it."""
+def _changes(found: Derivation) -> Iterator[Change]:
+    """The same double backward pass with other inputs."""
     names = {name_of(a): a for a in (*found.forward.inputs, *found.upstream)}
     given = [name_of(a) for a in found.upstream]
     for name in given:
@@ -102,14 +115,11 @@ def _changes(found: Derivation) -> Iterator[tuple[str, str, Derivation, Put]]:
         yield "eps-missing", "eps is forgotten", found, {"eps": 0.0}
         for eps in USUAL_EPS:
             yield "eps-other", f"eps is {eps:g}, whatever it was given", found, {"eps": eps}
-    for text, other in _others(found.layer):
-        yield "other-layer", text, other, {}
 
 
-@cache
-def _others(mine: Program) -> tuple[tuple[str, Derivation], ...]:
-    """The same layer with another variance, and other layers of the same inputs."""
-    made = []
+def _others(found: Derivation) -> Iterator[Change]:
+    """The same layer with another variance, throughout or in what is kept; and other layers."""
+    mine = found.layer
     for name in sorted(LAYERS, key=lambda name: name != mine.name):
         choices = options(name)
         affine = {"affine": "gamma" in mine.tensors} if "affine" in choices else {}
@@ -117,14 +127,25 @@ def _others(mine: Program) -> tuple[tuple[str, Derivation], ...]:
             other = layer(name, **affine, **({} if ddof is None else {"ddof": ddof}))
             if other.steps == mine.steps or other.inputs != mine.inputs:
                 continue
-            text = f"it is the double backward pass of {other.title.lower()}"
-            if name == mine.name:
-                text = f"the variance is over {'m - 1' if ddof else 'm'}"
-            try:
-                made.append((text, double_of(other)))
-            except BncheckError:
+            if name != mine.name:
+                text = f"it is the double backward pass of {other.title.lower()}"
+                yield "other-layer", text, double_of(other, seen=False), {}
                 continue
-    return tuple(made)
+            over = "m - 1" if ddof else "m"
+            yield "ddof", f"the variance is over {over}", double_of(other, seen=False), {}
+            yield (
+                "ddof",
+                f"the variance is over {over}, but not in what follows",
+                _kept(found, other),
+                {},
+            )
+
+
+def _kept(found: Derivation, other: Program) -> Derivation:
+    """The forward values of another variance, in the same double backward pass."""
+    theirs = {s.target: s for s in other.steps}
+    steps = tuple(theirs.get(s.target, s) for s in found.forward.steps)
+    return replace(found, forward=replace(found.forward, steps=steps))
 
 
 def _made(found: Derivation, gradient: str, one: Seen, put: Put) -> Array:

@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from bncheck.calculus.derivation import Derivation
+from bncheck.algebra.notation import name_of
 from bncheck.checking import layout as layouts
 from bncheck.checking.case import Case, user_inputs
 from bncheck.checking.convention import Candidate
 from bncheck.checking.identify import USUAL_EPS, Asked, Identity, program_of
 from bncheck.checking.judge import judge
 from bncheck.checking.layout import Layout
-from bncheck.checking.reference import double_of, reference
+from bncheck.checking.reference import derivation_of, double_of, reference
 from bncheck.checking.second_trials import second_trials
 from bncheck.checking.subject import Subject
-from bncheck.checking.trials import Trial
+from bncheck.checking.trials import trials
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS
 
@@ -26,19 +26,19 @@ def by_second_gradients(
     """The layer whose second gradients these are; else that of most of them, or of the backward
     pass below, or what it is called.
     """
-    best: Identity | None = None
-    most = (-1, -1)
-    for identity in _choices(candidate, hint, asked):
+    best, most, last = next(_choices(candidate, hint, asked)), 0, ""
+    below = next((i for i in _choices(candidate, hint, asked) if _is_below(subject, candidate, i)),
+                 None)  # fmt: skip
+    for identity in (*([below] if below else []), *_choices(candidate, hint, asked)):
+        if most and identity.program.name != last:
+            break  # one of three is right to within rounding: that is no chance
+        last = identity.program.name
         score = _score(subject, candidate, identity)
-        if score is None:
-            continue
-        if score[0] == _ALL:
+        if score == _ALL:
             return identity
         if score > most:
             best, most = identity, score
-    if best is not None:
-        return best
-    return next(_choices(candidate, hint, asked))
+    return best if most or below is None else below
 
 
 _ALL = 9
@@ -80,38 +80,35 @@ def _eps(candidate: Candidate, asked: Asked) -> tuple[float | None, ...]:
     return USUAL_EPS
 
 
-def _score(subject: Subject, candidate: Candidate, identity: Identity) -> tuple[int, int] | None:
-    """How many gradients are right on the first trial, and whether the pass below is this one's."""
-    found = double_of(identity.program)
+def _score(subject: Subject, candidate: Candidate, identity: Identity) -> int:
+    """How many gradients are right on the first trial; 0 where it cannot be run."""
+    found = double_of(identity.program, seen=False)
     first = next(second_trials(found, identity, candidate.takes))
     first = replace(first, differences=False)
     try:
         report = judge(subject, candidate, found, identity, [first], diagnosed=False)
     except CannotAsk:
-        return None
-    right = [g.verdict in ("right", "inaccurate") for g in report.gradients]
-    if all(right):
-        return _ALL, 1
-    below = _is_below(subject, candidate, found, identity, first)
-    return sum(right) + 4 * below, below
-
-
-def _is_below(
-    subject: Subject, candidate: Candidate, found: Derivation, identity: Identity, trial: Trial
-) -> int:
-    """1 where the user's own backward pass is this layer's."""
-    assert found.origin
-    if not candidate.first:
         return 0
+    right = [g.verdict in ("right", "inaccurate") for g in report.gradients]
+    return _ALL if all(right) else sum(right)
+
+
+def _is_below(subject: Subject, candidate: Candidate, identity: Identity) -> bool:
+    """Whether the user's own backward pass is this layer's."""
+    if not candidate.first:
+        return False
+    program, at = identity.program, identity.layout
+    found = derivation_of(program)
+    trial = next(trials(program, identity.eps, layout=at))
     case = Case(subject, candidate, found, identity)
     try:
         (made,) = subject.firsts(candidate.name, [user_inputs(case, trial.values, trial)])
     except CannotAsk:
-        return 0
-    back = layouts.from_user(identity.layout, identity.program, made, trial.values, trial.parts)
-    name = f"d{identity.program.inputs[0].base.label}"
-    truth = reference(found.origin, trial.values)
+        return False
+    back = layouts.from_user(at, program, made, trial.values, trial.parts)
+    name = "d" + name_of(program.inputs[0])
+    truth = reference(found, trial.values)
     yours, right = back.get(name), truth.gradients[name]
     if yours is None or yours.shape != right.shape:
-        return 0
-    return int(np.all(abs(yours - right) <= truth.allowed[name]))
+        return False
+    return bool(np.all(abs(yours - right) <= truth.allowed[name]))

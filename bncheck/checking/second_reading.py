@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
 from bncheck.algebra.notation import Tensor, name_of
+from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.case import Case, remark
@@ -59,23 +61,24 @@ def with_beta(truth: Reference, gradients: dict[str, Array]) -> Reference:
     )
 
 
-def _wanted(case: Case) -> dict[str, Tensor]:
+@cache
+def _wanted(found: Derivation) -> dict[str, Tensor]:
     """What the gradients are taken by, by their names."""
-    program = case.found.forward
-    wanted = {name_of(program.gradient(a)): a for a in case.found.wrt}
+    program = found.forward
+    wanted = {name_of(program.gradient(a)): a for a in found.wrt}
     if "beta" in program.tensors:
         wanted[BETA] = program.tensors["beta"]
     return wanted
 
 
 def _orders(case: Case, count: int) -> Iterator[tuple[str, ...]]:
-    names = [n for n in _wanted(case) if n != BETA or count > len(case.found.wrt)]
+    names = [n for n in _wanted(case.found) if n != BETA or count > len(case.found.wrt)]
     yield from permutations(names, min(count, len(names))) if count <= len(names) else ()
 
 
 def _shapes(case: Case, trial: Trial, name: str) -> tuple[Any, Any]:
     """The shape in the program's axes and in the user's."""
-    operand, program = _wanted(case)[name], case.found.forward
+    operand, program = _wanted(case.found)[name], case.found.forward
     value = np.asarray(trial.values[name_of(operand)])
     mine = layout.array_to_user(case.identity.layout, program, operand, value, trial.parts)
     return value.shape, np.shape(mine)
@@ -95,7 +98,7 @@ def _read(
     program, at = case.found.forward, case.identity.layout
     for name, part in zip(order, parts.values(), strict=True):
         shape, _ = _shapes(case, trial, name)
-        operand = _wanted(case)[name]
+        operand = _wanted(case.found)[name]
         yield name, layout.array_from_user(at, program, operand, part, shape, trial.parts)
 
 
@@ -115,7 +118,7 @@ def _score(
 
 
 def _misshapen(case: Case, trial: Trial, parts: dict[str, Array]) -> str:
-    wanted = {n: _shapes(case, trial, n)[1] for n in _wanted(case) if n != BETA}
+    wanted = {n: _shapes(case, trial, n)[1] for n in _wanted(case.found) if n != BETA}
     found = ", ".join(str(part.shape) for part in parts.values())
     expected = ", ".join(f"{name} {shape}" for name, shape in wanted.items())
     return f"{case.candidate.name} returned arrays of shapes {found}; expected {expected}"

@@ -22,6 +22,9 @@ from bncheck.checking.results import Term
 from bncheck.checking.terms import SIGMAS, Seen, factors_of
 from bncheck.writers.unicode import line
 
+MOST_NAMED = 3
+"""Terms that are named in a sentence; more are counted."""
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -52,7 +55,7 @@ def fitted(found: Derivation, gradient: str, one: Seen) -> Fitted | None:
     if fit is not None:
         return Fitted(_terms(found, gradient, one, parts, *fit))
     for code, text, ratio in _ratios(found, gradient):
-        touched = [p for p in parts if _is_there(ratio, p)]
+        touched = [p for p in parts if not code.endswith("missing") or _is_there(ratio, p)]
         fit = _fit(found, gradient, one, (*parts, *(p * ratio for p in touched)))
         if fit is None:
             continue
@@ -65,9 +68,17 @@ def fitted(found: Derivation, gradient: str, one: Seen) -> Fitted | None:
         ]
         wrong = sum(t.reading != "ok" for t in plain) + sum(t.reading != "missing" for t in other)
         if changed and wrong == 2 * len(changed):
-            where = "" if len(changed) == len(parts) else f", in {' and '.join(map(line, changed))}"
-            return Fitted(_marked(parts, changed, text), code, text + where)
+            return Fitted(_marked(parts, changed, text), code, text + _in(changed, len(parts)))
     return None
+
+
+def _in(changed: Sequence[Expr], count: int) -> str:
+    """In which terms, where it is not in all; they are listed where they are many."""
+    if len(changed) == count:
+        return ""
+    if len(changed) > MOST_NAMED:
+        return f", in {len(changed)} of {count} terms"
+    return f", in {' and '.join(map(line, changed))}"
 
 
 def _marked(parts: Sequence[Expr], changed: Sequence[Expr], text: str) -> tuple[Term, ...]:
