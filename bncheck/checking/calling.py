@@ -120,13 +120,18 @@ def _function_output(found: Found, given: Inputs) -> NDArray[Any]:
     return output(passes.called(found.forward, given, found.roles))
 
 
+def _double_output(found: Found, given: Inputs) -> NDArray[Any]:
+    way = objects.output_of if found.candidate.has_object else _function_output
+    return way(found, given)
+
+
 _WAYS: dict[str, Callable[..., Ran]] = {
     "class": objects.run, "pair": passes.run_pair, "function": passes.run_function,
     "autograd": tensors.run_autograd, "double": second_calling.run_double,
 }  # fmt: skip
 _FORWARDS: dict[str, Callable[..., NDArray[Any]]] = {
     "class": objects.output_of, "pair": _function_output, "function": _function_output,
-    "autograd": tensors.output_of, "double": _function_output,
+    "autograd": tensors.output_of, "double": _double_output,
 }  # fmt: skip
 
 

@@ -65,4 +65,6 @@ def assumed(case: Case) -> str:
     if not identity.known:
         return f"forward pass of no known layer (nearest: {layer}); {case.candidate.description}"
     order = f"; returns ({', '.join(case.order)})" if case.order else ""
+    if case.found.order == 2 and case.method and "reference" not in case.method:
+        order += f"; differences of {case.candidate.first}"
     return f"{layer}; {case.candidate.description}{order}"

@@ -47,6 +47,11 @@ class Candidate:
     problem: str = ""
 
     @property
+    def has_object(self) -> bool:
+        """Whether an object of a class holds what is handed from pass to pass."""
+        return self.kind == "class" or (self.kind == "double" and "." in self.name)
+
+    @property
     def eps_settable(self) -> bool:
         """Whether eps can be given; where it cannot, it has to be found out."""
         return "eps" in self.takes or "params" in self.takes

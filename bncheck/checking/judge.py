@@ -172,6 +172,11 @@ def _compare(
         if case.identity.known:
             between = compare(("symbolic", case.method), right, slope, allowed, trial.name, u)
             _believe(case, between)
+            if between.verdict == "wrong" and case.found.order == 2:
+                text = (
+                    f"{case.candidate.first}, of which differences were taken, is another layer's"
+                )
+                remark(case, Remark("first-differs", text))
             made.append(between)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from bncheck.checking import objects
 from bncheck.checking.convention import Found
 from bncheck.checking.passes import Ran, called, with_cache
 from bncheck.checking.results import Remark
@@ -16,7 +17,10 @@ FEWEST = 2
 
 
 def run_double(found: Found, given: Inputs) -> Ran:
-    """Forward pass, where a cache is asked for, and double backward pass."""
+    """Forward pass, where a cache is asked for, and double backward pass; an object's all three."""
+    given = {**given, "mask": (True, True, True)}
+    if found.candidate.has_object:
+        return _run_object(found, given)
     roles = {n: r for n, r in double_roles(found.backward, found.roles).items() if r}
     if "cache" not in roles.values():
         return Ran(None, called(found.backward, given, roles, first="dy"), {})
@@ -27,6 +31,14 @@ def run_double(found: Found, given: Inputs) -> Ran:
         raise CannotAsk(f"{name} returned {kind_of(result)}; expected (output, cache)")
     y, *rest = result
     return Ran(output(y), with_cache(found.backward, given, rest, roles), {})
+
+
+def _run_object(found: Found, given: Inputs) -> Ran:
+    instance, y, rest, _ = objects.ready(found, given)
+    objects.passed_back(instance, given, rest, found)
+    double = getattr(instance, found.candidate.name.rpartition(".")[2])
+    roles = {n: r for n, r in double_roles(double, found.roles).items() if r}
+    return Ran(y, called(double, given, roles, first="ddx"), {})
 
 
 def parts(name: str, result: Any, inputs: Inputs) -> tuple[dict[str, Any], list[Remark]]:

@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from bncheck.checking import convention
@@ -31,6 +32,11 @@ def find(
     own = {n: o for n, o in namespace.items() if is_own(o, namespace)}
     doubles = [n for n, o in own.items() if looks_double(n, o, said)]
     rest = {n: o for n, o in namespace.items() if n not in doubles}
+    outer, _, inner = (name or "").partition(".")
+    if is_double(inner):
+        (found,) = convention.find(namespace, outer, place, said)
+        if inner in _methods(found):
+            return [_of_object(found, inner, said)]
     if name is not None and name not in doubles:
         return convention.find(rest if name in rest else namespace, name, place, said)
     others = {n: o for n, o in own.items() if n not in doubles}
@@ -40,6 +46,7 @@ def find(
     if name is not None:
         return [_as_double(name, own[name], others, firsts, said)]
     made = [_guarded(n, own[n], others, firsts, said) for n in doubles]
+    made += [_of_object(f, method, said) for f in firsts for method in _methods(f)]
     return sorted([*firsts, *made], key=lambda f: f.candidate.line)
 
 
@@ -54,6 +61,35 @@ def from_callables(
         return convention.from_callables(backward, forward)
     below = None if first is None else convention.from_callables(first, forward)
     return _made(name, backward, forward, below, {})
+
+
+def _methods(found: Found) -> list[str]:
+    """The methods of a class that are double backward passes."""
+    if found.candidate.kind != "class":
+        return []
+    return [n for n, o in vars(found.backward).items() if inspect.isfunction(o) and is_double(n)]
+
+
+def _of_object(found: Found, method: str, said: Roles) -> Found:
+    """A method: the object has seen the forward pass and the backward pass."""
+    name = f"{found.candidate.name}.{method}"
+    function = vars(found.backward)[method]
+    unbound = partial(function, None)  # the parameters without self
+    try:
+        theirs, problem = takes(unbound, name, said, ("ddx",)), ""
+    except CannotAsk as error:
+        theirs, problem = (), str(error)
+    return replace(
+        found,
+        candidate=replace(
+            found.candidate, name=name, kind="double", line=line_of(function),
+            takes=(*found.candidate.takes, *theirs), problem=problem,
+            description=f"{found.candidate.description}, {method}{inspect.signature(unbound)}",
+            first=found.candidate.name,
+        ),
+        memory={},
+        first=replace(found, memory={}),
+    )  # fmt: skip
 
 
 def _guarded(

@@ -33,7 +33,7 @@ _OF_GRADIENT = re.compile(
     re.IGNORECASE,
 )
 _SHORT = {"i": "ddx", "g": "ddgamma", "b": "ddbeta", "in": "ddx", "inp": "ddx"}
-_UPSTREAM = ("go", "gout", "g_out", "grado")
+_OTHERS = {"go": "dy", "gout": "dy", "grado": "dy", "outputmask": "mask"}
 
 
 def is_double(name: str) -> bool:
@@ -61,9 +61,7 @@ def double_roles(function: Callable[..., Any], said: Roles) -> dict[str, str | N
     names = list(roles_of(function, said))
     found: dict[str, str] = {}
     for name in names:
-        known = said.get(name) or double_role(name)
-        if known is None and name.replace("_", "").lower() in _UPSTREAM:
-            known = "dy"
+        known = said.get(name) or double_role(name) or _OTHERS.get(name.replace("_", "").lower())
         if known is not None and known not in found.values():
             found[name] = known
     _add_letters(found, names)
@@ -86,8 +84,12 @@ def _letters() -> set[str]:
     return {letter for letters in LETTERS.values() for letter in letters}
 
 
-def takes(function: Callable[..., Any], name: str, said: Roles) -> tuple[str, ...]:
-    """The roles that a double backward pass takes; raises ``CannotAsk`` where one is unknown."""
+def takes(
+    function: Callable[..., Any], name: str, said: Roles, wanted: tuple[str, ...] = ("ddx", "dy")
+) -> tuple[str, ...]:
+    """The roles that a double backward pass takes; raises ``CannotAsk`` where one is unknown, or
+    one of those ``wanted`` is not among them.
+    """
     try:
         needed, roles = required(function), double_roles(function, said)
     except (TypeError, ValueError):
@@ -99,7 +101,7 @@ def takes(function: Callable[..., Any], name: str, said: Roles) -> tuple[str, ..
             "cotangent of dx; expected one called ddx, say "
             "double_backward(ddx, ddgamma, ddbeta, dy, x, gamma, eps), or --name PARAMETER=ddx"
         )
-    if "dy" not in found:
+    if "dy" in wanted and "dy" not in found:
         raise CannotAsk(
             f"{name}{inspect.signature(function)} has no parameter that bncheck knows as the "
             "upstream gradient; expected one called dy, or --name PARAMETER=dy"
