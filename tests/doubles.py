@@ -216,9 +216,14 @@ def staged(ddx, ddgamma, ddbeta, dy, x, gamma, eps):
 
 
 RIGHT = {
-    f.__name__.removesuffix("_double_backward"): f
-    for f in (
-        batch_norm, published, layer_norm, rms_norm_double_backward, group_norm, instance_norm,
-        weight_norm, no_affine_double_backward, only_ddx, own_eps, with_beta, unbiased, in_loops, staged,
-    )
+    "batch-norm": (
+        batch_norm, published, no_affine_double_backward, only_ddx, own_eps, with_beta, unbiased,
+        in_loops, staged,
+    ),
+    "layer-norm": (layer_norm,),
+    "rms-norm": (rms_norm_double_backward,),
+    "group-norm": (group_norm,),
+    "instance-norm": (instance_norm,),
+    "weight-norm": (weight_norm,),
 }  # fmt: skip
+"""By the layer that they are of."""
