@@ -67,14 +67,7 @@ def _back(
 ) -> Ran:
     before = dict(gradients_kept(instance))
     parameters = {n: np.array(plain(v)) for n, v in _parameters(instance)}
-    backward = getattr(instance, str(backward_method(type(instance))))
-    needed, known = required(backward), roles_of(backward, found.roles)
-    if rest and len(needed) > 1 and not {"x", "gamma"} & {known[n] for n in needed}:
-        result = with_cache(backward, given, rest, found.roles)
-    elif len(needed) <= 1 and "dy" not in known.values() and known:
-        result = backward(**{(needed or list(known))[0]: given["dy"]})
-    else:
-        result = called(backward, {**given, "output": y}, found.roles, first="dy")
+    result = passed_back(instance, {**given, "output": y}, rest, found)
     kept = dict(gradients_kept(instance))
     extra = {n: v for n, v in kept.items() if n != "dx" or result is None}
     extra = extra or before
@@ -237,6 +230,17 @@ def passed(instance: Any, given: Inputs, found: Found) -> tuple[NDArray[Any], li
 def _is_mode(name: str) -> bool:
     """Whether an attribute says if this is training."""
     return role(name) == "training" or bool(TESTING.match(name.strip("_")))
+
+
+def passed_back(instance: Any, given: Inputs, rest: list[Any], found: Found) -> Any:
+    """What an object's backward pass returns; ``rest``: what its forward pass handed on."""
+    backward = getattr(instance, str(backward_method(type(instance))))
+    needed, known = required(backward), roles_of(backward, found.roles)
+    if rest and len(needed) > 1 and not {"x", "gamma"} & {known[n] for n in needed}:
+        return with_cache(backward, given, rest, found.roles)
+    if len(needed) <= 1 and "dy" not in known.values() and known:
+        return backward(**{(needed or list(known))[0]: given["dy"]})
+    return called(backward, given, found.roles, first="dy")
 
 
 def _parameters(instance: Any) -> Iterator[tuple[str, Any]]:

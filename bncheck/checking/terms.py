@@ -54,7 +54,7 @@ def fit(found: Derivation, gradient: str, one: Seen) -> tuple[Term, ...]:
     if any(theirs[at].size < len(parts) for at in groups) or not np.isfinite(theirs).all():
         return ()
     allowed = np.asarray(one.reference.allowed[gradient], float)
-    fitted = [_group(columns, theirs, allowed, at) for at in groups]
+    fitted = [factors_of(columns, theirs, allowed, at) for at in groups]
     if any(made is None for made in fitted):
         return ()
     factors = np.array([made[0] for made in fitted if made is not None])
@@ -71,10 +71,13 @@ def fit(found: Derivation, gradient: str, one: Seen) -> tuple[Term, ...]:
     return tuple(found_terms)
 
 
-def _group(
+def factors_of(
     columns: list[Array], theirs: Array, allowed: Array, at: tuple[Any, ...]
 ) -> tuple[Array, Array] | None:
-    """Factors and their standard errors in one group; None where the fit leaves too much."""
+    """Factors of the columns and their standard errors where ``at`` is, in one group say.
+
+    None where the fit leaves too much.
+    """
     matrix = np.stack([c[at].ravel() for c in columns], axis=1)
     wanted = theirs[at].ravel()
     factor, *_ = np.linalg.lstsq(matrix, wanted, rcond=None)

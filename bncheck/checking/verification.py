@@ -20,8 +20,10 @@ from bncheck.checking.identify import Asked, Identity, identify, program_of
 from bncheck.checking.inference import inferred
 from bncheck.checking.judge import judge
 from bncheck.checking.names import layer_hint
-from bncheck.checking.reference import derivation_of
+from bncheck.checking.reference import derivation_of, double_of
 from bncheck.checking.results import WORST_FIRST, Remark, Report
+from bncheck.checking.second_identity import by_second_gradients
+from bncheck.checking.second_trials import directed, second_trials
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
 from bncheck.checking.trials import Trial, drawn, trials
 from bncheck.errors import CannotAsk
@@ -30,6 +32,7 @@ from bncheck.layers import layer as layer_by_name
 from bncheck.layers import options as options_of
 
 Forward = Callable[..., Any]
+Backward = Callable[..., Any]
 
 SMALL_EPS = 1e-12
 """What code gets that refuses a larger eps."""
@@ -75,6 +78,7 @@ def verify(
     *,
     layer: str | Program | None = None,
     forward: Forward | None = None,
+    first: Backward | None = None,
     inputs: Mapping[str, Any] | None = None,
     timeout: float = 30.0,
     **options: Any,
@@ -84,13 +88,15 @@ def verify(
     ``target``: ``FILE.py``, ``FILE.ipynb``, ``FILE.py:name``, ``package.module:name``, or a
     callable ``backward(dy, x, gamma, beta, eps)`` in any order of recognised names, which is run
     in this process. ``layer``: which layer it is, where bncheck should not find out.
-    ``forward``: the forward pass that belongs to a callable. ``inputs``: arrays by those names,
+    ``forward``: the forward pass that belongs to a callable; ``first``: the backward pass of
+    which it is the double one. ``inputs``: arrays by those names,
     tried besides the built-in trials. ``options``: see ``Options``. Raises ``CannotAsk`` where
     the target cannot be loaded; a call that fails is the verdict ``"cannot call"``.
     """
     reports = verify_all(
-        target, layer=layer, forward=forward, inputs=inputs, timeout=timeout, **options
-    )
+        target, layer=layer, forward=forward, first=first, inputs=inputs, timeout=timeout,
+        **options,
+    )  # fmt: skip
     return min(reports, key=lambda r: WORST_FIRST.index(r.verdict))
 
 
@@ -99,6 +105,7 @@ def verify_all(
     *,
     layer: str | Program | None = None,
     forward: Forward | None = None,
+    first: Backward | None = None,
     inputs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Report, ...]:
@@ -109,7 +116,7 @@ def verify_all(
         subject = FileSubject(target, chosen.timeout, chosen.names, chosen.ordinary)
         place = target
     else:
-        subject = CallableSubject(target, forward)
+        subject = CallableSubject(target, forward, first)
         place = getattr(target, "__name__", type(target).__name__)
     try:
         asked = Asked(_program(layer), chosen.layout, chosen.ddof, chosen.eps)
@@ -125,6 +132,7 @@ def assert_gradients(
     backward: Callable[..., Any],
     forward: Forward | None = None,
     *,
+    first: Backward | None = None,
     layer: str | Program | None = None,
     inputs: Mapping[str, Any] | None = None,
     strict: bool = False,
@@ -134,7 +142,7 @@ def assert_gradients(
 
     ``strict``: remarks fail as well. The arguments are those of ``verify``.
     """
-    report = verify(backward, layer=layer, forward=forward, inputs=inputs, **options)
+    report = verify(backward, layer=layer, forward=forward, first=first, inputs=inputs, **options)
     if report.code(strict):
         raise AssertionError(str(report))
     return report
@@ -194,6 +202,11 @@ def _asked(work: _Work, candidate: Candidate) -> Report:
     target = _place(work.place, candidate)
     options = work.options
     try:
+        if candidate.problem:
+            raise CannotAsk(candidate.problem)
+        if candidate.kind == "double":
+            report = _second(work, candidate)
+            return replace(report, target=target, line=candidate.line)
         identity, found = _understood(work, candidate)
         eps = identity.eps
         made = drawn(found.forward, eps, options.seed, identity.layout, options.trials)
@@ -208,6 +221,27 @@ def _asked(work: _Work, candidate: Candidate) -> Report:
         return Report(target, "cannot call", line=candidate.line, assumed=str(error))
     remarks = (*report.remarks, *more)
     return replace(report, target=target, line=candidate.line, running=running, remarks=remarks)
+
+
+def _second(work: _Work, candidate: Candidate) -> Report:
+    """The report on a double backward pass."""
+    identity = _second_identity(work, candidate)
+    found, options = double_of(identity.program), work.options
+    made = second_trials(found, identity, candidate.takes, options.seed, options.trials)
+    rng = np.random.default_rng(options.seed)
+    own = [directed(found, identity, candidate.takes, trial, rng, work.given)
+           for trial in own_trials(identity, work.given)]  # fmt: skip
+    drawn = [*(_at_most(trial, own) for trial in made), *own]
+    return judge(work.subject, candidate, found, identity, drawn, lines=False)
+
+
+def _second_identity(work: _Work, candidate: Candidate) -> Identity:
+    asked, hint = work.asked, candidate.layer_hint or layer_hint(Path(work.place).stem)
+    if candidate.has_forward:
+        return identify(work.subject, candidate, hint, asked)
+    if asked.program is not None:
+        return _as_said(asked)
+    return by_second_gradients(work.subject, candidate, hint, asked)
 
 
 def _noted(report: Report, candidate: Candidate, notes: tuple[str, ...]) -> Report:
@@ -227,16 +261,20 @@ def _understood(work: _Work, candidate: Candidate) -> tuple[Identity, Derivation
     if candidate.has_forward:
         identity = identify(work.subject, candidate, hint, work.asked)
         return identity, derivation_of(identity.program)
-    asked = work.asked
-    if asked.program is not None:
-        at = layouts.named(asked.program, asked.layout) if asked.layout else None
-        program = asked.program
-        if asked.ddof is not None and "ddof" in options_of(program.name):
-            program = layer_by_name(program.name, ddof=asked.ddof)
-        eps = asked.eps if asked.eps is not None else None
-        identity = Identity(program, at or layouts.usual(program), asked.ddof, eps, known=True)
-        return identity, derivation_of(program)
+    if work.asked.program is not None:
+        identity = _as_said(work.asked)
+        return identity, derivation_of(identity.program)
     return _by_gradients(work, candidate, hint)
+
+
+def _as_said(asked: Asked) -> Identity:
+    """The layer that the user named."""
+    assert asked.program is not None
+    at = layouts.named(asked.program, asked.layout) if asked.layout else None
+    program = asked.program
+    if asked.ddof is not None and "ddof" in options_of(program.name):
+        program = layer_by_name(program.name, ddof=asked.ddof)
+    return Identity(program, at or layouts.usual(program), asked.ddof, asked.eps, known=True)
 
 
 def _by_gradients(
