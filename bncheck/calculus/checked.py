@@ -58,6 +58,9 @@ def lines(found: Derivation) -> Iterator[Line]:
     yield from (Line(s.target, s.expr) for s in found.chain.steps)
     yield from (Line(r.target, r.expr) for r in found.rewritings)
     yield from (Line(s.target, s.expr) for s in found.closed.steps if _value(found, s.target))
+    if found.origin:
+        second = (found.forward.gradient(a) for a in found.origin.wrt)
+        yield from (Line(a, S.Zero) for a in second if a not in found.closed.targets)
     if found.mode == "reverse" and not found.origin:
         yield from (jacobian_line(found, name_of(a)) for a in found.wrt)
 

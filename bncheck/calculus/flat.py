@@ -20,9 +20,7 @@ def in_one_order(expr: Expr, kept: frozenset[Idx]) -> Expr:
     return expr.func(*(in_one_order(a, kept) for a in expr.args))
 
 
-def _summed(
-    term: Expr, outer: frozenset[Idx], inner: frozenset[Idx], kept: frozenset[Idx]
-) -> Expr:
+def _summed(term: Expr, outer: frozenset[Idx], inner: frozenset[Idx], kept: frozenset[Idx]) -> Expr:
     """The sum of a product, with the sums in it that belong beside its own opened."""
     factors = Mul.make_args(term)
     for factor in factors:

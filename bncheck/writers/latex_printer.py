@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Symbol
+from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Pow, Symbol
 from sympy.printing.latex import LatexPrinter
 
 from bncheck.algebra.notation import Mean, Tensor, Total, count, indices_of, name_of, size
@@ -91,8 +91,10 @@ class _Printer(LatexPrinter):
 
     def _is_tall(self, factor: Expr) -> bool:
         """What is printed as a fraction itself stands beside a fraction, not in it."""
+        if isinstance(factor, Pow):
+            return self._is_tall(factor.base)
         if isinstance(factor, Indexed):
-            return self._print(factor).startswith(r"\frac")
+            return self._print(factor).lstrip("{").startswith(r"\frac")
         return isinstance(factor, Mean)
 
     def _is_plain_sum(self, factor: Expr) -> bool:
