@@ -19,12 +19,14 @@ from bncheck.checking.compare import compare, result_of
 from bncheck.checking.convention import Candidate
 from bncheck.checking.counterexample import smallest
 from bncheck.checking.differences import Differences, differences
+from bncheck.checking.heat import heat
 from bncheck.checking.identify import Identity
 from bncheck.checking.reference import Reference, precision, reference
 from bncheck.checking.results import (
     WORST_FIRST,
     Comparison,
     GradientResult,
+    Heat,
     Remark,
     Report,
 )
@@ -85,7 +87,15 @@ def judge(
         trials=tuple(t.name for t in trials),
         counterexample=smallest(case, wrong) if diagnosed else None,
         failure=_failure(case, wrong, trials),
+        picture=_picture(case, wrong) if diagnosed else None,
     )
+
+
+def _picture(case: Case, wrong: Sequence[GradientResult]) -> Heat | None:
+    """Of the first gradient that is wrong here and right there."""
+    names = [g.name for g in wrong if g.verdict == "wrong"]
+    drawn = (heat(case.found, case.seen, name) for name in names)
+    return next((picture for picture in drawn if picture), None)
 
 
 def _failure(

@@ -49,6 +49,7 @@ td.number { position: sticky; right: 0; width: 1%; padding: .35rem .3rem .35rem 
 .result td.number { background: var(--box); vertical-align: middle; }
 figure { margin: .8rem 0; }
 figure svg { display: block; margin: 0 auto; color: var(--ink); }
+figure.wide > svg { max-width: 100%; height: auto; }
 figcaption { color: var(--faint); font-size: .9rem; text-align: center; }
 @media (max-width: 40rem) {
   .noted tr { display: grid; grid-template-columns: max-content 1fr max-content;

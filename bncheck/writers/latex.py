@@ -3,6 +3,8 @@
 All three are the same list of blocks; only how a block is set differs.
 """
 
+from collections.abc import Iterable
+
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.evidence import Evidence
@@ -48,7 +50,12 @@ def document(found: Derivation, known: Evidence | None = None) -> str:
 
 def fragment(found: Derivation, known: Evidence | None = None) -> str:
     r"""The same without preamble, to ``\input`` in a document that loads amsmath and TikZ."""
-    return "\n".join(_set_latex(block, found.layer) for block in blocks(found, known)) + "\n"
+    return written(blocks(found, known), found.layer)
+
+
+def written(made: Iterable[Block], forward: Program) -> str:
+    """Blocks as LaTeX; ``forward``: what the graph is of."""
+    return "\n".join(_set_latex(block, forward) for block in made) + "\n"
 
 
 def markdown(found: Derivation, known: Evidence | None = None) -> str:
