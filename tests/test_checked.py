@@ -78,12 +78,11 @@ def test_a_layer_of_no_family_is_tried_on_numbers():
     y = rms.steps[-1]
     bent = replace(rms, steps=(*rms.steps[:-1], Step(y.target, y.expr**2, "bent")))
     found = derived(bent)
-    made = verdicts(found)
-    assert set(made.values()) == {"exact"}
-    line = next(iter(made))
+    known = evidence(found)
+    assert set(known.lines.values()) == {"exact"}
+    assert (known.identities, known.all_proved) == ((), False)
+    line = next(iter(known.lines))
     assert verdict(found, Line(line.target, 2 * line.expr)) == "refuted"
-    assert evidence(found).identities == ()
-    assert not evidence(found).all_proved
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -110,15 +110,22 @@ def _row(one: Identity, write: Write) -> str:
     said = one.judgement.statement
     if said.slack != 0:
         apart = said.right - said.left
-        bound = folded(_written(said.slack, apart, write))
-        return rf"{_written(apart, said.slack, write)} &= {bound} \\ &\geq 0"
+        sides = _written(apart, said.slack, write), _written(said.slack, apart, write)
+        return rf"{_equated(*sides)} \\ &\geq 0"
     left, right = _written(said.left, said.right, write), _written(said.right, said.left, write)
     relation = RELATIONS[said.relation] if one.judgement.verdict != "refuted" else r"\ne"
-    if width(left) > WIDEST // 2:
-        return rf"& {folded(left)} \\ &\quad {relation} {folded(right)}"
-    if between := _form(one, (left, right), write):
+    between = _form(one, (left, right), write)
+    if between and width(left) + width(between) <= WIDEST:
         return rf"{left} &= {between} \\ &= {folded(right)}"
-    return f"{left} &{relation} {folded(right)}"
+    return _equated(left, right, relation)
+
+
+def _equated(left: str, right: str, relation: str = "=") -> str:
+    """Two sides; the right one below the left one where both together are too wide."""
+    together = width(left) + min(width(right), WIDEST)
+    if width(left) <= WIDEST * 2 // 3 and together <= WIDEST + 8:
+        return f"{left} &{relation} {folded(right)}"
+    return rf"& {folded(left)} \\ &\quad {relation} {folded(right)}"
 
 
 def _form(one: Identity, sides: tuple[str, str], write: Write) -> str:
@@ -127,7 +134,7 @@ def _form(one: Identity, sides: tuple[str, str], write: Write) -> str:
     if one.form is None or isinstance(said.right, Tensor) or isinstance(-said.right, Tensor):
         return ""
     text = _written(one.form, said.left - said.right, write)
-    return "" if text in sides or width(text) > WIDEST // 2 + 8 else text
+    return "" if text in sides else text
 
 
 def _written(expr: Expr, other: Expr, write: Write) -> str:
