@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+from sympy import sqrt
 
 from bncheck.algebra.notation import indices_of
 from bncheck.calculus.derivation import derivation
@@ -85,6 +86,13 @@ def test_formulas_read_as_in_a_textbook():
         r" - \frac{1}{m} \frac{\partial \ell}{\partial \beta_{j}}"
         r" - \frac{\hat{x}_{ij}}{m} \frac{\partial \ell}{\partial \gamma_{j}}\right)"
     )
+
+
+def test_one_over_something_stands_in_a_fraction():
+    s, r = LAYERS["batch-norm"].tensors["sd"], LAYERS["rms-norm"].tensors["rms"]
+    assert latex_of(1 / s - 1 / r) == r"\frac{1}{s_{j}} - \frac{1}{r_{i}}"
+    assert latex_of(s**-2 + 1) == r"\frac{1}{s_{j}^{2}} + 1"
+    assert latex_of(1 / sqrt(s)) == r"\frac{1}{\sqrt{s_{j}}}"
 
 
 @pytest.mark.parametrize("case", EVERY, ids=lambda c: "-".join(map(str, (c[0], *c[1].values()))))

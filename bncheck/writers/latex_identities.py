@@ -55,7 +55,7 @@ def _introduction(known: Evidence, write: Write) -> str:
 
 def _condition(said: Statement) -> tuple[object, ...]:
     """What statements that stand together have in common."""
-    return said.given, said.runs, said.order
+    return said.given, said.needs, said.runs, said.order
 
 
 def _title(members: list[Identity]) -> str:
@@ -90,7 +90,8 @@ def worded(name: str) -> str:
     for letter in sorted(set(text) & LETTERS.keys()):
         if not letter.isascii():
             text = text.replace(letter, LETTERS[letter])
-    return text.replace(">", "$>$").replace("$$", " ")
+    text = text.replace(r"\frac12", r"\frac{1}{2}").replace(">", "$>$")
+    return text.replace("$$", " ")
 
 
 def _in_code(name: str) -> str:
@@ -100,7 +101,7 @@ def _in_code(name: str) -> str:
 
 
 def _word(word: str) -> str:
-    if re.fullmatch("[a-zA-Z]|sJ", word):
+    if re.fullmatch("[b-zB-Z]|sJ", word):  # a is a word
         return f"${word}$"
     return rf"$\partial \ell / \partial {word[1]}$" if word in SHORT else prose(word)
 

@@ -124,6 +124,8 @@ class _Printer(LatexPrinter):
             base = self._print(expr.base)
             plain = "^" not in base and r"\frac" not in base
             return f"{base}^{{{expr.exp}}}" if plain else rf"\left({base}\right)^{{{expr.exp}}}"
+        if expr.exp.is_Rational and expr.exp < 0:  # SymPy would take it for a product
+            return rf"\frac{{1}}{{{self._print(Pow(expr.base, -expr.exp))}}}"
         text: str = super()._print_Pow(expr)
         return text
 

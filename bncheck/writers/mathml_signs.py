@@ -16,7 +16,7 @@ LETTERS = {
 UPRIGHT = {"partial": "∂", "nabla": "∇"}
 SIGNS = {
     "times": "×", "cdot": "·", "leq": "≤", "geq": "≥", "neq": "≠", "wedge": "∧", "vee": "∨",
-    "to": "→", "le": "≤", "ne": "≠", "colon": ":", "|": "‖",
+    "to": "→", "le": "≤", "ge": "≥", "ne": "≠", "colon": ":", "|": "‖",
     "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
 }  # fmt: skip
 SPACES = {r"\,": "0.167em", r"\:": "0.222em", r"\;": "0.278em", r"\ ": "0.25em", r"\quad": "1em"}
