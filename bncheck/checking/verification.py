@@ -11,25 +11,23 @@ from typing import Any
 import numpy as np
 
 from bncheck.algebra.program import Program
-from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout as layouts
 from bncheck.checking.case import Case
 from bncheck.checking.convention import Candidate
 from bncheck.checking.given import own_trials
-from bncheck.checking.identify import Asked, Identity, identify, program_of
+from bncheck.checking.identify import Asked, Identity, identify
 from bncheck.checking.inference import inferred
 from bncheck.checking.judge import judge
 from bncheck.checking.names import layer_hint
-from bncheck.checking.reference import derivation_of, double_of
+from bncheck.checking.reference import double_of
 from bncheck.checking.results import WORST_FIRST, Remark, Report
 from bncheck.checking.second_identity import by_second_gradients
 from bncheck.checking.second_trials import directed, second_trials
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
-from bncheck.checking.trials import Trial, drawn, trials
+from bncheck.checking.trials import Trial, drawn
+from bncheck.checking.understanding import as_said, understood
 from bncheck.errors import CannotAsk
-from bncheck.layers import LAYERS
 from bncheck.layers import layer as layer_by_name
-from bncheck.layers import options as options_of
 
 Forward = Callable[..., Any]
 Backward = Callable[..., Any]
@@ -183,7 +181,7 @@ def _otherwise(work: _Work, candidate: Candidate, report: Report) -> Report:
     if not shapes and not (failed and report.verdict == "cannot call"):
         return report
     try:
-        identity, _ = _understood(work, candidate)
+        identity, _ = understood(work.subject, candidate, work.asked, work.place)
     except CannotAsk:
         return report
     for at in layouts.layouts(identity.program) if identity.known else ():
@@ -207,7 +205,7 @@ def _asked(work: _Work, candidate: Candidate) -> Report:
         if candidate.kind == "double":
             report = _second(work, candidate)
             return replace(report, target=target, line=candidate.line)
-        identity, found = _understood(work, candidate)
+        identity, found = understood(work.subject, candidate, work.asked, work.place)
         eps = identity.eps
         made = drawn(found.forward, eps, options.seed, identity.layout, options.trials)
         own = list(own_trials(identity, work.given))
@@ -240,7 +238,7 @@ def _second_identity(work: _Work, candidate: Candidate) -> Identity:
     if candidate.has_forward:
         return identify(work.subject, candidate, hint, asked)
     if asked.program is not None:
-        return _as_said(asked)
+        return as_said(asked)
     return by_second_gradients(work.subject, candidate, hint, asked)
 
 
@@ -252,85 +250,6 @@ def _noted(report: Report, candidate: Candidate, notes: tuple[str, ...]) -> Repo
     said = {remark.text for remark in remarks}
     rest = tuple(note for note in notes if note not in said)
     return replace(report, remarks=(*report.remarks, *remarks), notes=rest)
-
-
-def _understood(work: _Work, candidate: Candidate) -> tuple[Identity, Derivation]:
-    """Which layer it is, and that layer's derivation; the differences are the witness here."""
-    stem = Path(work.place.partition(":")[0]).stem
-    hint = candidate.layer_hint or layer_hint(stem)
-    if candidate.has_forward:
-        identity = identify(work.subject, candidate, hint, work.asked)
-        return identity, derivation_of(identity.program)
-    if work.asked.program is not None:
-        identity = _as_said(work.asked)
-        return identity, derivation_of(identity.program)
-    return _by_gradients(work, candidate, hint)
-
-
-def _as_said(asked: Asked) -> Identity:
-    """The layer that the user named."""
-    assert asked.program is not None
-    at = layouts.named(asked.program, asked.layout) if asked.layout else None
-    program = asked.program
-    if asked.ddof is not None and "ddof" in options_of(program.name):
-        program = layer_by_name(program.name, ddof=asked.ddof)
-    return Identity(program, at or layouts.usual(program), asked.ddof, asked.eps, known=True)
-
-
-def _by_gradients(
-    work: _Work, candidate: Candidate, hint: str | None
-) -> tuple[Identity, Derivation]:
-    """Without a forward pass: the layer whose gradients these are, else the one it is called."""
-    affine = "gamma" in candidate.takes
-    names = sorted(LAYERS, key=lambda name: (name != hint, name != "batch-norm"))
-    fallback: tuple[Identity, Derivation] | None = None
-    problem: CannotAsk | None = None
-    asked = work.asked
-    for name in names if hint is None else [hint]:
-        for ddof in (0, 1) if asked.ddof is None else (asked.ddof,):
-            try:
-                program = program_of(name, affine, ddof)
-                found = derivation_of(program)
-                there = layouts.layouts(program)
-                if asked.layout:
-                    there = (layouts.named(program, asked.layout),)
-                there += tuple(layouts.with_kept(at) for at in there)
-            except CannotAsk as error:
-                problem = problem or error
-                continue
-            for at in there:
-                eps = _fixed_eps(candidate) if asked.eps is None else asked.eps
-                identity = Identity(program, at, ddof, eps, known=True)
-                verdict = _first_verdict(work, candidate, identity, found)
-                if verdict in ("right", "inaccurate"):
-                    return identity, found
-                if verdict is not None:
-                    fallback = fallback or (identity, found)
-    if fallback is None and asked.layout and problem is not None:
-        raise problem
-    if fallback is None:
-        program = program_of(hint or "batch-norm", affine, 0)
-        at = layouts.usual(program)
-        identity = Identity(program, at, 0, _fixed_eps(candidate), known=True)
-        fallback = identity, derivation_of(program)
-    return fallback
-
-
-def _first_verdict(
-    work: _Work, candidate: Candidate, identity: Identity, found: Derivation
-) -> str | None:
-    """The verdict on the first trial alone; None where it cannot be run."""
-    first = next(trials(found.forward, identity.eps, layout=identity.layout))
-    first = replace(first, differences=False)
-    try:
-        report = judge(work.subject, candidate, found, identity, [first], diagnosed=False)
-    except CannotAsk:
-        return None
-    return report.verdict
-
-
-def _fixed_eps(candidate: Candidate) -> float | None:
-    return None if candidate.eps_settable else 1e-5
 
 
 def _program(asked: str | Program | None) -> Program | None:
