@@ -188,7 +188,7 @@ ELSEWHERE = [
     (doubles.rms_norm_double_backward, " + a * xh", "", "ddγⱼ is ignored"),
     (doubles.group_norm, "3 * B", "2 * B", "2/3 times"),
     (doubles.group_norm, "-curved", "curved", "the sign of ddx"),
-    (doubles.group_norm, "xh * B / D)", "xh * B / L)", "K times"),
+    (doubles.group_norm, "xh * B / D)", "xh * B / L)", "divided by L where K·L belongs"),
     (doubles.instance_norm, "- 3 * mean", "- 2 * mean", "2/3 times"),
     (doubles.instance_norm, "scale / s**2 *", "1 / s**2 *", "gamma is forgotten"),
     (doubles.instance_norm, " + a * along(dy)", "", "is ignored"),

@@ -141,7 +141,7 @@ def _factors(
         "half": ones / 2,
         "minus twice": -2 * ones,
     }
-    for letter, n in _counts(found, one).items():
+    for letter, n in counts_of(found, one).items():
         known[f"{letter} times: a sum where a mean belongs"] = n * ones
         known[f"1/{letter}: divided by {letter} once too often"] = ones / n
         if n > 1:
@@ -161,7 +161,7 @@ def _factors(
     return known
 
 
-def _counts(found: Derivation, one: Seen) -> dict[str, float]:
+def counts_of(found: Derivation, one: Seen) -> dict[str, float]:
     """The length of every axis, and of the parts of those that the layout splits."""
     first = found.forward.inputs[0]
     shape = one.reference.known[name_of(first)].shape
