@@ -45,10 +45,10 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def layers(rows: Iterable[tuple[str, str, str]], out: Console) -> None:
-    """What there is: name, shapes and variants."""
-    table = _table("layer", "shapes", "variants")
-    table.columns[2].no_wrap = False
+def listed(columns: Sequence[str], rows: Iterable[Sequence[str]], out: Console) -> None:
+    """Rows of text under their columns; the last column wraps."""
+    table = _table(*columns)
+    table.columns[-1].no_wrap = False
     for row in rows:
         table.add_row(*row)
     out.print(table)
@@ -95,7 +95,7 @@ def broken(formula: str, width: int) -> list[str]:
             if (
                 depth <= 1
                 and rest[:at].strip()
-                and rest[at : at + 3] in (" + ", " \N{MINUS SIGN} ")
+                and rest[at : at + 3] in (" + ", " \N{MINUS SIGN} ", " = ", " ≤ ")
             ):
                 places.append(at)
         fitting = [at for at in places if cell_len(rest[:at]) <= width]
@@ -107,31 +107,22 @@ def broken(formula: str, width: int) -> list[str]:
 
 
 def statements(rows: Any, out: Console) -> None:
-    """Statements as ``writers.statements`` lays them out: formula, conditions, how it is known."""
-    beside = max(cell_len(row.shown) for row in rows)
-    table = _table("statement", "shown", "residual")
+    """Statements as ``writers.statements`` lays them out: how it is known, then what it says."""
+    width = min(out.width, PIPE_WIDTH)
     for row in rows:
-        room = out.width - beside - min(max(cell_len(r.residual) for r in rows), 24) - 4
-        shown = Text(row.shown, style="green" if row.good else "bold red")
-        table.add_row(_statement(row, room), shown, row.residual)
-    table.columns[0].no_wrap = False
-    table.columns[2].no_wrap = False
-    out.print(table)
+        style, known = "green" if row.good else "bold red", row.shown
+        known += f", residual {row.residual}" if not row.numbers else ""
+        gap = width - cell_len(row.name + known)
+        title = Text.assemble((row.name, "bold"), " " * gap if gap > 1 else "\n  ")
+        out.print(title.append(known, style), soft_wrap=True)
+        lines = [(line, "", 2) for line in broken(row.formula, width - 2)]
+        lines += [(line, "dim", 4) for c in row.where for line in broken(c, width - 4)]
+        lines += [(text, "cyan", 4) for text in (row.printed, row.note) if text]
+        lines += [(row.numbers, style, 4)] if row.numbers else []
+        out.print(*(Padding(Text(t, look), (0, 0, 0, n)) for t, look, n in lines), sep="\n")
     counted = {row.shown: sum(r.shown == row.shown for r in rows) for row in rows}
-    out.print(Text("  " + ", ".join(f"{n} {shown}" for shown, n in counted.items()), "bold"))
-
-
-def _statement(row: Any, room: int) -> Group:
-    """The name, the formula, where it holds, who says so, and what to know about it."""
-    title = Text(row.name, "bold")
-    if row.printed:
-        title.append(f"  {row.printed}", "cyan")
-    lines = [Padding(line, (0, 0, 0, 2)) for line in broken(row.formula, room - 2)]
-    told = [
-        Padding(Text(line, "dim"), (0, 0, 0, 4)) for c in row.where for line in broken(c, room - 4)
-    ]
-    note = [Padding(Text(row.note, "cyan"), (0, 0, 0, 4))] if row.note else []
-    return Group(title, *lines, *told, *note)
+    told = ", ".join(f"{n} {shown}" for shown, n in counted.items())
+    out.print(Text(f"\n{told}", "bold"))
 
 
 def plain_derivation(page: Any) -> str:

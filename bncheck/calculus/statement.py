@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sympy import Expr, S, Symbol
+from sympy.core.relational import Relational
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of, tensor
 
@@ -32,6 +33,7 @@ class Run:
 class Statement:
     """``left`` = ``right``, or ``left`` <= ``right``, wherever all of ``given`` holds.
 
+    ``needs``: what is assumed besides, as inequalities (``m >= 3``, ``eps > 0``), for a reader;
     ``order``: infinitesimals; the statement is about their first powers (``t**2 = 0``), and so
     about derivatives. ``slack``: of a bound, what ``right - left`` is, written so that no term of
     it can be negative. ``at``: numbers by name on which it is tried, in place of random ones.
@@ -43,6 +45,7 @@ class Statement:
     left: Expr
     right: Expr
     given: Pairs = ()
+    needs: tuple[Relational, ...] = ()
     runs: tuple[Run, ...] = ()
     order: tuple[Symbol, ...] = ()
     relation: Literal["=", "≤"] = "="
@@ -54,9 +57,11 @@ class Statement:
 
 
 def marked(operand: Tensor, mark: str = "′") -> Tensor:
-    """An operand's value in a run: ``dx′[i, j]`` for ``dx[i, j]``."""
+    """An operand's value in a run: ``dx′[i, j]`` for ``dx[i, j]``, positive where that is."""
     name, indices = name_of(operand) + mark, indices_of(operand)
-    return tensor(name)[indices] if indices else Symbol(name, real=True)
+    if indices:
+        return tensor(name, positive=bool(operand.is_positive))[indices]
+    return Symbol(name, real=True)
 
 
 t, u = Symbol("t", real=True), Symbol("u", real=True)

@@ -9,6 +9,7 @@ import numpy as np
 from bncheck.algebra.notation import name_of
 from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array, evaluate
+from bncheck.checking.calling import Outcome
 from bncheck.checking.case import Case, remark, user_inputs
 from bncheck.checking.differences import Differences, differences
 from bncheck.checking.reference import Reference
@@ -18,15 +19,13 @@ from bncheck.checking.second_reading import in_order, read
 from bncheck.checking.trials import Trial
 
 
-def named(
-    case: Case, trial: Trial, made: Mapping[str, Array], truth: Reference
-) -> dict[str, Array]:
+def named(case: Case, trial: Trial, outcome: Outcome, truth: Reference) -> dict[str, Array]:
     """The gradients by the program's names and in its axes; their order may be found here."""
     if case.found.order == 2:
-        return in_order(case, trial, dict(made), truth)
+        return in_order(case, trial, dict(outcome.gradients), truth)
     at, program = case.identity.layout, case.found.forward
-    back = layout.from_user(at, program, made, trial.values, trial.parts)
-    return _in_order(case, trial, back, truth)
+    back = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
+    return _in_order(case, trial, back, truth) if outcome.in_order else back
 
 
 def named_again(case: Case, trial: Trial, made: Mapping[str, Array]) -> dict[str, Array]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Expr, Idx
+from sympy import Expr, Idx, S
 
 from bncheck.algebra.notation import carried, size
 from bncheck.calculus.judging import Judgement
@@ -23,13 +23,17 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 
 
 _RELATIONS = {"=": "=", "≤": r"\le"}
+_MORE = {">=": ("≥", r"\ge"), ">": (">", ">")}
 LONGEST = 24
 """Letters of an exact number in a table."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One statement in Unicode: its name, the formula, where it holds, how that is known."""
+    """One statement in Unicode: its name, the formula, where it holds, how that is known.
+
+    ``numbers``: of a claim that is false, both sides at the counterexample; else empty.
+    """
 
     name: str
     formula: str
@@ -39,6 +43,7 @@ class Row:
     good: bool
     printed: str
     note: str
+    numbers: str = ""
 
 
 def rows(judgements: Sequence[Judgement]) -> tuple[Row, ...]:
@@ -51,8 +56,9 @@ def rows(judgements: Sequence[Judgement]) -> tuple[Row, ...]:
             _shown(one),
             _residual(one),
             one.as_expected,
-            one.statement.printed,
+            one.statement.printed and f"after {one.statement.printed}",
             one.statement.note,
+            f"on numbers: {_residual(one)}" if one.verdict == "refuted" else "",
         )
         for one in judgements
     )
@@ -68,12 +74,27 @@ def formula(said: Statement) -> str:
 def conditions(said: Statement) -> tuple[str, ...]:
     """What is assumed, what the marks mean, and which squares vanish, in Unicode."""
     told = [_pair(pair, " = ") for pair in said.given]
+    told += [_pair((a.lhs, a.rhs), f" {_MORE[a.rel_op][0]} ") for a in said.needs]
     for run in said.runs:
         changed = ", ".join(_pair(pair, " → ") for pair in run.changes)
         told.append(f"{run.mark}: {changed or 'the batch twice'}")
     if said.slack != 0:
         told.append("right − left = " + unicode.line(said.slack, _free(said.slack)))
-    return (*told, *(f"{unicode.line(s)}² = 0" for s in said.order))
+    told += [f"{unicode.line(s)}² = 0" for s in said.order]
+    return (*told, *([_example(said)] if said.at else []))
+
+
+def _example(said: Statement) -> str:
+    """The numbers on which the statement is tried: ``x = (10, 4, 2, −4), γ = 2``."""
+    assumed = {str(a) for a, _ in said.given}
+    given = {name: number for name, number in said.at.items() if name not in assumed}
+    return ", ".join(f"{unicode.spelled(name)} = {_numbers(v)}" for name, v in given.items())
+
+
+def _numbers(given: Any) -> str:
+    if isinstance(given, tuple):
+        return f"({', '.join(map(_numbers, given))})"
+    return unicode.line(S(given))
 
 
 def _pair(pair: tuple[Expr, Expr], between: str) -> str:
@@ -94,6 +115,7 @@ def latex_conditions(said: Statement) -> tuple[str, ...]:
         return r",\ ".join(f"{_latex(a, b)} {between} {_latex(b, a)}" for a, b in pairs)
 
     parts = [told((pair,), "=") for pair in said.given]
+    parts += [told(((a.lhs, a.rhs),), _MORE[a.rel_op][1]) for a in said.needs]
     for run in said.runs:
         text = told(run.changes, r"\to") or r"\text{the batch twice}"
         parts.append(rf"{_primes(run.mark)}\colon\ {text}")
@@ -200,7 +222,8 @@ def _primes(mark: str) -> str:
 LETTERS = {
     "x̂": r"$\hat{x}$", "ℓ̂": r"$\hat{\ell}$", "√": r"$\surd$", "⟨": r"$\langle$",
     "⟩": r"$\rangle$", "₀": "$_0$", "₁": "$_1$", "₂": "$_2$", "‘": "`", "’": "'", "×": r"$\times$",
-    "½": r"$\frac12$", "|": "$|$", "<": "$<$", ">": "$>$", "…": r"$\dots$",
+    "½": r"$\frac12$", "ŷ": r"$\hat{y}$", "≥": r"$\ge$", "|": "$|$",
+    "<": "$<$", ">": "$>$", "…": r"$\dots$",
     "dx": "$dx$", "γ": r"$\gamma$", "β": r"$\beta$", "ε": r"$\varepsilon$",
     "μ": r"$\mu$", "σ²": r"$\sigma^2$", "σ": r"$\sigma$", "‖": r"$\|$",
     "∂": r"$\partial$", "²": "$^2$", "ℓ": r"$\ell$", "Ŵ": r"$\hat{W}$", "′": "$'$",
