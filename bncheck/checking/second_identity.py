@@ -107,7 +107,7 @@ def _score(subject: Subject, candidate: Candidate, identity: Identity) -> Score 
     try:
         outcome = subject.call(candidate.name, user_inputs(case, trial.values, trial))
         truth = reference(found, trial.values)
-        made = named(case, trial, outcome.gradients, truth)
+        made = named(case, trial, outcome, truth)
     except CannotAsk:
         return None
     there = [n for n in truth.gradients if n in made]
