@@ -17,6 +17,7 @@ from bncheck.checking.compare import compare, result_of
 from bncheck.checking.convention import Candidate
 from bncheck.checking.counterexample import smallest
 from bncheck.checking.differences import Differences
+from bncheck.checking.heat import heat
 from bncheck.checking.identify import Identity
 from bncheck.checking.outputs import check_output, check_type, is_output
 from bncheck.checking.reference import Reference, precision, truth_of
@@ -24,6 +25,7 @@ from bncheck.checking.results import (
     WORST_FIRST,
     Comparison,
     GradientResult,
+    Heat,
     Remark,
     Report,
 )
@@ -86,7 +88,15 @@ def judge(
         trials=tuple(t.name for t in trials),
         counterexample=smallest(case, wrong) if diagnosed else None,
         failure=_failure(case, wrong, trials),
+        picture=_picture(case, wrong) if diagnosed else None,
     )
+
+
+def _picture(case: Case, wrong: Sequence[GradientResult]) -> Heat | None:
+    """Of the first gradient that is wrong here and right there."""
+    names = [g.name for g in wrong if g.verdict == "wrong"]
+    drawn = (heat(case.found, case.seen, name) for name in names)
+    return next((picture for picture in drawn if picture), None)
 
 
 def _failure(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Symbol
+from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Pow, Symbol
 from sympy.printing.latex import LatexPrinter
 
 from bncheck.algebra.notation import Mean, Tensor, Total, count, indices_of, name_of, size
@@ -91,8 +91,10 @@ class _Printer(LatexPrinter):
 
     def _is_tall(self, factor: Expr) -> bool:
         """What is printed as a fraction itself stands beside a fraction, not in it."""
+        if isinstance(factor, Pow):
+            return self._is_tall(factor.base)
         if isinstance(factor, Indexed):
-            return self._print(factor).startswith(r"\frac")
+            return self._print(factor).lstrip("{").startswith(r"\frac")
         return isinstance(factor, Mean)
 
     def _is_plain_sum(self, factor: Expr) -> bool:
@@ -122,6 +124,8 @@ class _Printer(LatexPrinter):
             base = self._print(expr.base)
             plain = "^" not in base and r"\frac" not in base
             return f"{base}^{{{expr.exp}}}" if plain else rf"\left({base}\right)^{{{expr.exp}}}"
+        if expr.exp.is_Rational and expr.exp < 0:  # SymPy would take it for a product
+            return rf"\frac{{1}}{{{self._print(Pow(expr.base, -expr.exp))}}}"
         text: str = super()._print_Pow(expr)
         return text
 
