@@ -38,6 +38,16 @@ def test_what_is_found_out_is_said():
     assert "(d2x, ddy, d2gamma)" in verify(doubles.rms_norm_double_backward).assumed
 
 
+def test_an_unusual_eps_of_its_own_has_to_be_said():
+    def double_backward(ddx, ddgamma, ddbeta, dy, x, gamma):
+        return doubles.batch_norm(ddx, ddgamma, ddbeta, dy, x, gamma, 0.37)
+
+    report = verify(double_backward)
+    assert report.verdict == "cannot call"
+    assert "say which eps it has with --eps" in report.assumed
+    assert verify(double_backward, eps=0.37).verdict == "right"
+
+
 @pytest.mark.parametrize("layer", doubles.RIGHT)
 def test_what_is_emitted_is_right_and_so_is_its_backward_pass(layer, tmp_path):
     path = tmp_path / "emitted.py"
@@ -188,7 +198,7 @@ ELSEWHERE = [
     (doubles.rms_norm_double_backward, " + a * xh", "", "ddγⱼ is ignored"),
     (doubles.group_norm, "3 * B", "2 * B", "2/3 times"),
     (doubles.group_norm, "-curved", "curved", "the sign of ddx"),
-    (doubles.group_norm, "xh * B / D)", "xh * B / L)", "K times"),
+    (doubles.group_norm, "xh * B / D)", "xh * B / L)", "divided by L where K·L belongs"),
     (doubles.instance_norm, "- 3 * mean", "- 2 * mean", "2/3 times"),
     (doubles.instance_norm, "scale / s**2 *", "1 / s**2 *", "gamma is forgotten"),
     (doubles.instance_norm, " + a * along(dy)", "", "is ignored"),

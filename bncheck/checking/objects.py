@@ -28,6 +28,7 @@ from bncheck.checking.passes import Ran, called, defaults, with_cache
 from bncheck.checking.results import Remark
 from bncheck.checking.returned import output, plain
 from bncheck.checking.roles import required, roles_of
+from bncheck.checking.watching import Watch
 
 Inputs = Mapping[str, Any]
 
@@ -57,7 +58,7 @@ def run_again(found: Found, given: Inputs, before: Inputs) -> Ran:
 
 
 def _back(
-    found: Found, given: Inputs, instance: Any, y: NDArray[Any], rest: list[Any], watch: "Watch"
+    found: Found, given: Inputs, instance: Any, y: NDArray[Any], rest: list[Any], watch: Watch
 ) -> Ran:
     before = dict(gradients_kept(instance))
     old = {n: np.array(plain(v)) for n, v in parameters(instance)}
@@ -79,40 +80,6 @@ def _back(
 
 _OPTIMIZER = re.compile(r"optim|(?<![a-z])opt(?![a-z])|updater", re.IGNORECASE)
 """What an attribute that holds an optimizer is called."""
-
-
-class Watch:
-    """Stands in for an optimizer: notes each gradient that it is given.
-
-    What it gives back is a parameter that has moved, so that its use after the update shows.
-    """
-
-    def __init__(self, parameters: Callable[[], Iterator[tuple[str, Any]]]) -> None:
-        self.parameters, self.seen = parameters, dict[str, Any]()
-        self.lr = self.learning_rate = 1.0
-
-    def __copy__(self) -> "Watch":
-        return self
-
-    def __deepcopy__(self, memo: Any) -> "Watch":
-        return self
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """An update: a step against the gradient."""
-        arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
-        if len(arrays) < 2:
-            return self if not arrays else arrays[0]
-        for name, value in self.parameters():
-            for one, other in (arrays[:2], arrays[1::-1]):
-                if value is one:
-                    self.seen["d" + name] = np.array(other)
-                    return one - other.reshape(one.shape) if one.size == other.size else one
-        return arrays[0]
 
 
 def ready(found: Found, given: Inputs) -> tuple[Any, NDArray[Any], list[Any], Watch]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from bncheck.algebra.notation import Total, name_of
+from bncheck.algebra.notation import Total, name_of, size
 from bncheck.algebra.program import Program
-from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.checking.arithmetic import Array, evaluate
 from bncheck.checking.diagnose import ENOUGH, is_theirs, joined
 from bncheck.checking.identify import USUAL_EPS
@@ -24,6 +24,9 @@ from bncheck.checking.second_terms import MOST_NAMED, Fitted, fitted, is_scaled
 from bncheck.checking.terms import Seen
 from bncheck.layers import LAYERS, layer, options
 from bncheck.writers.unicode import equation, line
+
+FITTED = 3
+"""Trials to which factors are fitted: those with the most entries."""
 
 Put = dict[str, Any]
 """Other values for some inputs: numbers, or the name of an input of the same shape."""
@@ -40,8 +43,8 @@ def diagnose_second(found: Derivation, gradient: str, seen: Sequence[Seen]) -> D
     fine = [one for one in seen if not is_off(one, gradient).any()]
     formula = _formula(found, gradient)
     changed = _explained(_changes(found), gradient, off[:ENOUGH]) or _whole(gradient, off)
-    largest = max(off, key=lambda one: one.gradients[gradient].size)
-    fit = None if changed else fitted(found, gradient, largest)
+    largest = sorted(off, key=lambda one: one.gradients[gradient].size)[-FITTED:]
+    fit = None if changed else fitted(found, gradient, largest[::-1])
     if changed is None and fit is None:
         changed = _explained(_others(found), gradient, off[:ENOUGH])
     if changed is not None:
@@ -120,6 +123,7 @@ def _changes(found: Derivation) -> Iterator[Change]:
 def _others(found: Derivation) -> Iterator[Change]:
     """The same layer with another variance, throughout or in what is kept; and other layers."""
     mine = found.layer
+    letters = "·".join(str(size(i)) for i in normalised(mine))
     for name in sorted(LAYERS, key=lambda name: name != mine.name):
         choices = options(name)
         affine = {"affine": "gamma" in mine.tensors} if "affine" in choices else {}
@@ -131,7 +135,7 @@ def _others(found: Derivation) -> Iterator[Change]:
                 text = f"it is the double backward pass of {other.title.lower()}"
                 yield "other-layer", text, double_of(other, seen=False), {}
                 continue
-            over = "m - 1" if ddof else "m"
+            over = f"{letters} - 1" if ddof else letters
             yield "ddof", f"the variance is over {over}", double_of(other, seen=False), {}
             yield (
                 "ddof",

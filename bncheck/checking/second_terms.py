@@ -8,22 +8,25 @@ to twice as many columns.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cache
 
 import numpy as np
 from sympy import Add, Expr
 
-from bncheck.algebra.notation import Total, distribute, indices_of, name_of, operands, size, tensor
+from bncheck.algebra.notation import Total, distribute, indices_of, name_of, operands, tensor
 from bncheck.algebra.program import Step
-from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.calculus.derivation import Derivation
 from bncheck.checking.arithmetic import Array, evaluate
 from bncheck.checking.results import Term
-from bncheck.checking.terms import SIGMAS, Seen, factors_of
+from bncheck.checking.second_factors import known_factors, read
+from bncheck.checking.terms import Seen, factors_of
 from bncheck.writers.unicode import line
 
 MOST_NAMED = 3
 """Terms that are named in a sentence; more are counted."""
+
+Fit = tuple[Array, Array]
+"""Factors and their standard errors."""
 
 
 @dataclass(frozen=True)
@@ -48,28 +51,31 @@ def expanded_terms(found: Derivation, gradient: str) -> tuple[Expr, ...]:
     return Add.make_args(distribute(expr))
 
 
-def fitted(found: Derivation, gradient: str, one: Seen) -> Fitted | None:
-    """The factor of each term; None where no factors give the user's gradient."""
+def fitted(found: Derivation, gradient: str, seen: Sequence[Seen]) -> Fitted | None:
+    """The factor of each term; None where no factors give the user's gradient on all trials."""
     parts = expanded_terms(found, gradient)
-    fit = _fit(found, gradient, one, parts)
-    if fit is not None:
-        return Fitted(_terms(found, gradient, one, parts, *fit))
+    fits = _fits(found, gradient, seen, parts)
+    if fits is not None:
+        return Fitted(_terms(found, seen, parts, fits))
     for code, text, ratio in _ratios(found, gradient):
-        touched = [p for p in parts if not code.endswith("missing") or _is_there(ratio, p)]
-        fit = _fit(found, gradient, one, (*parts, *(p * ratio for p in touched)))
-        if fit is None:
-            continue
-        there = _terms(found, gradient, one, (*parts, *(p * ratio for p in touched)), *fit)
-        plain, other = there[: len(parts)], there[len(parts) :]
-        changed = [
-            part
-            for part, t in zip(touched, other, strict=True)
-            if t.reading == "ok" and plain[parts.index(part)].reading == "missing"
-        ]
-        wrong = sum(t.reading != "ok" for t in plain) + sum(t.reading != "missing" for t in other)
-        if changed and wrong == 2 * len(changed):
+        there = [p for p in parts if not code.endswith("missing") or _is_there(ratio, p)]
+        more = (*parts, *(p * ratio for p in there))
+        fits = _fits(found, gradient, seen, more)
+        changed = _moved(_terms(found, seen, more, fits), parts, there) if fits else ()
+        if changed:
             return Fitted(_marked(parts, changed, text), code, text + _in(changed, len(parts)))
     return None
+
+
+def _moved(made: Sequence[Term], parts: Sequence[Expr], there: Sequence[Expr]) -> tuple[Expr, ...]:
+    """The terms that stand with the ratio and not without it; empty unless all else is right."""
+    plain = dict(zip(parts, made, strict=False))
+    other = dict(zip(there, made[len(parts) :], strict=True))
+    changed = tuple(p for p, t in other.items() if t.reading == "ok")
+    right = all(
+        t.reading == ("missing" if p in changed else "ok") for p, t in plain.items()
+    ) and all(t.reading == "missing" for p, t in other.items() if p not in changed)
+    return changed if right else ()
 
 
 def _in(changed: Sequence[Expr], count: int) -> str:
@@ -85,21 +91,27 @@ def _marked(parts: Sequence[Expr], changed: Sequence[Expr], text: str) -> tuple[
     return tuple(Term(line(p), 1.0, 1.0, text if p in changed else "ok") for p in parts)
 
 
-def _fit(
-    found: Derivation, gradient: str, one: Seen, parts: Sequence[Expr]
-) -> tuple[Array, Array] | None:
-    """Factors and standard errors; None where the fit leaves too much, or says too little."""
-    columns = _columns(found, gradient, one, parts)
-    theirs = np.asarray(one.gradients[gradient], float)
-    matrix = np.stack([c.ravel() for c in columns], axis=1)
-    scale = np.linalg.norm(matrix, axis=0)
-    if not np.all(scale) or not np.isfinite(theirs).all() or theirs.size <= len(parts):
-        return None
-    if np.linalg.matrix_rank(matrix / scale, tol=1e-7) < len(parts):
-        return None
-    allowed = np.asarray(one.reference.allowed[gradient], float)
-    fit = factors_of([c / s for c, s in zip(columns, scale, strict=True)], theirs, allowed, (...,))
-    return None if fit is None else (fit[0] / scale, fit[1] / scale)
+def _fits(
+    found: Derivation, gradient: str, seen: Sequence[Seen], parts: Sequence[Expr]
+) -> dict[int, Fit] | None:
+    """By trial, where there are groups enough; None where a fit leaves too much."""
+    made: dict[int, Fit] = {}
+    for order, one in enumerate(seen):
+        columns = _columns(found, gradient, one, parts)
+        theirs = np.asarray(one.gradients[gradient], float)
+        matrix = np.stack([c.ravel() for c in columns], axis=1)
+        scale = np.linalg.norm(matrix, axis=0)
+        if not np.all(scale) or theirs.size <= len(parts):
+            continue
+        if np.linalg.matrix_rank(matrix / scale, tol=1e-7) < len(parts):
+            continue
+        allowed = np.asarray(one.reference.allowed[gradient], float)
+        columns = [c / s for c, s in zip(columns, scale, strict=True)]
+        fit = factors_of(columns, theirs, allowed, (...,))
+        if fit is None:
+            return None
+        made[order] = fit[0] / scale, fit[1] / scale
+    return made or None
 
 
 def _columns(found: Derivation, gradient: str, one: Seen, parts: Sequence[Expr]) -> list[Array]:
@@ -141,51 +153,16 @@ def _is_there(ratio: Expr, part: Expr) -> bool:
 
 
 def _terms(
-    found: Derivation,
-    gradient: str,
-    one: Seen,
-    parts: Sequence[Expr],
-    factors: Array,
-    errors: Array,
+    found: Derivation, seen: Sequence[Seen], parts: Sequence[Expr], fits: dict[int, Fit]
 ) -> tuple[Term, ...]:
-    known = _known(found, one)
+    """Each term with its factor on the first trial, read so that it holds on all."""
+    known = [known_factors(found, seen[order]) for order in fits]
     made = []
-    for part, factor, error in zip(parts, factors, errors, strict=True):
-        reading, value = _reading(float(factor), float(error), known)
-        made.append(Term(line(part), value, 1.0, reading, float(error)))
+    for k, part in enumerate(parts):
+        factors = [(float(f[k]), float(e[k])) for f, e in fits.values()]
+        reading, value = read(factors, known)
+        made.append(Term(line(part), value, 1.0, reading, factors[0][1]))
     return tuple(made)
-
-
-def _known(found: Derivation, one: Seen) -> dict[str, float]:
-    known = {"ok": 1.0, "missing": 0.0, "sign flipped": -1.0}
-    first = found.layer.inputs[0]
-    shape = np.shape(one.values[name_of(first)])
-    lengths = dict(zip(indices_of(first), shape, strict=True))
-    group = list(normalised(found.layer))
-    whole, letters = (
-        float(np.prod([lengths[i] for i in group])),
-        "·".join(str(size(i)) for i in group),
-    )
-    known[f"{letters} times: a sum where a mean belongs"] = whole
-    known[f"1/{letters}: divided by {letters} once too often"] = 1 / whole
-    if len(group) == 1:
-        known[f"{letters}/({letters} - 1): divided by {letters} - 1"] = whole / (whole - 1)
-        known[f"({letters} - 1)/{letters}: divided by {letters} for {letters} - 1"] = (
-            whole - 1
-        ) / whole
-    return known
-
-
-def _reading(factor: float, error: float, known: dict[str, float]) -> tuple[str, float]:
-    """What a factor means, and the factor that is meant."""
-    within = max(SIGMAS * error, 1e-9 * max(1.0, abs(factor)))
-    for reading, value in known.items():
-        if abs(factor - value) <= within:
-            return reading, value
-    plain = Fraction(factor).limit_denominator(12)
-    if abs(factor - float(plain)) <= within:
-        return f"{plain} times", float(plain)
-    return f"{factor:.6g} times", factor
 
 
 def is_scaled(fit: Fitted) -> float | None:

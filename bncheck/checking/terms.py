@@ -146,7 +146,7 @@ def _factors(
         "half": ones / 2,
         "minus twice": -2 * ones,
     }
-    for letter, n in _counts(found, one).items():
+    for letter, n in counts_of(found, one).items():
         known[f"{letter} times: a sum where a mean belongs"] = n * ones
         known[f"1/{letter}: divided by {letter} once too often"] = ones / n
         if n > 1:
@@ -187,12 +187,12 @@ def _multiplied(
     counted = {
         f"{said}, and divided by {letter} once too often": value / n
         for said, value in powers.items()
-        for letter, n in _counts(found, one).items()
+        for letter, n in counts_of(found, one).items()
     }
     return powers | counted
 
 
-def _counts(found: Derivation, one: Seen) -> dict[str, float]:
+def counts_of(found: Derivation, one: Seen) -> dict[str, float]:
     """The length of every axis, and of the parts of those that the layout splits."""
     first = found.forward.inputs[0]
     shape = one.reference.known[name_of(first)].shape

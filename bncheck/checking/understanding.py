@@ -10,31 +10,25 @@ from bncheck.checking.identify import Asked, Identity, identify, program_of
 from bncheck.checking.judge import judge
 from bncheck.checking.names import layer_hint
 from bncheck.checking.reference import derivation_of
-from bncheck.checking.subject import Subject
 from bncheck.checking.trials import trials
+from bncheck.checking.work import Work
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS
 from bncheck.layers import layer as layer_by_name
 from bncheck.layers import options as options_of
 
 
-def understood(
-    subject: Subject, candidate: Candidate, asked: Asked, place: str
-) -> tuple[Identity, Derivation]:
-    """Which layer it is, and that layer's derivation; the differences are the witness here.
-
-    ``asked``: what the user said of it; ``place``: the target, whose name may say more. Raises
-    ``CannotAsk`` where the code cannot be run.
-    """
-    stem = Path(place.partition(":")[0]).stem
+def understood(work: Work, candidate: Candidate) -> tuple[Identity, Derivation]:
+    """Which layer it is, and that layer's derivation; the differences are the witness here."""
+    stem = Path(work.place.partition(":")[0]).stem
     hint = candidate.layer_hint or layer_hint(stem)
     if candidate.has_forward:
-        identity = identify(subject, candidate, hint, asked)
+        identity = identify(work.subject, candidate, hint, work.asked)
         return identity, derivation_of(identity.program)
-    if asked.program is not None:
-        identity = as_said(asked)
+    if work.asked.program is not None:
+        identity = as_said(work.asked)
         return identity, derivation_of(identity.program)
-    return _by_gradients(subject, candidate, asked, hint)
+    return by_gradients(work, candidate, hint)
 
 
 def as_said(asked: Asked) -> Identity:
@@ -47,14 +41,13 @@ def as_said(asked: Asked) -> Identity:
     return Identity(program, at or layouts.usual(program), asked.ddof, asked.eps, known=True)
 
 
-def _by_gradients(
-    subject: Subject, candidate: Candidate, asked: Asked, hint: str | None
-) -> tuple[Identity, Derivation]:
+def by_gradients(work: Work, candidate: Candidate, hint: str | None) -> tuple[Identity, Derivation]:
     """Without a forward pass: the layer whose gradients these are, else the one it is called."""
     affine = "gamma" in candidate.takes
     names = sorted(LAYERS, key=lambda name: (name != hint, name != "batch-norm"))
     fallback: tuple[Identity, Derivation] | None = None
     problem: CannotAsk | None = None
+    asked = work.asked
     for name in names if hint is None else [hint]:
         for ddof in (0, 1) if asked.ddof is None else (asked.ddof,):
             try:
@@ -70,7 +63,7 @@ def _by_gradients(
             for at in there:
                 eps = _fixed_eps(candidate) if asked.eps is None else asked.eps
                 identity = Identity(program, at, ddof, eps, known=True)
-                verdict = _first_verdict(subject, candidate, identity, found)
+                verdict = _first_verdict(work, candidate, identity, found)
                 if verdict in ("right", "inaccurate"):
                     return identity, found
                 if verdict is not None:
@@ -86,13 +79,13 @@ def _by_gradients(
 
 
 def _first_verdict(
-    subject: Subject, candidate: Candidate, identity: Identity, found: Derivation
+    work: Work, candidate: Candidate, identity: Identity, found: Derivation
 ) -> str | None:
     """The verdict on the first trial alone; None where it cannot be run."""
     first = next(trials(found.forward, identity.eps, layout=identity.layout))
     first = replace(first, differences=False)
     try:
-        report = judge(subject, candidate, found, identity, [first], diagnosed=False)
+        report = judge(work.subject, candidate, found, identity, [first], diagnosed=False)
     except CannotAsk:
         return None
     return report.verdict

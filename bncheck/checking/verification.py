@@ -4,28 +4,23 @@ its backward pass that layer's gradient, and if not, what is wrong with it?
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from bncheck.algebra.program import Program
 from bncheck.checking import layout as layouts
 from bncheck.checking.case import Case
 from bncheck.checking.convention import Candidate
 from bncheck.checking.given import own_trials
-from bncheck.checking.identify import Asked, Identity, identify
+from bncheck.checking.identify import Asked
 from bncheck.checking.inference import inferred
 from bncheck.checking.judge import judge
-from bncheck.checking.names import layer_hint
-from bncheck.checking.reference import double_of
 from bncheck.checking.results import WORST_FIRST, Remark, Report
-from bncheck.checking.second_identity import by_second_gradients
-from bncheck.checking.second_trials import directed, second_trials
+from bncheck.checking.second_verification import double_report
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
-from bncheck.checking.trials import Trial, drawn
-from bncheck.checking.understanding import as_said, understood
+from bncheck.checking.trials import drawn
+from bncheck.checking.understanding import understood
+from bncheck.checking.work import Options, Work, at_most
 from bncheck.errors import CannotAsk
 from bncheck.layers import layer as layer_by_name
 
@@ -34,41 +29,6 @@ Backward = Callable[..., Any]
 
 SMALL_EPS = 1e-12
 """What code gets that refuses a larger eps."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may say about a verification, besides the target.
-
-    ``timeout``: seconds for one call; ``seed``, ``trials``: of the random inputs, and how many
-    of random sizes are added; ``names``: what parameters are (``{"G": "dy"}``); ``ordinary``:
-    import a file as Python would; ``averaged``: accept parameter gradients divided by the batch
-    size; ``lines``: name the line that is wrong; ``layout``, ``eps``, ``ddof``: what bncheck would
-    otherwise find out.
-    """
-
-    timeout: float = 30.0
-    seed: int = 0
-    trials: int = 0
-    names: Mapping[str, str] = field(default_factory=dict)
-    ordinary: bool = False
-    averaged: bool = False
-    layout: str | None = None
-    eps: float | None = None
-    ddof: int | None = None
-    lines: bool = True
-
-    def __post_init__(self) -> None:
-        """Raises ``CannotAsk`` for numbers that mean nothing."""
-        for name, value, fits, expected in (
-            ("timeout", self.timeout, self.timeout > 0, "a number of seconds above 0"),
-            ("seed", self.seed, self.seed >= 0, "a whole number from 0 on"),
-            ("trials", self.trials, self.trials >= 0, "a whole number from 0 on"),
-            ("eps", self.eps, self.eps is None or 0 <= self.eps < np.inf, "a number from 0 on"),
-            ("ddof", self.ddof, self.ddof in (None, 0, 1), "0 or 1"),
-        ):
-            if not fits:
-                raise CannotAsk(f"{name} is {value}; expected {expected}")
 
 
 def verify(
@@ -118,7 +78,7 @@ def verify_all(
         place = getattr(target, "__name__", type(target).__name__)
     try:
         asked = Asked(_program(layer), chosen.layout, chosen.ddof, chosen.eps)
-        work = _Work(subject, asked, chosen, inputs or {}, place)
+        work = Work(subject, asked, chosen, inputs or {}, place)
         found = subject.candidates()
         reports = (_noted(_verified(work, c), c, subject.notes) for c in found)
         return tuple(replace(r, printed=subject.printed) for r in reports)
@@ -151,18 +111,7 @@ def references() -> tuple[Report, ...]:
     return verify_all("bncheck.checking.references")
 
 
-@dataclass(frozen=True)
-class _Work:
-    """One verification: the code, what the user said and gave, and where the code is."""
-
-    subject: Subject
-    asked: Asked
-    options: Options
-    given: Mapping[str, Any]
-    place: str
-
-
-def _verified(work: _Work, candidate: Candidate) -> Report:
+def _verified(work: Work, candidate: Candidate) -> Report:
     """The report; code that refuses a large eps is asked once more with a small one."""
     report = _asked(work, candidate)
     refused = report.verdict == "cannot call" and re.search(r"\beps", report.assumed, re.IGNORECASE)
@@ -174,14 +123,14 @@ def _verified(work: _Work, candidate: Candidate) -> Report:
     return report
 
 
-def _otherwise(work: _Work, candidate: Candidate, report: Report) -> Report:
+def _otherwise(work: Work, candidate: Candidate, report: Report) -> Report:
     """The report in another layout, where the forward pass allows several and this one fails."""
     shapes = [d.text for d in report.diagnosis if d.code == "shape"]
     failed = re.search(r"raised (ValueError|IndexError|AxisError)[^(]*", report.assumed)
     if not shapes and not (failed and report.verdict == "cannot call"):
         return report
     try:
-        identity, _ = understood(work.subject, candidate, work.asked, work.place)
+        identity, _ = understood(work, candidate)
     except CannotAsk:
         return report
     for at in layouts.layouts(identity.program) if identity.known else ():
@@ -196,20 +145,20 @@ def _otherwise(work: _Work, candidate: Candidate, report: Report) -> Report:
     return report
 
 
-def _asked(work: _Work, candidate: Candidate) -> Report:
+def _asked(work: Work, candidate: Candidate) -> Report:
     target = _place(work.place, candidate)
     options = work.options
     try:
         if candidate.problem:
             raise CannotAsk(candidate.problem)
         if candidate.kind == "double":
-            report = _second(work, candidate)
+            report = double_report(work, candidate)
             return replace(report, target=target, line=candidate.line)
-        identity, found = understood(work.subject, candidate, work.asked, work.place)
+        identity, found = understood(work, candidate)
         eps = identity.eps
         made = drawn(found.forward, eps, options.seed, identity.layout, options.trials)
         own = list(own_trials(identity, work.given))
-        every = [*(_at_most(trial, own) for trial in made), *own]
+        every = [*(at_most(trial, own) for trial in made), *own]
         report = judge(
             work.subject, candidate, found, identity, every,
             averaged=options.averaged, lines=options.lines,
@@ -219,27 +168,6 @@ def _asked(work: _Work, candidate: Candidate) -> Report:
         return Report(target, "cannot call", line=candidate.line, assumed=str(error))
     remarks = (*report.remarks, *more)
     return replace(report, target=target, line=candidate.line, running=running, remarks=remarks)
-
-
-def _second(work: _Work, candidate: Candidate) -> Report:
-    """The report on a double backward pass."""
-    identity = _second_identity(work, candidate)
-    found, options = double_of(identity.program), work.options
-    made = second_trials(found, identity, candidate.takes, options.seed, options.trials)
-    rng = np.random.default_rng(options.seed)
-    own = [directed(found, identity, candidate.takes, trial, rng, work.given)
-           for trial in own_trials(identity, work.given)]  # fmt: skip
-    drawn = [*(_at_most(trial, own) for trial in made), *own]
-    return judge(work.subject, candidate, found, identity, drawn, lines=False)
-
-
-def _second_identity(work: _Work, candidate: Candidate) -> Identity:
-    asked, hint = work.asked, candidate.layer_hint or layer_hint(Path(work.place).stem)
-    if candidate.has_forward:
-        return identify(work.subject, candidate, hint, asked)
-    if asked.program is not None:
-        return as_said(asked)
-    return by_second_gradients(work.subject, candidate, hint, asked)
 
 
 def _noted(report: Report, candidate: Candidate, notes: tuple[str, ...]) -> Report:
@@ -254,12 +182,6 @@ def _noted(report: Report, candidate: Candidate, notes: tuple[str, ...]) -> Repo
 
 def _program(asked: str | Program | None) -> Program | None:
     return layer_by_name(asked) if isinstance(asked, str) else asked
-
-
-def _at_most(trial: Trial, own: list[Trial]) -> Trial:
-    """With inputs of the user's in short arithmetic no more than float32 can be asked for."""
-    short = any(one.dtype.itemsize <= 4 for one in own)
-    return replace(trial, at_most=np.dtype(np.float32)) if short else trial
 
 
 def _place(place: str, candidate: Candidate) -> str:
