@@ -53,10 +53,11 @@ def _reason(
             limits.append("the average over the batch is a convention: --batch-average accepts it")
         return change.code, "; ".join([change.text, *limits])
     wrong = [t for t in fitted if t.reading != "ok"]
-    same = same_factor(fitted) if fitted else None
+    several = any(t.reading.startswith("another") for t in fitted)
+    same = same_factor(fitted) if fitted and not several else None
     if same is not None:
         return "factor", f"{gradient} is {same:.9g} times the right value"
-    if wrong and not any(t.reading.startswith("another") for t in wrong):
+    if wrong and not several:
         return _code_of(wrong), joined(wrong)
     more = (
         _held(found, gradient, off[:ENOUGH])

@@ -116,7 +116,7 @@ def _made(
     supplied = {
         **defaults(given), **given, "width": width, "optimizer": watch, "rate": RATE,
     }  # fmt: skip
-    instance = cls(**_filled(cls, supplied, found, optional))
+    instance = cls(**_filled(cls, {**supplied, "x": width}, found, optional))
     _set_up(instance, supplied, found)
     set_parameters(instance, given)
     y, rest = passed(instance, given, found)
