@@ -5,6 +5,7 @@ written in these words, and no name of a layer stands in them.
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
 
 from sympy import Expr, Idx, Integer, Pow, S, Symbol, diff
 
@@ -117,6 +118,7 @@ class Words:
         return tensor(name)[self.kept] if self.kept else Symbol(name, real=True)
 
 
+@cache
 def words(forward: Program) -> Words:
     """The parts of a layer; raises ``CannotAsk`` where it does not normalise and scale."""
     found = derivation(forward, most=0)
