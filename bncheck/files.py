@@ -64,11 +64,14 @@ def arrays(path: Path | None) -> dict[str, Any]:
 
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            found = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise CannotAsk(f"{path} does not exist; expected an .npz file of arrays") from None
     except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise CannotAsk(f"{path} is no .npz file of plain arrays: {error}") from None
+    if not found:
+        raise CannotAsk(f"{path} holds no arrays; expected x, dy, gamma, beta, eps")
+    return found
 
 
 def roles(given: list[str]) -> dict[str, str]:

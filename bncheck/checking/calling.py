@@ -12,6 +12,7 @@ from bncheck.checking.convention import Found
 from bncheck.checking.passes import Ran
 from bncheck.checking.results import Remark
 from bncheck.checking.returned import gradients, output
+from bncheck.checking.trials import SECOND
 from bncheck.errors import CannotAsk
 
 Inputs = Mapping[str, Any]
@@ -23,11 +24,15 @@ MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call gave: the output where there is a forward pass, the gradients by name."""
+    """What one call gave: the output where there is a forward pass, the gradients by name.
+
+    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round.
+    """
 
     y: NDArray[Any] | None
     gradients: dict[str, NDArray[Any]]
     remarks: tuple[Remark, ...] = ()
+    in_order: bool = True
 
 
 def forward(found: Found, inputs: Inputs) -> NDArray[Any]:
@@ -38,10 +43,15 @@ def forward(found: Found, inputs: Inputs) -> NDArray[Any]:
 def call(found: Found, inputs: Inputs, memory: str = "plain") -> Outcome:
     """Forward pass, where there is one, and backward pass, on copies of the inputs."""
     given = _copied(inputs, memory)
+    if memory == SECOND:
+        given["before"] = 2.0 * given["x"][::-1] + 1.0
     ran: Ran = _tried(found, _WAYS[found.candidate.kind], given)
-    named, remarks = gradients(found.candidate.name, ran.result, ran.extra, inputs)
+    named, remarks = gradients(found.candidate.name, ran.result, ran.extra, inputs, ran.shapes)
+    given.pop("before", None)
     remarks = [*ran.remarks, *remarks, *_overwritten(given, inputs), *_aliased(named, given)]
-    return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks))
+    returned_by_name = isinstance(ran.result, dict)
+    in_order = not (returned_by_name or {"dgamma", "dbeta"} <= ran.by_name)
+    return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks), in_order)
 
 
 def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
@@ -67,7 +77,47 @@ def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
         elif name in changed:
             text = f"{name} is overwritten by the next call: it lives in a buffer used again"
             remarks.append(Remark("reused-buffer", text))
+    if not remarks and found.candidate.kind == "class":
+        remarks = _in_one_object(found, first, second)
     return remarks
+
+
+def _in_one_object(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
+    """Whether a second batch through an object gives what it gives in a fresh one.
+
+    Parameter gradients may add up from batch to batch: many want it so.
+    """
+
+    def once(given: Inputs, way: Callable[..., Ran]) -> dict[str, Any]:
+        ran: Ran = _tried(found, way, _copied(given))
+        return {"y": ran.y} | gradients(found.candidate.name, ran.result, ran.extra, given)[0]
+
+    def after(found: Found, given: Inputs) -> Ran:
+        before = _copied(second)
+        wanted = found.memory["tensors"] == (True,)
+        return objects.run_again(found, given, tensors.to_tensors(before) if wanted else before)
+
+    try:
+        fresh, other = once(first, objects.run), once(second, objects.run)
+        again = once(first, after)
+    except Exception:
+        return []  # one use for each object
+    stale = [
+        name for name, value in fresh.items()
+        if name not in again or not (
+            _near(again[name], value)
+            or (name not in ("y", "dx") and _near(again[name], value + other[name]))
+        )
+    ]  # fmt: skip
+    what = {"y": "the output"}.get(stale[0], stale[0]) if stale else ""
+    text = f"{what} of a second batch in the same object is not that of a fresh one: it is stale"
+    return [Remark("state", text)] if stale else []
+
+
+def _near(one: Any, other: Any) -> bool:
+    return np.shape(one) == np.shape(other) and bool(
+        np.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True)
+    )
 
 
 def running_statistics(found: Found, inputs: Inputs) -> dict[str, Any] | None:

@@ -1,20 +1,21 @@
 """How the user's code wants to be called: find the backward passes in a namespace.
 
 Four kinds: a plain ``backward(dy, x, gamma, eps)`` in any order of recognised names, a pair
-``forward(x, gamma, beta, params) -> (y, cache)`` and ``backward(dout, cache)`` (functions, or
-static methods of a class), a class whose objects have a forward and a backward pass, and a
-``torch.autograd.Function``. A further one is one more ``_as_...`` below and one more way in
-``calling``.
+``forward(x, gamma, beta, params) -> (y, cache)`` and ``backward(dout, cache)`` (functions, static
+methods of a class, or a forward pass that returns its own backward pass), a class whose objects
+have a forward and a backward pass, and a ``torch.autograd.Function``. A further one is one more
+``_as_...`` below and one more way in ``calling``.
 """
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bncheck.checking.methods import (
     backward_method,
     forward_method,
+    gives_its_backward,
     is_own,
     is_static,
     likely,
@@ -23,6 +24,9 @@ from bncheck.checking.methods import (
 from bncheck.checking.names import STATISTICS, layer_hint
 from bncheck.checking.roles import Roles, document, line_of, roles_of, signature
 from bncheck.errors import CannotAsk
+
+LISTED = 20
+"""How many names a message lists."""
 
 Kind = Literal["function", "pair", "class", "autograd"]
 
@@ -78,7 +82,7 @@ def find(
     own = {n: o for n, o in namespace.items() if is_own(o, namespace)}
     if name is not None:
         return [_as_candidate(name, _named(own, name, place), own, place, said or {})]
-    there = likely(own)
+    there = likely(own) or [n for n, o in own.items() if gives_its_backward(n, o)]
     if not there:
         raise CannotAsk(
             f"{place}: no backward pass found; expected a function with 'backward' in its name, "
@@ -124,6 +128,8 @@ def _as_candidate(name: str, thing: Any, own: Mapping[str, Any], place: str, sai
     if isinstance(thing, type):
         return _as_class(name.partition(".")[0], thing, said)
     takes = signature(thing, name, said)
+    if gives_its_backward(name, thing):
+        return _as_closure(name, thing, said)
     forward = partner(name, own)
     if forward is not None and ("cache" in takes or _is_pair(thing, said)):
         return _as_pair(name, thing, forward, said)
@@ -159,6 +165,19 @@ def _as_pair(
     _check_required(getattr(forward, "__name__", "forward"), forward, said)
     takes = signature(forward, name, said)
     return Found(_candidate(name, "pair", backward, takes, forward), backward, forward, said)
+
+
+def _as_closure(name: str, forward: Callable[..., Any], said: Roles) -> Found:
+    """A forward pass that returns (y, backward): what it returns beside y is called with dy."""
+
+    def backward(dout: Any, cache: Callable[..., Any]) -> Any:
+        return cache(dout)
+
+    backward.__module__ = forward.__module__  # whose arrays or tensors it takes
+    found = _as_pair(name, backward, forward, said)
+    calls = f"{name}{inspect.signature(forward)} -> (y, backward)"
+    there = replace(found.candidate, line=line_of(forward), description=calls)
+    return replace(found, candidate=there)
 
 
 def _as_class(name: str, cls: type, said: Roles) -> Found:
@@ -253,4 +272,6 @@ def _is_pair(backward: Callable[..., Any], said: Roles) -> bool:
 
 
 def _list(own: Iterable[str]) -> str:
-    return ", ".join(own) or "no functions or classes"
+    names = list(own)
+    rest = [f"{len(names) - LISTED} more"] if len(names) > LISTED else []
+    return ", ".join([*names[:LISTED], *rest]) or "no functions or classes"

@@ -1,7 +1,9 @@
 """Things in a namespace by their names: which is a backward pass, and what belongs to it."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
+from types import CodeType
 from typing import Any
 
 from bncheck.checking.names import (
@@ -15,12 +17,12 @@ from bncheck.checking.names import (
 
 def backward_method(cls: type) -> str | None:
     """The method that is a backward pass."""
-    return _method(cls, BACKWARDS)
+    return _method(cls, BACKWARDS) or _only(cls, r"backw[ao]rd|back_?prop")
 
 
 def forward_method(cls: type) -> str | None:
     """The method that is a forward pass."""
-    return _method(cls, FORWARDS)
+    return _method(cls, FORWARDS) or _only(cls, r"forw[ao]rd")
 
 
 def _method(cls: type, names: Iterable[str]) -> str | None:
@@ -30,6 +32,16 @@ def _method(cls: type, names: Iterable[str]) -> str | None:
         if there is not None and callable(getattr(cls, there)):
             return there
     return None
+
+
+def _only(cls: type, words: str) -> str | None:
+    """The one method that has such a word in its name: ``batch_norm_forward``, say."""
+    there = [
+        n for n in dir(cls)
+        if re.search(words, n, re.IGNORECASE) and inspect.isfunction(getattr(cls, n))
+        and not _inherited(cls, n)
+    ]  # fmt: skip
+    return there[0] if len(there) == 1 else None
 
 
 def _inherited(cls: type, name: str) -> bool:
@@ -54,7 +66,9 @@ def partner(name: str, own: Mapping[str, Any]) -> Callable[..., Any] | None:
     for other in tries:
         if other != name and inspect.isfunction(own.get(other)):
             return own[other]
-    forwards = [o for n, o in own.items() if "forward" in n.lower() and inspect.isfunction(o)]
+    forwards = [
+        o for n, o in own.items() if re.search("forw[ao]rd", n.lower()) and inspect.isfunction(o)
+    ]
     hint = layer_hint(name)
     alike = [f for f in forwards if layer_hint(f.__name__) == hint]
     if len(alike) == 1:
@@ -65,6 +79,7 @@ def partner(name: str, own: Mapping[str, Any]) -> Callable[..., Any] | None:
 
 _OPPOSITES = (
     ("backward", "forward"), ("Backward", "Forward"), ("BACKWARD", "FORWARD"), ("bwd", "fwd"),
+    ("backword", "forword"), ("backword", "forward"),
     ("backprop", "forward"), ("_backward", ""), ("_bwd", ""), ("back_pass", "forward_pass"),
     ("BackPass", "ForwardPass"), ("bprop", "fprop"), ("_grad", ""), ("grad_", ""), ("_vjp", ""),
 )  # fmt: skip
@@ -74,6 +89,14 @@ def _looks_like_backward(name: str, thing: Any) -> bool:
     if isinstance(thing, type):
         return forward_method(thing) is not None and backward_method(thing) is not None
     return is_backward(name)
+
+
+def gives_its_backward(name: str, thing: Any) -> bool:
+    """Whether a function that is no backward pass itself has one inside, to return."""
+    if not inspect.isfunction(thing) or is_backward(name):
+        return False
+    inside = [c.co_name for c in thing.__code__.co_consts if isinstance(c, CodeType)]
+    return any(map(is_backward, inside))
 
 
 def is_own(thing: Any, namespace: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ or never shown because backward updates the parameters itself: then the update i
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import product
@@ -15,9 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.checking.convention import Found
-from bncheck.checking.kept import Holder, content, gradients_kept, holders
+from bncheck.checking.kept import (
+    Holder,
+    attributes,
+    content,
+    gradients_kept,
+    gradients_named,
+    holders,
+)
 from bncheck.checking.methods import backward_method, forward_method
-from bncheck.checking.names import SETUPS, role
+from bncheck.checking.names import SETUPS, TESTING, role
 from bncheck.checking.passes import Ran, called, defaults, with_cache
 from bncheck.checking.results import Remark
 from bncheck.checking.returned import output, plain
@@ -36,8 +44,27 @@ def output_of(found: Found, given: Inputs) -> NDArray[Any]:
 
 
 def run(found: Found, given: Inputs) -> Ran:
-    """A fresh object, its forward pass and its backward pass."""
+    """A fresh object, its forward and its backward pass; ``before``: a batch before that."""
     instance, y, rest, watch = ready(found, given)
+    if "before" in given:
+        passed(instance, {**given, "x": given["before"]}, found)
+        y, rest = passed(instance, given, found)
+    return _back(found, given, instance, y, rest, watch)
+
+
+def run_again(found: Found, given: Inputs, before: Inputs) -> Ran:
+    """The same in an object through which another batch went ``before``, there and back."""
+    instance, y, rest, watch = ready(found, before)
+    _back(found, before, instance, y, rest, watch)
+    _set_parameters(instance, given)
+    y, rest = passed(instance, given, found)
+    watch.seen.clear()
+    return _back(found, given, instance, y, rest, watch)
+
+
+def _back(
+    found: Found, given: Inputs, instance: Any, y: NDArray[Any], rest: list[Any], watch: "Watch"
+) -> Ran:
     before = dict(gradients_kept(instance))
     parameters = {n: np.array(plain(v)) for n, v in _parameters(instance)}
     backward = getattr(instance, str(backward_method(type(instance))))
@@ -47,7 +74,7 @@ def run(found: Found, given: Inputs) -> Ran:
     elif len(needed) <= 1 and "dy" not in known.values() and known:
         result = backward(**{(needed or list(known))[0]: given["dy"]})
     else:
-        result = called(backward, given, found.roles, first="dy")
+        result = called(backward, {**given, "output": y}, found.roles, first="dy")
     kept = dict(gradients_kept(instance))
     extra = {n: v for n, v in kept.items() if n != "dx" or result is None}
     extra = extra or before
@@ -58,11 +85,20 @@ def run(found: Found, given: Inputs) -> Ran:
         if updates:
             text = "backward updates the parameters; their gradients are read off the update"
             remarks = (Remark("updates-parameters", text),)
-    return Ran(y, result, extra, remarks)
+    shapes = {n: v.shape for n, v in parameters.items()}
+    by_name = {*watch.seen, *gradients_named(instance)}
+    return Ran(y, result, extra, remarks, shapes, frozenset(by_name & set(extra)))
+
+
+_OPTIMIZER = re.compile(r"optim|(?<![a-z])opt(?![a-z])|updater", re.IGNORECASE)
+"""What an attribute that holds an optimizer is called."""
 
 
 class Watch:
-    """Stands in for an optimizer: notes each gradient that it is given, and changes nothing."""
+    """Stands in for an optimizer: notes each gradient that it is given.
+
+    What it gives back is a parameter that has moved, so that its use after the update shows.
+    """
 
     def __init__(self, parameters: Callable[[], Iterator[tuple[str, Any]]]) -> None:
         self.parameters, self.seen = parameters, dict[str, Any]()
@@ -80,13 +116,15 @@ class Watch:
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """An update: the parameter comes back as it is."""
+        """An update: a step against the gradient."""
         arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
         if len(arrays) < 2:
             return self if not arrays else arrays[0]
         for name, value in self.parameters():
-            if value is arrays[0]:
-                self.seen["d" + name] = np.array(arrays[1])
+            for one, other in (arrays[:2], arrays[1::-1]):
+                if value is one:
+                    self.seen["d" + name] = np.array(other)
+                    return one - other.reshape(one.shape) if one.size == other.size else one
         return arrays[0]
 
 
@@ -144,13 +182,15 @@ def _filled(
         if known in ("gamma", "beta", "eps", "groups", "rate", "optimizer") and known in supplied:
             wanted = wanted or known in ("gamma", "beta", "eps", "groups", "rate")
         if wanted:
-            arguments[name] = supplied.get(known or "width", supplied["width"])
+            # n and m are as often the features of a layer as its rows
+            meant = "width" if known is None or (len(name) == 1 and known == "count") else known
+            arguments[name] = supplied.get(meant, supplied["width"])
     return arguments
 
 
 def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
     """Training mode, and the methods that make the parameters."""
-    for name, value in list(vars(instance).items()):
+    for name, value in list(attributes(instance).items()):
         known = role(name)
         if known == "training" and isinstance(value, bool):
             setattr(instance, name, True)
@@ -158,6 +198,8 @@ def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
             setattr(instance, name, RATE)
         elif name.strip("_").lower() in ("testing_phase", "testing", "eval", "test"):
             setattr(instance, name, False)
+        elif _OPTIMIZER.search(name) and not isinstance(value, str | float | int | dict):
+            setattr(instance, name, supplied["optimizer"])
         elif name == "input_shape" and value is None:
             setattr(instance, name, supplied["x"].shape[1:])
     there = {n.replace("_", "").lower(): n for n in dir(instance) if n[:1] != "_"}
@@ -177,12 +219,24 @@ def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
 def passed(instance: Any, given: Inputs, found: Found) -> tuple[NDArray[Any], list[Any]]:
     """The output of an object's forward pass in training, and what it returned besides."""
     forward = getattr(instance, str(forward_method(type(instance))))
-    result = called(forward, given, found.roles)
+    try:
+        result = called(forward, given, found.roles)
+    except AttributeError as error:
+        name = error.name or ""
+        if error.obj is not instance or not _is_mode(name):
+            raise
+        setattr(instance, name, role(name) == "training")  # its owner would set it
+        result = called(forward, given, found.roles)
     rest = list(result[1:]) if isinstance(result, tuple) else []
     if result is None:
         names = ("output", "out", "y", "outputs", "a", "_output", "activation", "result")
         result = next((getattr(instance, n) for n in names if hasattr(instance, n)), None)
     return output(result), rest
+
+
+def _is_mode(name: str) -> bool:
+    """Whether an attribute says if this is training."""
+    return role(name) == "training" or bool(TESTING.match(name.strip("_")))
 
 
 def _parameters(instance: Any) -> Iterator[tuple[str, Any]]:
@@ -229,7 +283,7 @@ def _put(holder: Holder, name: Any, inner: tuple[str | None, Any], new: Any) -> 
 
 def _updates(instance: Any, before: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Gradients read off a plain step of descent: (before - after)/rate."""
-    if not any(role(n) == "rate" for n in vars(instance)):
+    if not any(role(n) == "rate" for n in attributes(instance)):
         return {}
     after = {n: np.asarray(plain(v)) for n, v in _parameters(instance)}
     return {

@@ -8,7 +8,7 @@ from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.case import Case, user_inputs
 from bncheck.checking.reference import reference
-from bncheck.checking.trials import Trial
+from bncheck.checking.trials import SECOND, Trial
 from bncheck.errors import CannotAsk
 
 LOST = 64.0
@@ -16,15 +16,18 @@ LOST = 64.0
 
 
 def is_single(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
-    """Whether all values are float32 ones, and right as such."""
-    single = np.dtype(np.float32)
-    if np.finfo(trial.judged).eps >= np.finfo(single).eps or not np.all(np.isfinite(yours)):
+    """Whether all values are float32 ones, or float16 ones, and right as such."""
+    if not np.all(np.isfinite(yours)) or not np.any(yours):
         return False
-    if not np.array_equal(yours, yours.astype(single)) or not np.any(yours):
-        return False
-    return bool(
-        np.all(abs(yours - right) <= reference(case.found, trial.values, single).allowed[name])
-    )
+    for short in (np.dtype(np.float32), np.dtype(np.float16)):
+        if np.finfo(trial.judged).eps >= np.finfo(short).eps:
+            continue
+        with np.errstate(over="ignore"):
+            same = np.array_equal(yours, yours.astype(short))
+        allowed = reference(case.found, trial.values, short).allowed[name] if same else 0.0
+        if same and np.all(abs(yours - right) <= allowed):
+            return True
+    return False
 
 
 def is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
@@ -47,7 +50,8 @@ def is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array)
 def _again(case: Case, trial: Trial, name: str, values: dict[str, Any]) -> Array | None:
     program, at = case.found.forward, case.identity.layout
     try:
-        outcome = case.subject.call(case.candidate.name, user_inputs(case, values, trial))
+        memory = SECOND if trial.memory == SECOND else "plain"
+        outcome = case.subject.call(case.candidate.name, user_inputs(case, values, trial), memory)
     except CannotAsk:
         return None
     back = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)

@@ -13,16 +13,18 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread, Timer
+from threading import TIMEOUT_MAX, Thread, Timer
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.checking import calling, tracing, wire
+from bncheck.checking import calling, rewriting, tracing, wire
 from bncheck.checking.calling import Inputs, Outcome
 from bncheck.checking.convention import Candidate, from_callables
+from bncheck.checking.exceptions import described
 from bncheck.checking.results import Remark
+from bncheck.checking.rewriting import Written
 from bncheck.checking.tracing import Assigned, Replacement
 from bncheck.errors import CannotAsk
 
@@ -44,7 +46,7 @@ class FileSubject:
 
         ``names``: roles of parameters by name; ``ordinary``: import the file as Python would.
         """
-        self._target, self._timeout = target, timeout
+        self._target, self._timeout = target, min(timeout, TIMEOUT_MAX)
         self._printed, self._death = bytearray(), ""
         told = json.dumps({"names": dict(names or {}), "ordinary": ordinary})
         requests, self._ask = os.pipe()
@@ -97,7 +99,7 @@ class FileSubject:
         asked = {"do": "call", "name": name, "inputs": dict(inputs), "memory": memory}
         answer = self._request(asked)
         remarks = tuple(Remark(**r) for r in answer["remarks"])
-        return Outcome(answer["y"], answer["gradients"], remarks)
+        return Outcome(answer["y"], answer["gradients"], remarks, answer["in_order"])
 
     def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
         """Whether results depend on earlier calls or change in later ones."""
@@ -117,6 +119,12 @@ class FileSubject:
         told = [[vars(r) for r in one] for one in tries]
         asked = {"do": "replace", "name": name, "inputs": dict(inputs), "tries": told}
         return list(self._request(asked))
+
+    def rewritten(self, name: str, inputs: Inputs, line: int, variable: str) -> list[Written]:
+        """What other ways to write a line would give; see ``rewriting``."""
+        asked = {"do": "rewrite", "name": name, "inputs": dict(inputs)}
+        answer = self._request({**asked, "line": line, "variable": variable})
+        return [Written(**one) for one in answer]
 
     def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
         """Running statistics after each batch, and outputs in evaluation mode (``running``)."""
@@ -226,6 +234,10 @@ class CallableSubject:
         """The gradients with other values in some places, for each try."""
         return list(self._guarded(tracing.replaced, inputs, tries))
 
+    def rewritten(self, name: str, inputs: Inputs, line: int, variable: str) -> list[Written]:
+        """What other ways to write a line would give; see ``rewriting``."""
+        return list(self._guarded(rewriting.rewritten, inputs, line, variable))
+
     def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
         """Running statistics after each batch, and outputs in evaluation mode (``running``)."""
         return self._guarded(calling.running_statistics, inputs)
@@ -242,7 +254,7 @@ class CallableSubject:
             raise
         except Exception as error:
             name = self._found.candidate.name
-            raise CannotAsk(f"{name} raised {type(error).__name__}: {error}") from error
+            raise CannotAsk(f"{name} raised {described(error)}") from error
 
 
 Subject = FileSubject | CallableSubject

@@ -19,6 +19,11 @@ from bncheck.checking.reference import Reference
 from bncheck.checking.results import Term
 from bncheck.writers.unicode import line
 
+PER_GROUP = ("gamma", "sd", "rms", "norm")
+"""Values that each group has of its own, and that a factor may be."""
+
+EACH = "another factor in each group"
+
 SIGMAS = 6.0
 """Standard errors within which a factor is taken for one that has a reading."""
 
@@ -146,16 +151,42 @@ def _factors(
             known[f"({letter} - 1)/{letter}: divided by {letter} for {letter} - 1"] = (
                 (n - 1) / n * ones
             )
-    for name in ("gamma", "sd", "rms", "norm"):
+    for name in PER_GROUP:
         per_group = _per_group(found, one, groups, step, name)
         if per_group is not None:
             known[f"{name}: {name} once too often"] = per_group
             known[f"1/{name}: {name} is missing"] = 1 / per_group
+            known |= _multiplied(found, one, groups, step, name, per_group)
             if name != "gamma" and "eps" in one.values:
                 ratio = per_group / np.sqrt(per_group**2 - float(one.values["eps"]))
                 known["eps is forgotten"] = ratio
                 known["eps is forgotten, cubed"] = ratio**3
     return known
+
+
+def _multiplied(
+    found: Derivation,
+    one: Seen,
+    groups: list[tuple[Any, ...]],
+    step: Step,
+    name: str,
+    per_group: Array,
+) -> dict[str, Array]:
+    """A power of the standard deviation on the wrong side, and a count besides."""
+    if name == "gamma":
+        return {}
+    var = _per_group(found, one, groups, step, "var")
+    powers = {f"multiplied by {name}, not divided": per_group**2,
+              f"divided by {name}**2, not by {name}": 1 / per_group}  # fmt: skip
+    if var is not None:
+        powers[f"multiplied by var, not divided by {name}"] = var * per_group
+        powers[f"divided by var, not by {name}"] = per_group / var
+    counted = {
+        f"{said}, and divided by {letter} once too often": value / n
+        for said, value in powers.items()
+        for letter, n in _counts(found, one).items()
+    }
+    return powers | counted
 
 
 def _counts(found: Derivation, one: Seen) -> dict[str, float]:
@@ -203,7 +234,7 @@ def _reading(factors: Array, errors: Array, known: Mapping[str, Array], free: bo
     mean, _ = _together(factors, errors)
     if (free or factors.size > 2) and np.all(abs(factors - mean) <= within):
         return f"{mean:.9g} times, the same in every group"
-    return "another factor in each group" if free else None
+    return EACH if free else None
 
 
 def same_factor(fitted: Sequence[Term]) -> float | None:
@@ -213,4 +244,6 @@ def same_factor(fitted: Sequence[Term]) -> float | None:
         abs(t.found - first.found) <= SIGMAS * (t.uncertainty + first.uncertainty) for t in fitted
     )
     off = abs(first.found - 1) > SIGMAS * first.uncertainty
+    if any(t.reading.split(":")[0].removeprefix("1/") in (*PER_GROUP, EACH) for t in fitted):
+        return None
     return first.found if alike and off and first.found else None

@@ -2,6 +2,7 @@
 its backward pass that layer's gradient, and if not, what is wrong with it?
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,13 +23,16 @@ from bncheck.checking.names import layer_hint
 from bncheck.checking.reference import derivation_of
 from bncheck.checking.results import WORST_FIRST, Remark, Report
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
-from bncheck.checking.trials import Trial, trials
+from bncheck.checking.trials import Trial, drawn, trials
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS
 from bncheck.layers import layer as layer_by_name
 from bncheck.layers import options as options_of
 
 Forward = Callable[..., Any]
+
+SMALL_EPS = 1e-12
+"""What code gets that refuses a larger eps."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,18 @@ class Options:
     eps: float | None = None
     ddof: int | None = None
     lines: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises ``CannotAsk`` for numbers that mean nothing."""
+        for name, value, fits, expected in (
+            ("timeout", self.timeout, self.timeout > 0, "a number of seconds above 0"),
+            ("seed", self.seed, self.seed >= 0, "a whole number from 0 on"),
+            ("trials", self.trials, self.trials >= 0, "a whole number from 0 on"),
+            ("eps", self.eps, self.eps is None or 0 <= self.eps < np.inf, "a number from 0 on"),
+            ("ddof", self.ddof, self.ddof in (None, 0, 1), "0 or 1"),
+        ):
+            if not fits:
+                raise CannotAsk(f"{name} is {value}; expected {expected}")
 
 
 def verify(
@@ -141,16 +157,50 @@ class _Work:
 
 
 def _verified(work: _Work, candidate: Candidate) -> Report:
+    """The report; code that refuses a large eps is asked once more with a small one."""
+    report = _asked(work, candidate)
+    refused = report.verdict == "cannot call" and re.search(r"\beps", report.assumed, re.IGNORECASE)
+    if refused and candidate.kind == "class" and work.asked.eps is None:
+        small = _asked(replace(work, asked=replace(work.asked, eps=SMALL_EPS)), candidate)
+        return report if small.verdict == "cannot call" else small
+    if candidate.has_forward and work.asked.layout is None and work.asked.program is None:
+        return _otherwise(work, candidate, report)
+    return report
+
+
+def _otherwise(work: _Work, candidate: Candidate, report: Report) -> Report:
+    """The report in another layout, where the forward pass allows several and this one fails."""
+    shapes = [d.text for d in report.diagnosis if d.code == "shape"]
+    failed = re.search(r"raised (ValueError|IndexError|AxisError)[^(]*", report.assumed)
+    if not shapes and not (failed and report.verdict == "cannot call"):
+        return report
+    try:
+        identity, _ = _understood(work, candidate)
+    except CannotAsk:
+        return report
+    for at in layouts.layouts(identity.program) if identity.known else ():
+        if at.name == identity.layout.name:
+            continue
+        asked = replace(work.asked, program=identity.program, layout=at.name)
+        other = _asked(replace(work, asked=asked), candidate)
+        if other.layer and all(d.code != "shape" for d in other.diagnosis):
+            why = shapes[0] if shapes else report.assumed
+            said = Remark("other-layout", f"not over {identity.layout.name}: {why}")
+            return replace(other, remarks=(*other.remarks, said))
+    return report
+
+
+def _asked(work: _Work, candidate: Candidate) -> Report:
     target = _place(work.place, candidate)
     options = work.options
     try:
         identity, found = _understood(work, candidate)
         eps = identity.eps
-        made = trials(found.forward, eps, options.seed, identity.layout, options.trials)
+        made = drawn(found.forward, eps, options.seed, identity.layout, options.trials)
         own = list(own_trials(identity, work.given))
-        drawn = [*(_at_most(trial, own) for trial in made), *own]
+        every = [*(_at_most(trial, own) for trial in made), *own]
         report = judge(
-            work.subject, candidate, found, identity, drawn,
+            work.subject, candidate, found, identity, every,
             averaged=options.averaged, lines=options.lines,
         )  # fmt: skip
         running, more = inferred(Case(work.subject, candidate, found, identity))
@@ -196,6 +246,7 @@ def _by_gradients(
     affine = "gamma" in candidate.takes
     names = sorted(LAYERS, key=lambda name: (name != hint, name != "batch-norm"))
     fallback: tuple[Identity, Derivation] | None = None
+    problem: CannotAsk | None = None
     asked = work.asked
     for name in names if hint is None else [hint]:
         for ddof in (0, 1) if asked.ddof is None else (asked.ddof,):
@@ -205,7 +256,9 @@ def _by_gradients(
                 there = layouts.layouts(program)
                 if asked.layout:
                     there = (layouts.named(program, asked.layout),)
-            except CannotAsk:
+                there += tuple(layouts.with_kept(at) for at in there)
+            except CannotAsk as error:
+                problem = problem or error
                 continue
             for at in there:
                 eps = _fixed_eps(candidate) if asked.eps is None else asked.eps
@@ -215,6 +268,8 @@ def _by_gradients(
                     return identity, found
                 if verdict is not None:
                     fallback = fallback or (identity, found)
+    if fallback is None and asked.layout and problem is not None:
+        raise problem
     if fallback is None:
         program = program_of(hint or "batch-norm", affine, 0)
         at = layouts.usual(program)

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from bncheck.checking import calling, tracing, wire
+from bncheck.checking import calling, rewriting, tracing, wire
 from bncheck.checking.convention import Found, find
+from bncheck.checking.exceptions import described
 from bncheck.checking.source import load, parse_target
 from bncheck.errors import CannotAsk
 
@@ -95,6 +96,10 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     if question["do"] == "replace":
         tries = [[tracing.Replacement(**r) for r in one] for one in question["tries"]]
         return tracing.replaced(chosen, question["inputs"], tries)
+    if question["do"] == "rewrite":
+        place = question["line"], question["variable"]
+        made = rewriting.rewritten(chosen, question["inputs"], *place)
+        return [vars(one) for one in made]
     if question["do"] == "running":
         return calling.running_statistics(chosen, question["inputs"])
     outcome = calling.call(chosen, question["inputs"], question["memory"])
@@ -102,6 +107,7 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
         "y": outcome.y,
         "gradients": outcome.gradients,
         "remarks": [asdict(r) for r in outcome.remarks],
+        "in_order": outcome.in_order,
     }
 
 
@@ -113,7 +119,7 @@ def _said(error: BaseException) -> str:
     where = f" (line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""
     if isinstance(error, SystemExit):
         return f"called sys.exit({error.code!r}){where}"
-    return f"raised {type(error).__name__}: {error}{where}"
+    return f"raised {described(error)}{where}"
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def outer(program: Program) -> tuple[tuple[Any, ...], ...]:
     return tuple(axes)
 
 
-def _roles(program: Program) -> dict[str, str]:
+def _roles(program: Program) -> Mapping[str, str]:
     return layout.role_names(program)
 
 
