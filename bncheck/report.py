@@ -117,9 +117,10 @@ def statements(rows: Any, out: Console) -> None:
         out.print(title.append(known, style), soft_wrap=True)
         lines = [(line, "", 2) for line in broken(row.formula, width - 2)]
         lines += [(line, "dim", 4) for c in row.where for line in broken(c, width - 4)]
-        lines += [(text, "cyan", 4) for text in (row.printed, row.note) if text]
+        lines += [(text, "cyan", 4) for text in row.told]
         lines += [(row.numbers, style, 4)] if row.numbers else []
-        out.print(*(Padding(Text(t, look), (0, 0, 0, n)) for t, look, n in lines), sep="\n")
+        padded = (Padding(Text(t, look), (0, 0, 0, n), expand=False) for t, look, n in lines)
+        out.print(*padded, sep="\n")
     counted = {row.shown: sum(r.shown == row.shown for r in rows) for row in rows}
     told = ", ".join(f"{n} {shown}" for shown, n in counted.items())
     out.print(Text(f"\n{told}", "bold"))
