@@ -35,9 +35,18 @@ def identity_blocks(known: Evidence, write: Write) -> list[Block]:
     for _, group in groupby(known.identities, lambda one: _condition(one.judgement.statement)):
         members = list(group)
         made.append(Block("text", (_title(members),)))
-        rows = tuple(_row(one, write) for one in members)
-        made.append(Block("equation", rows, tuple(_mark(one) for one in members)))
+        rows = [(_row(one, write), _mark(one)) for one in members]
+        parts = [rows] if _fit([row for row, _ in rows]) else [[row] for row in rows]
+        made += [Block("equation", *map(tuple, zip(*part, strict=True))) for part in parts]
     return made
+
+
+def _fit(rows: list[str]) -> bool:
+    """Whether rows that are set at one equals sign are together narrow enough."""
+    sides = [re.split(r" &(?=[=\\])", row, maxsplit=1) for row in rows]
+    if any(len(pair) < 2 or r"\\ &" in pair[1] for pair in sides):
+        return True  # each is set alone
+    return sum(max(width(pair[k]) for pair in sides) for k in (0, 1)) <= WIDEST + 8
 
 
 def _introduction(known: Evidence, write: Write) -> str:
