@@ -153,7 +153,9 @@ def report(one: Report, out: Console) -> None:
         out.print(_diagnosis(cause, one, out.width))
     if one.picture and len(one.diagnosis) < 3 and not any(cause.terms for cause in one.diagnosis):
         told, *rows = one.picture.lines
-        _prose(Text.assemble(("where     ", "cyan"), "\n            ".join((told, *rows))), out)
+        _prose(Text.assemble(("where     ", "cyan"), told), out)
+        for row in rows:
+            _prose(Text(" " * 10 + row), out)
     if one.counterexample:
         _prose(Text.assemble(("smallest  ", "cyan"), one.counterexample.given), out)
         _prose(Text.assemble("          ", one.counterexample.found), out)
