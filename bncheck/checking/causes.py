@@ -8,9 +8,13 @@ import numpy as np
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking.diagnose import diagnose
 from bncheck.checking.identify import Identity
+from bncheck.checking.orders import reordered
 from bncheck.checking.places import is_off
 from bncheck.checking.results import Diagnosis, GradientResult, Remark
 from bncheck.checking.terms import Seen
+
+LARGEST = 1000
+"""Entries of a gradient for which other orders are tried."""
 
 
 def cause(
@@ -41,6 +45,10 @@ def cause(
         return Diagnosis("exchanged", name, "dgamma and dbeta are exchanged")
     if not identity.known:
         return Diagnosis("not-own-gradient", name, "not the derivative of its own forward pass")
+    usable = [s for s in easy if np.size(s.gradients[name]) <= LARGEST][:3]
+    order = reordered(found, identity.layout, name, usable)
+    if order:
+        return Diagnosis("reordered", name, order)
     made = diagnose(found, name, [s for s in seen if name in s.gradients])
     if identity.ignored and made.code == "eps-other":
         text = "backward uses the eps that it is given, and the forward pass does not"

@@ -145,7 +145,7 @@ def _as_arrays(
             raise CannotAsk(
                 f"{name}: {key} is {kind_of(value)} that is no array; expected an array of numbers"
             ) from None
-        if array.dtype.kind not in "iufc":
+        if not np.issubdtype(array.dtype, np.number) or array.dtype.kind == "m":
             kind = f"an array of {array.dtype}" if array.ndim else kind_of(value)
             raise CannotAsk(f"{name}: {key} is {kind}; expected an array of numbers")
         if np.iscomplexobj(array) and not np.iscomplexobj(inputs["x"]):
