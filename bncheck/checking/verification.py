@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout as layouts
-from bncheck.checking.case import Case, user_inputs
+from bncheck.checking.case import Case
 from bncheck.checking.convention import Candidate
 from bncheck.checking.given import own_trials
 from bncheck.checking.identify import Asked, Identity, identify, program_of
 from bncheck.checking.inference import inferred
 from bncheck.checking.judge import judge
 from bncheck.checking.names import layer_hint
-from bncheck.checking.reference import derivation_of, reference
+from bncheck.checking.readings import likeliest
+from bncheck.checking.reference import derivation_of
 from bncheck.checking.results import WORST_FIRST, Remark, Report
 from bncheck.checking.subject import CallableSubject, FileSubject, Subject
 from bncheck.checking.trials import Trial, drawn, trials
@@ -231,7 +231,7 @@ def _by_gradients(
                     return identity, found
                 if verdict is not None:
                     near.append((identity, found))
-    fallback = _likeliest(work, candidate, near)
+    fallback = likeliest(work.subject, candidate, near)
     if fallback is None and asked.layout and problem is not None:
         raise problem
     if fallback is None:
@@ -240,27 +240,6 @@ def _by_gradients(
         identity = Identity(program, at, 0, _fixed_eps(candidate), known=True)
         fallback = identity, derivation_of(program)
     return fallback
-
-
-def _likeliest(
-    work: _Work, candidate: Candidate, near: list[tuple[Identity, Derivation]]
-) -> tuple[Identity, Derivation] | None:
-    """Of several readings of wrong code the first of whose terms its numbers are made."""
-    for identity, found in near if len(near) > 1 else ():
-        case = Case(work.subject, candidate, found, identity)
-        trial = next(trials(found.forward, identity.eps, layout=identity.layout))
-        given = user_inputs(case, trial.values, trial)
-        outcome = work.subject.call(candidate.name, given)
-        truth = reference(found, trial.values, trial.judged)
-        name = name_of(found.chain.outputs[0])
-        theirs = layouts.from_user(
-            identity.layout, found.forward, outcome.gradients, trial.values, trial.parts
-        )  # fmt: skip
-        right = truth.gradients[name].shape
-        one = Seen(trial.values, truth, theirs, trial.parts)
-        if name in theirs and theirs[name].shape == right and fit(found, name, one):
-            return identity, found
-    return near[0] if near else None
 
 
 def _first_verdict(
