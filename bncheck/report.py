@@ -43,10 +43,10 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def layers(rows: Iterable[tuple[str, str, str]], out: Console) -> None:
-    """What there is: name, shapes and variants."""
-    table = _table("layer", "shapes", "variants")
-    table.columns[2].no_wrap = False
+def listed(columns: Sequence[str], rows: Iterable[Sequence[str]], out: Console) -> None:
+    """Rows of text under their columns; the last column wraps."""
+    table = _table(*columns)
+    table.columns[-1].no_wrap = False
     for row in rows:
         table.add_row(*row)
     out.print(table)

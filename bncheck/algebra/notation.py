@@ -50,6 +50,7 @@ class Mean(Total):
     """``Mean(body, i, ...)``: the sum divided by the number of terms."""
 
 
+@cache
 def size(index: Idx) -> Expr:
     """The number of values that an index takes, e.g. ``m`` for the batch."""
     return index.upper - index.lower + 1

@@ -29,15 +29,30 @@ c, r = Symbol("c", real=True), Symbol("r", positive=True)
 def identities(forward: Program) -> tuple[Statement, ...]:
     """Every statement that is about this layer; raises ``CannotAsk`` where it is of no family."""
     layer = words(forward)
-    themes: tuple[Theme, ...] = (
+    return tuple(statement for theme in _themes(layer) for statement in theme(layer))
+
+
+def checks(forward: Program) -> tuple[Statement, ...]:
+    """Those that can be put to gradients that somebody else has worked out.
+
+    They give no formula for a gradient, but say what one does: under a change of the inputs,
+    along a direction, together with another gradient.
+    """
+    layer = words(forward)
+    formulas = (_normalised, pullback, graphs, curvature, evaluation, eps_outside)
+    themes = (theme for theme in _themes(layer) if theme not in formulas)
+    return tuple(statement for theme in themes for statement in theme(layer))
+
+
+def _themes(layer: Words) -> tuple[Theme, ...]:
+    if layer.spread in layer.forward.inputs:
+        return (_gradients, evaluation, _parameters)
+    if layer.outside:
+        return (_normalised, _gradients, eps_outside)
+    return (
         _normalised, _gradients, pullback, _sums, _invariances, _upstream, _parameters, eigen,
         special, graphs, curvature,
     )  # fmt: skip
-    if layer.spread in forward.inputs:
-        themes = (_gradients, evaluation, _parameters)
-    elif layer.outside:
-        themes = (_normalised, _gradients, eps_outside)
-    return tuple(statement for theme in themes for statement in theme(layer))
 
 
 def _normalised(layer: Words) -> Iterator[Statement]:

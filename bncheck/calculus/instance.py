@@ -154,8 +154,8 @@ def _home(
     at: tuple[int, ...], indices: tuple[Any, ...], layer: Words, sizes: dict[Any, int]
 ) -> list[int]:
     """The place in the batch itself of a place in the repeated batch."""
-    labels = {str(i.label): int(sizes[size(i)]) for i in layer.forward.axes}
-    return [(n - 1) % labels[str(i.label)] + 1 for n, i in zip(at, indices, strict=True)]
+    labels = {i.label.name: int(sizes[size(i)]) for i in layer.forward.axes}
+    return [(n - 1) % labels[i.label.name] + 1 for n, i in zip(at, indices, strict=True)]
 
 
 def _matrices(said: Statement, layer: Words, known: Known, by: Arithmetic) -> None:

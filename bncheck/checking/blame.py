@@ -25,6 +25,9 @@ from bncheck.errors import BncheckError, CannotAsk
 NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 """Kinds of failure that no line of arithmetic is to blame for, as far as bncheck can tell."""
 
+VAGUE = ("unexplained", "term-factor", "factor", "two-changes")
+"""Kinds of failure for which other ways to write the line are looked for."""
+
 SLOW, PATIENCE = 1.0, 5.0
 """Seconds: one traced call may take so long, and all calls for one gradient."""
 
@@ -91,10 +94,18 @@ def _with_line(
             return cause
         rerun = _rerun(code, trial, inputs)
         right = library(code.found, trial.values)
-        place = first_wrong(right, runs[trial.name], name, one.gradients, truth, rerun)
+        rewrite = (
+            partial(code.subject.rewritten, code.name, inputs) if cause.code in VAGUE else None
+        )
+        place = first_wrong(right, runs[trial.name], name, one.gradients, truth, rerun, rewrite)
     except (BncheckError, ArithmeticError, LookupError, TypeError, ValueError):
         return cause  # a verdict is not lost for want of a line
-    return cause if place is None else replace(cause, line=place.line, line_text=place.text)
+    if place is None:
+        return cause
+    if place.mended:
+        text = f"right with {place.mended}, on line {place.line}"
+        cause = replace(cause, code="edit", text=text, terms=())
+    return replace(cause, line=place.line, line_text=place.text)
 
 
 def _rerun(

@@ -2,16 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
+from bncheck.algebra.notation import Total, indices_of, like, name_of, size
+from bncheck.algebra.program import Step
 from bncheck.calculus.derivation import Derivation
+from bncheck.checking.arithmetic import evaluate
 from bncheck.checking.diagnose import diagnose
 from bncheck.checking.identify import Identity
+from bncheck.checking.looks import is_same
+from bncheck.checking.matching import fingerprint
 from bncheck.checking.orders import reordered
 from bncheck.checking.places import is_off
 from bncheck.checking.results import Diagnosis, GradientResult, Remark
 from bncheck.checking.terms import Seen
+from bncheck.checking.trials import SECOND
 
 LARGEST = 1000
 """Entries of a gradient for which other orders are tried."""
@@ -27,11 +34,19 @@ def cause(
     """Why one gradient is wrong or inaccurate."""
     name = result.name
     if shape is not None:
-        return Diagnosis("shape", name, shape.text)
+        return Diagnosis("shape", name, shape.text + _summed(found, name, seen))
     if result.verdict == "inaccurate":
         return _lost_digits(seen, result)
     easy = [s for s in seen if name in s.gradients and is_off(s, name).any()]
     worst = result.comparisons[0]
+    if not identity.known and not easy:
+        text = "it is the gradient of {}, and not that of its own forward pass"
+        title = found.forward.title.lower()
+        return Diagnosis("not-own-gradient", name, text.format(title))
+    if not easy and worst.trial == SECOND:
+        text = "right for the first batch and wrong for the second: it uses what the layer keeps "
+        text += "from batch to batch (running statistics?) where the batch's own belong"
+        return Diagnosis("state", name, text)
     if not easy:
         return Diagnosis("corner", name, f"right elsewhere, wrong where {worst.trial}")
     if any(not np.all(np.isfinite(np.asarray(s.gradients[name], float))) for s in easy):
@@ -65,6 +80,30 @@ def _is_exchanged(one: Seen) -> bool:
         and bool(np.all(abs(one.gradients[a] - truth[b]) <= allowed[b]))
         for a, b in pairs
     )  # fmt: skip
+
+
+def _summed(found: Derivation, name: str, seen: Sequence[Seen]) -> str:
+    """Over which axes a parameter's gradient is summed, where that gives the user's numbers."""
+    step = found.closed.step(found.closed.tensors[name])
+    if not isinstance(step.expr, Total) or not seen or name not in seen[0].gradients:
+        return ""
+    one, indices = seen[0], indices_of(found.upstream[0])
+    whole = like(name, found.upstream[0])
+    program = replace(
+        found.closed, inputs=(*found.upstream, *found.forward.inputs, *found.forward.targets),
+        steps=(Step(whole, step.expr.body),), outputs=(whole,), wrt=(),
+    )  # fmt: skip
+    known = {**one.values, **one.reference.known}
+    given = {name_of(a): np.asarray(known[name_of(a)]) for a in program.inputs}
+    single = np.asarray(evaluate(program, given)[name].value, float)
+    theirs = fingerprint(one.gradients[name])
+    for count in range(len(indices) + 1):
+        for over in combinations(range(len(indices)), count):
+            if is_same(fingerprint(single.sum(axis=over)), theirs):
+                places = ", ".join(str(size(indices[k])) for k in over)
+                right = ", ".join(str(size(i)) for i in step.expr.over)
+                return f": it is summed over {places or 'nothing'} where {right} belongs"
+    return ""
 
 
 def _lost_digits(seen: Sequence[Seen], result: GradientResult) -> Diagnosis:

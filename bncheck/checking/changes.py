@@ -173,6 +173,10 @@ def _whole(found: Derivation, gradient: str) -> Iterator[Change]:
     closed = found.closed
     step = closed.step(closed.tensors[gradient])
     counts = [size(i) for i in found.forward.axes if size(i) not in operands(step.target)]
+    (up,) = found.upstream
+    if indices_of(up) == indices_of(step.target):
+        text = f"{gradient} is {name_of(up)}, handed on as it came"
+        yield Change("handed-on", text, _with(found, closed, step, up))
     yield Change("sign", f"{gradient} has the wrong sign", _with(found, closed, step, -step.expr))
     for count in counts:
         over = _with(found, closed, step, step.expr / count)

@@ -19,6 +19,7 @@ from bncheck.checking.changes import Change, changes
 from bncheck.checking.edits import edits
 from bncheck.checking.forwards import PRIME, forward_changes
 from bncheck.checking.holds import Hold, holds
+from bncheck.checking.misreadings import misread
 from bncheck.checking.places import is_off, sizes, where
 from bncheck.checking.results import Diagnosis, Term
 from bncheck.checking.terms import Seen, fit, same_factor
@@ -58,7 +59,11 @@ def _reason(
         return "factor", f"{gradient} is {same:.9g} times the right value"
     if wrong and not any(t.reading.startswith("another") for t in wrong):
         return _code_of(wrong), _joined(wrong)
-    more = _held(found, gradient, off[:ENOUGH]) or _two(found, gradient, off[:ENOUGH])
+    more = (
+        _held(found, gradient, off[:ENOUGH])
+        or misread(found, gradient, off[:ENOUGH])
+        or _two(found, gradient, off[:ENOUGH])
+    )
     if more:
         return more
     place = where(found, gradient, off, fine)

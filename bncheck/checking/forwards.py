@@ -17,7 +17,7 @@ from bncheck.checking.reference import derivation_of
 from bncheck.errors import BncheckError
 from bncheck.layers import LAYERS, layer, options
 
-OTHER_EPS = (1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-10, 1e-2, 1e-1)
+OTHER_EPS = (1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-10, 1e-2, 1e-1, 2.0**-52)
 PRIME = "'"
 
 

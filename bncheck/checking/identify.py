@@ -20,9 +20,16 @@ from bncheck.checking.trials import Trial, trials, with_eps
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS, layer, options
 
-USUAL_EPS = (1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, 1e-16, 0.0)
+MACHINE_EPS = float(np.finfo(np.float64).eps)
+USUAL_EPS = (
+    1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, MACHINE_EPS, 1e-16, 0.0, 1e-11,
+    1e-15, 1e-20, 1e-18, 1e-14,
+)  # fmt: skip
 CLOSE, ROUGH = 1e-9, 2e-5
 """How near, relative to the output, a forward pass is the layer's; and with single precision."""
+
+FINE = 3e-15
+"""Nearer than this no other eps can bring the outputs: gradients show a difference sooner."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +85,13 @@ def identify(
     fallback: Identity | None = None
     for programs, at in _choices(candidate, hint, said):
         try:
-            seen = _seen(subject, candidate, programs[0][1], at)
+            seen = _seen(subject, candidate, programs[0][1], at, said.eps)
         except CannotAsk as error:
             problem = problem or error
             continue
         for ddof, program in programs:
             eps, distance = _fitted(program, seen, settable, said.eps)
-            if distance <= ROUGH and _confirmed(subject, candidate, program, at, eps):
+            if distance <= ROUGH and _confirmed(subject, candidate, program, at, eps, said.eps):
                 ignored = candidate.eps_settable and eps is not None and said.eps is None
                 remarks = _rough(distance) + (_ignored(eps) if ignored else ())
                 found = Identity(program, at, ddof, eps, True, distance, remarks, ignored)
@@ -101,13 +108,18 @@ def identify(
 
 
 def _confirmed(
-    subject: Subject, candidate: Candidate, program: Program, at: Layout, eps: float | None
+    subject: Subject,
+    candidate: Candidate,
+    program: Program,
+    at: Layout,
+    eps: float | None,
+    said: float | None,
 ) -> bool:
     """Whether the next output fits as well, where eps is small beside the variance.
 
     An eps that the forward pass is thought to ignore is another one here.
     """
-    trial = next(trials(program, layout=at))
+    trial = next(trials(program, said, layout=at))
     asked = layouts.to_user(at, program, trial.values, trial.parts)
     (y,) = subject.forward(candidate.name, [asked])
     y = np.real(layouts.output_from_user(at, program, y, trial.values, trial.parts))
@@ -186,8 +198,11 @@ def _affine(candidate: Candidate, choices: Mapping[str, Any]) -> tuple[bool | No
     return (True,) if "gamma" in candidate.takes else (False,)
 
 
-def _seen(subject: Subject, candidate: Candidate, program: Program, at: Layout) -> _Seen:
-    trial = next(t for t in trials(program, layout=at) if t.name == "variance near eps")
+def _seen(
+    subject: Subject, candidate: Candidate, program: Program, at: Layout, said: float | None
+) -> _Seen:
+    there = trials(program, said, layout=at)
+    trial = next(t for t in there if t.name == "variance near eps")
     (y,) = subject.forward(
         candidate.name, [layouts.to_user(at, program, trial.values, trial.parts)]
     )
@@ -211,11 +226,12 @@ def _fitted(
             best = eps, distance
         if eps is None and distance <= CLOSE:
             return best
-    if said is None and CLOSE < best[1] < 0.5:
+    if said is None and FINE < best[1] < 0.5:
         solved = _solved(program, seen)
-        distance = _apart(program, seen, solved)
-        if distance < best[1]:
-            best = solved, distance
+        for eps in (solved, float(f"{solved:.0e}")):
+            distance = _apart(program, seen, eps)
+            if distance < best[1] / 4 or (best[0] == solved and distance <= best[1] + FINE / 8):
+                best = eps, distance
     return best
 
 
@@ -260,7 +276,7 @@ def _nearest(
         for code, text, program in variants_of(seen.program):
             eps, apart = _fitted(program, seen, settable, said.eps)
             at = seen.layout
-            if apart <= ROUGH and _confirmed(subject, candidate, program, at, eps):
+            if apart <= ROUGH and _confirmed(subject, candidate, program, at, eps, said.eps):
                 remark = Remark(code, f"the forward pass is {text}")
                 return Identity(program, seen.layout, None, eps, True, apart, (remark,))
     distance, seen = near[0]

@@ -6,14 +6,17 @@ its place the gradient would be. So values are compared with those that bncheck 
 whatever convention it follows, only what mends the gradient is blamed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.known import Library
-from bncheck.checking.looks import Look, looks_at, origin, source
+from bncheck.checking.looks import Look, is_same, looks_at, origin, source
 from bncheck.checking.matching import Arrangement, Shelf, fingerprint, is_whole
 from bncheck.checking.mending import (
+    AT_ONCE,
     Rerun,
     Search,
     Truth,
@@ -24,15 +27,24 @@ from bncheck.checking.mending import (
     put,
     that_matter,
 )
+from bncheck.checking.rewriting import Written
 from bncheck.checking.tracing import Assigned, Replacement
 
 
 @dataclass(frozen=True)
 class Place:
-    """A line of the user's, and what is wrong with it."""
+    """A line of the user's, and what is wrong with it.
+
+    ``mended``: how it would be right, where an edit or two make it so.
+    """
 
     line: int
     text: str
+    mended: str = ""
+
+
+Rewrite = Callable[[int, str], Sequence[Written]]
+"""Other ways to write a line that gives a name its value, and what they give."""
 
 
 def first_wrong(
@@ -42,6 +54,7 @@ def first_wrong(
     yours: Mapping[str, Array],
     truth: Truth,
     rerun: Rerun,
+    rewrite: Rewrite | None = None,
 ) -> Place | None:
     """The line to mend for one gradient; None where no line gives its value.
 
@@ -62,10 +75,42 @@ def first_wrong(
     matter = [
         look for look in matter if not (look.right and look.wanted and look.wanted.name in unused)
     ]  # it is the later line, which leaves one part out
-    chosen = next((look for look in matter if is_mended(search, look)), None)
-    chosen = chosen or _together(search, matter) or last
+    mending = next((look for look in matter if is_mended(search, look)), None)
+    chosen = mending or _together(search, matter) or last
     blamed = source(looks, chosen)
-    return Place(blamed.made.line, _text(search, blamed, chosen, gradient))
+    mended = _mended(search, blamed, yours[gradient], rewrite) if rewrite is not None else ""
+    first = "" if mended or chosen is not last else _first(matter, last)
+    return Place(blamed.made.line, _text(search, blamed, chosen, gradient) + first, mended)
+
+
+def _first(matter: Sequence[Look], last: Look) -> str:
+    """The first value that is not what its name says, where mending it alone is not enough."""
+    for look in matter:
+        if look.made.name == last.made.name:
+            continue
+        known = look.match is not None or look.wanted is None or is_scalar(look)
+        if look is not last and not known and not look.right:
+            return f"; {look.made.name} on line {look.made.line} is not right either"
+    return ""
+
+
+def _mended(search: Search, blamed: Look, yours: Array, rewrite: Rewrite) -> str:
+    """The simplest way to write the line with which the gradient is right."""
+    if len(blamed.numbers) != 1:
+        return ""
+    wanted = list(blamed.wanted.tried) if blamed.wanted is not None else []
+    prints = [fingerprint(k.value) for k in wanted]
+    if is_same(fingerprint(blamed.value), fingerprint(yours)):
+        prints.append(fingerprint(search.right))
+    ways = [
+        w for w in rewrite(blamed.made.line, blamed.made.name)
+        if any(is_same(fingerprint(w.value), p) for p in prints)
+    ]  # fmt: skip
+    tries = [put(blamed, np.asarray(w.value, float)) for w in ways[:AT_ONCE]]
+    results = search.run(*tries) if tries else []
+    return next(
+        (w.text for w, r in zip(ways, results, strict=False) if search.mends(r)), ""
+    )  # fmt: skip
 
 
 def _together(search: Search, looks: Sequence[Look]) -> Look | None:

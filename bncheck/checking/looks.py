@@ -56,7 +56,7 @@ def origin(looks: Sequence[Look], yours: Array, gradient: str) -> Look | None:
     """
     there = [
         look for look in looks
-        if not look.made.given and yours.size > 1 and _same(fingerprint(look.value), yours)
+        if not look.made.given and yours.size > 1 and is_same(fingerprint(look.value), yours)
     ]  # fmt: skip
     if there:
         own = [look for look in there if not look.made.returned] or there
@@ -64,7 +64,7 @@ def origin(looks: Sequence[Look], yours: Array, gradient: str) -> Look | None:
     named = [
         look for look in looks
         if look.wanted is not None and look.wanted.name == gradient
-        and _same(fingerprint(look.value), yours)
+        and is_same(fingerprint(look.value), yours)
     ]  # fmt: skip
     return named[-1] if named else None
 
@@ -74,7 +74,7 @@ def source(looks: Sequence[Look], chosen: Look) -> Look:
     wrong = fingerprint(chosen.value)
     before = [
         look for look in looks[: looks.index(chosen)]
-        if wrong.size > 1 and _same(fingerprint(look.value), wrong)
+        if wrong.size > 1 and is_same(fingerprint(look.value), wrong)
     ]  # fmt: skip
     if any(look.right and not look.made.returned for look in before):
         return chosen
@@ -136,7 +136,8 @@ def _again(made: Assigned, traced: Sequence[Assigned]) -> bool:
     return any((o.name, o.function) == (made.name, made.function) for o in later)
 
 
-def _same(one: Array, other: Array) -> bool:
+def is_same(one: Array, other: Array) -> bool:
+    """Whether two arrays are the same but for rounding."""
     if one.shape != other.shape:
         return False
     return bool(np.all(abs(one - other) <= 1e-12 * (abs(one).max() + abs(other).max())))

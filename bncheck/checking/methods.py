@@ -1,6 +1,7 @@
 """Things in a namespace by their names: which is a backward pass, and what belongs to it."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import CodeType
 from typing import Any
@@ -16,12 +17,12 @@ from bncheck.checking.names import (
 
 def backward_method(cls: type) -> str | None:
     """The method that is a backward pass."""
-    return _method(cls, BACKWARDS)
+    return _method(cls, BACKWARDS) or _only(cls, r"backw[ao]rd|back_?prop")
 
 
 def forward_method(cls: type) -> str | None:
     """The method that is a forward pass."""
-    return _method(cls, FORWARDS)
+    return _method(cls, FORWARDS) or _only(cls, r"forw[ao]rd")
 
 
 def _method(cls: type, names: Iterable[str]) -> str | None:
@@ -31,6 +32,16 @@ def _method(cls: type, names: Iterable[str]) -> str | None:
         if there is not None and callable(getattr(cls, there)):
             return there
     return None
+
+
+def _only(cls: type, words: str) -> str | None:
+    """The one method that has such a word in its name: ``batch_norm_forward``, say."""
+    there = [
+        n for n in dir(cls)
+        if re.search(words, n, re.IGNORECASE) and inspect.isfunction(getattr(cls, n))
+        and not _inherited(cls, n)
+    ]  # fmt: skip
+    return there[0] if len(there) == 1 else None
 
 
 def _inherited(cls: type, name: str) -> bool:
@@ -55,7 +66,9 @@ def partner(name: str, own: Mapping[str, Any]) -> Callable[..., Any] | None:
     for other in tries:
         if other != name and inspect.isfunction(own.get(other)):
             return own[other]
-    forwards = [o for n, o in own.items() if "forward" in n.lower() and inspect.isfunction(o)]
+    forwards = [
+        o for n, o in own.items() if re.search("forw[ao]rd", n.lower()) and inspect.isfunction(o)
+    ]
     hint = layer_hint(name)
     alike = [f for f in forwards if layer_hint(f.__name__) == hint]
     if len(alike) == 1:
@@ -66,6 +79,7 @@ def partner(name: str, own: Mapping[str, Any]) -> Callable[..., Any] | None:
 
 _OPPOSITES = (
     ("backward", "forward"), ("Backward", "Forward"), ("BACKWARD", "FORWARD"), ("bwd", "fwd"),
+    ("backword", "forword"), ("backword", "forward"),
     ("backprop", "forward"), ("_backward", ""), ("_bwd", ""), ("back_pass", "forward_pass"),
     ("BackPass", "ForwardPass"), ("bprop", "fprop"), ("_grad", ""), ("grad_", ""), ("_vjp", ""),
 )  # fmt: skip

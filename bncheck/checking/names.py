@@ -27,6 +27,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
         "ln_params", "gn_params", "cfg", "hparams",
     ),
     "cache": ("cache", "saved", "ctx", "context", "memory", "caches", "tape", "residuals"),
+    "output": ("res", "result", "layer_output", "forward_output"),
     "groups": ("groups", "num_groups", "n_groups", "group"),
     "training": (
         "training", "train", "is_training", "train_flg", "is_train", "mode", "train_mode", "phase",
@@ -125,6 +126,7 @@ STATISTICS = ("mean", "var", "sd", "rstd", "xhat", "centred", "count", "width")
 FORWARDS = (
     "forward", "forward_pass", "__call__", "feedforward", "feed_forward", "fprop", "call",
     "train_forward", "forwardpass", "forward_propagation", "fwd", "propagate", "apply", "predict",
+    "classify", "transform",
 )  # fmt: skip
 """Methods that are a forward pass, the likeliest first."""
 
@@ -132,8 +134,12 @@ BACKWARDS = (
     "backward", "backward_pass", "backprop", "back_pass", "backpropagation", "backpropagate",
     "bprop", "train_backward", "backwardpass", "gradient", "backward_propagation", "bwd", "back",
     "learn", "back_prop", "backpass", "grad", "gradients", "calc_gradient", "backprop_pass",
+    "backword", "grad_calc",
 )  # fmt: skip
 """Methods that are a backward pass."""
+
+TESTING = re.compile(r"^(is_?|in_?|for_?)?(test|eval|infer|predict)", re.IGNORECASE)
+"""Names of what says that this is evaluation mode."""
 
 SETUPS = (
     "set_input_shape", "build", "initialize", "init_params", "initialise", "make", "compile",
@@ -143,7 +149,7 @@ SETUPS = (
 """Methods that make the parameters, called before the first forward pass, in this order."""
 
 _BACKWARD_NAME = re.compile(
-    r"backward|back_?prop|back_?pass|bprop|(?<![a-z])bwd|(?<![a-z])vjp|_grads?$|^grads?_|gradient"
+    r"backw[ao]rd|back_?prop|back_?pass|bprop|(?<![a-z])bwd|(?<![a-z])vjp|_grads?$|^grads?_|gradient"
     r"|calc_?deri",
     re.IGNORECASE,
 )
@@ -162,6 +168,7 @@ _LIKELY = {
     "eps": r"eps",
     "x": r"input|(?<![a-z])x(?![a-z])|feature_map|activations?$|images?$",
     "cache": r"cache|saved|stored",
+    "optimizer": r"opt\w*mi[sz]er",
 }
 
 

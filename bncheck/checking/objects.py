@@ -25,7 +25,7 @@ from bncheck.checking.kept import (
     holders,
 )
 from bncheck.checking.methods import backward_method, forward_method
-from bncheck.checking.names import SETUPS, role
+from bncheck.checking.names import SETUPS, TESTING, role
 from bncheck.checking.passes import Ran, called, defaults, with_cache
 from bncheck.checking.results import Remark
 from bncheck.checking.returned import output, plain
@@ -44,8 +44,12 @@ def output_of(found: Found, given: Inputs) -> NDArray[Any]:
 
 
 def run(found: Found, given: Inputs) -> Ran:
-    """A fresh object, its forward pass and its backward pass."""
-    return _back(found, given, *ready(found, given))
+    """A fresh object, its forward and its backward pass; ``before``: a batch before that."""
+    instance, y, rest, watch = ready(found, given)
+    if "before" in given:
+        passed(instance, {**given, "x": given["before"]}, found)
+        y, rest = passed(instance, given, found)
+    return _back(found, given, instance, y, rest, watch)
 
 
 def run_again(found: Found, given: Inputs, before: Inputs) -> Ran:
@@ -70,7 +74,7 @@ def _back(
     elif len(needed) <= 1 and "dy" not in known.values() and known:
         result = backward(**{(needed or list(known))[0]: given["dy"]})
     else:
-        result = called(backward, given, found.roles, first="dy")
+        result = called(backward, {**given, "output": y}, found.roles, first="dy")
     kept = dict(gradients_kept(instance))
     extra = {n: v for n, v in kept.items() if n != "dx" or result is None}
     extra = extra or before
@@ -215,12 +219,24 @@ def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
 def passed(instance: Any, given: Inputs, found: Found) -> tuple[NDArray[Any], list[Any]]:
     """The output of an object's forward pass in training, and what it returned besides."""
     forward = getattr(instance, str(forward_method(type(instance))))
-    result = called(forward, given, found.roles)
+    try:
+        result = called(forward, given, found.roles)
+    except AttributeError as error:
+        name = error.name or ""
+        if error.obj is not instance or not _is_mode(name):
+            raise
+        setattr(instance, name, role(name) == "training")  # its owner would set it
+        result = called(forward, given, found.roles)
     rest = list(result[1:]) if isinstance(result, tuple) else []
     if result is None:
         names = ("output", "out", "y", "outputs", "a", "_output", "activation", "result")
         result = next((getattr(instance, n) for n in names if hasattr(instance, n)), None)
     return output(result), rest
+
+
+def _is_mode(name: str) -> bool:
+    """Whether an attribute says if this is training."""
+    return role(name) == "training" or bool(TESTING.match(name.strip("_")))
 
 
 def _parameters(instance: Any) -> Iterator[tuple[str, Any]]:

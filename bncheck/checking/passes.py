@@ -12,7 +12,7 @@ from bncheck.checking.convention import Found
 from bncheck.checking.names import role
 from bncheck.checking.results import Remark
 from bncheck.checking.returned import kind_of, output
-from bncheck.checking.roles import Roles, parameters, roles_of
+from bncheck.checking.roles import Roles, parameters_of, roles_of
 from bncheck.errors import CannotAsk
 
 Inputs = Mapping[str, Any]
@@ -92,7 +92,7 @@ def called(function: Callable[..., Any], values: Inputs, said: Roles, first: str
         unknown = next((n for n, r in roles.items() if r is None), None)
         only = next(iter(roles), None) if len(roles) == 1 else None
         roles = {n: first if n in (unknown, only) else r for n, r in roles.items()}
-    for parameter in parameters(function):
+    for parameter in parameters_of(function):
         found = roles.get(parameter.name)
         needed = parameter.default is parameter.empty
         if found in supplied and (needed or found not in ASKED) and (
@@ -140,7 +140,7 @@ def _bound(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """Call with arguments by name, by position where the function insists on it."""
     positional = [
         arguments.pop(p.name)
-        for p in parameters(function)
+        for p in parameters_of(function)
         if p.kind is p.POSITIONAL_ONLY and p.name in arguments
     ]
     return function(*positional, **arguments)

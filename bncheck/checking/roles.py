@@ -17,9 +17,8 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
 
     Two parameters never have one role: the second one is something else, or unknown.
     """
-    names = [
-        p.name for p in parameters(function) if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
+    parameters = parameters_of(function)
+    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     found: dict[str, str | None] = {}
     # g is an upstream gradient, but beside v alone it is the length in weight norm
     own = {"g": "gamma"} if {"v", "g"} <= set(names) and "mean" not in map(role, names) else {}
@@ -39,6 +38,35 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
     return found
 
 
+def parameters_of(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """The parameters of a function; of one in a decorator's wrapper, those of the one inside.
+
+    Raises ``TypeError`` and ``ValueError`` as ``inspect.signature`` does.
+    """
+    try:
+        return _parameters(function)
+    except TypeError:  # what cannot be hashed can still be called
+        return _read(function)
+
+
+@lru_cache(64)
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    return _read(function)
+
+
+def _read(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    own = tuple(inspect.signature(function).parameters.values())
+    if not own or any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in own):
+        return own
+    is_class = isinstance(function, type)
+    outer = function.__init__ if is_class else function
+    for cell in getattr(outer, "__closure__", None) or ():
+        if inspect.isfunction(cell.cell_contents):
+            inner = tuple(inspect.signature(cell.cell_contents).parameters.values())
+            return inner[1:] if is_class or inspect.ismethod(function) else inner
+    return own
+
+
 def signature(function: Callable[..., Any], name: str, said: Roles) -> tuple[str, ...]:
     """The roles that a function takes; raises ``CannotAsk`` where Python cannot say.
 
@@ -52,24 +80,11 @@ def signature(function: Callable[..., Any], name: str, said: Roles) -> tuple[str
         raise CannotAsk(f"{name} has no signature that Python can show; wrap it in a def") from None
 
 
-def parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
-    """The parameters of a function; raises ``TypeError``, ``ValueError`` as ``inspect`` does."""
-    try:
-        return _parameters(function)
-    except TypeError:  # what cannot be hashed can still be called
-        return tuple(inspect.signature(function).parameters.values())
-
-
-@lru_cache(64)
-def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
-    return tuple(inspect.signature(function).parameters.values())
-
-
 def required(function: Callable[..., Any]) -> list[str]:
     """The parameters that have no default."""
     return [
         p.name
-        for p in parameters(function)
+        for p in parameters_of(function)
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
 

@@ -8,7 +8,7 @@ from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.case import Case, user_inputs
 from bncheck.checking.reference import reference
-from bncheck.checking.trials import Trial
+from bncheck.checking.trials import SECOND, Trial
 from bncheck.errors import CannotAsk
 
 LOST = 64.0
@@ -50,7 +50,8 @@ def is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array)
 def _again(case: Case, trial: Trial, name: str, values: dict[str, Any]) -> Array | None:
     program, at = case.found.forward, case.identity.layout
     try:
-        outcome = case.subject.call(case.candidate.name, user_inputs(case, values, trial))
+        memory = SECOND if trial.memory == SECOND else "plain"
+        outcome = case.subject.call(case.candidate.name, user_inputs(case, values, trial), memory)
     except CannotAsk:
         return None
     back = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)

@@ -16,7 +16,7 @@ import numpy as np
 from bncheck.checking.convention import Found
 from bncheck.checking.kept import attributes, content, holders
 from bncheck.checking.methods import forward_method
-from bncheck.checking.names import role
+from bncheck.checking.names import TESTING, role
 from bncheck.checking.objects import passed, ready
 from bncheck.checking.passes import called, defaults
 from bncheck.checking.returned import output, plain
@@ -30,7 +30,6 @@ BATCHES = ("x", "second batch", "third batch", "evaluated batch")
 """Inputs of four sizes: the first makes the layer, two move it, the last is evaluated."""
 
 MODES = ("test", "eval", "inference", "evaluation", "predict", "valid")
-_TESTING = re.compile(r"^(is_?|in_?|for_?)?(test|eval|infer|predict)", re.IGNORECASE)
 _SWITCHES = ("eval", "eval_mode", "set_eval", "test_mode", "set_test", "inference_mode")
 
 
@@ -143,7 +142,7 @@ def _methods(instance: Any, forward: Callable[..., Any]) -> Iterator[Callable[..
     """Methods that are a forward pass in evaluation mode: ``predict(x)``, ``forward_test(x)``."""
     for name in dir(type(instance)):
         last = re.split(r"_|(?<=[a-z])(?=[A-Z])", name)
-        if name[:1] == "_" or not any(map(_TESTING.match, last)):
+        if name[:1] == "_" or not any(map(TESTING.match, last)):
             continue
         method = getattr(instance, name, None)
         if inspect.ismethod(method) and method != forward and len(required(method)) == 1:
@@ -156,7 +155,7 @@ def _switched(holder: MutableMapping[Any, Any], mode: str) -> bool:
     for name, value in list(holder.items()):
         if role(str(name)) == "training" and isinstance(value, bool | str):
             holder[name] = mode if isinstance(value, str) else False
-        elif isinstance(value, bool) and _TESTING.match(str(name).strip("_")):
+        elif isinstance(value, bool) and TESTING.match(str(name).strip("_")):
             holder[name] = True
         else:
             continue
@@ -172,7 +171,7 @@ def _with_argument(forward: Callable[..., Any], found: Found) -> Iterator[Callab
         words = name == "mode" or isinstance(parameter.default, str)
         if known == "training":
             values: tuple[Any, ...] = MODES if words else (False,)
-        elif known is None and _TESTING.match(name):
+        elif known is None and TESTING.match(name):
             values = (True,)
         else:
             continue

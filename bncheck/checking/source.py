@@ -9,14 +9,16 @@ import importlib
 import importlib.util
 import linecache
 import os
-import re
 import sys
 import types
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bncheck.checking.exceptions import described
+from bncheck.checking.removed import supply
+from bncheck.checking.siblings import beside, carried_out, in_package
 from bncheck.checking.texts import code_of, text_of
 from bncheck.errors import CannotAsk
 
@@ -28,14 +30,6 @@ MAKERS = frozenset({
     "is_available", "default_rng", "RandomState", "Decimal", "Fraction",
 })  # fmt: skip
 """What a constant may call: it makes a value, and reads and writes nothing."""
-
-REMOVED = {
-    "float": float, "int": int, "bool": bool, "object": object, "complex": complex, "str": str,
-    "float_": "float64", "complex_": "complex128", "NaN": "nan", "NAN": "nan", "Inf": "inf",
-    "infty": "inf", "product": "prod", "cumproduct": "cumprod", "alltrue": "all",
-    "sometrue": "any", "in1d": "isin", "row_stack": "vstack", "trapz": "trapezoid",
-}  # fmt: skip
-"""Names that NumPy 2 removed, and what they meant."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +103,7 @@ def load(target: Target, ordinary: bool = False) -> Source:
         _parsed(text, path)
         return _imported(path)
     tree = _parsed(text, path)
-    notes = _supply_removed_names(text)
+    notes = supply(text)
     here = path.resolve()
     sys.path.insert(0, str(here.parent))
     sys.path += [str(folder) for folder in here.parents[1:5]]  # for imports of its own package
@@ -118,7 +112,17 @@ def load(target: Target, ordinary: bool = False) -> Source:
     sys.modules[module.__name__] = module
     for node in tree.body:
         notes += _run(node, module, path)
+    _prepare(tree, path)
     return Source(vars(module), (*notes, *_defined_twice(tree)))
+
+
+def _prepare(tree: ast.Module, path: Path) -> None:
+    """Import now what functions import when they are called; whether it is there they will say."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            for node in function.body:
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    _import(node, types.ModuleType("_unused"), path)
 
 
 def _imported(path: Path) -> Source:
@@ -209,9 +213,8 @@ def _import(
 ) -> tuple[str, ...]:
     notes: list[str] = []
     for alias in node.names:
-        single = _single(node, alias)
         try:
-            exec(compile(ast.Module([single], []), str(path), "exec"), vars(module))
+            _carry_out(node, alias, module, path)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -222,8 +225,32 @@ def _import(
     return tuple(notes)
 
 
+def _carry_out(
+    node: ast.Import | ast.ImportFrom, alias: ast.alias, module: types.ModuleType, path: Path
+) -> None:
+    """One import on its own; a relative one in its package, or else beside the file."""
+
+    def stand_in(name: str) -> Missing:
+        return Missing(name, f"ModuleNotFoundError: No module named {name.partition('.')[0]!r}")
+
+    if isinstance(node, ast.ImportFrom) and node.level:
+        own = ast.copy_location(ast.ImportFrom(node.module, [alias], 0), node)
+        inside = in_package(own, node.level, path)
+        if inside is not None:
+            with suppress(Exception):
+                return carried_out(inside, vars(module), stand_in)
+    single = _single(node, alias)
+    try:
+        carried_out(single, vars(module), stand_in)
+    except ModuleNotFoundError:
+        alone = beside(single, path)
+        if alone is None:
+            raise
+        carried_out(alone, vars(module), stand_in)
+
+
 def _single(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
-    """One import on its own; a relative one is looked for beside the file."""
+    """The import as a statement; a relative one as if its folder were on the path."""
     if isinstance(node, ast.Import):
         return ast.copy_location(ast.Import([alias]), node)
     if node.level and not node.module:
@@ -233,17 +260,6 @@ def _single(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
 
 def _full_name(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
     return f"{node.module or '.'}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
-
-
-def _supply_removed_names(text: str) -> tuple[str, ...]:
-    import numpy as np
-
-    notes = []
-    for name, meaning in REMOVED.items():
-        if name not in vars(np) and re.search(rf"\b(np|numpy)\.{name}\b", text):
-            setattr(np, name, getattr(np, meaning) if isinstance(meaning, str) else meaning)
-            notes.append(f"np.{name} was removed from NumPy; bncheck supplied it")
-    return tuple(notes)
 
 
 def _defined_twice(tree: ast.Module) -> tuple[str, ...]:

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.checking import calling, tracing, wire
+from bncheck.checking import calling, rewriting, tracing, wire
 from bncheck.checking.calling import Inputs, Outcome
 from bncheck.checking.convention import Candidate, from_callables
 from bncheck.checking.exceptions import described
 from bncheck.checking.results import Remark
+from bncheck.checking.rewriting import Written
 from bncheck.checking.tracing import Assigned, Replacement
 from bncheck.errors import CannotAsk
 
@@ -118,6 +119,12 @@ class FileSubject:
         told = [[vars(r) for r in one] for one in tries]
         asked = {"do": "replace", "name": name, "inputs": dict(inputs), "tries": told}
         return list(self._request(asked))
+
+    def rewritten(self, name: str, inputs: Inputs, line: int, variable: str) -> list[Written]:
+        """What other ways to write a line would give; see ``rewriting``."""
+        asked = {"do": "rewrite", "name": name, "inputs": dict(inputs)}
+        answer = self._request({**asked, "line": line, "variable": variable})
+        return [Written(**one) for one in answer]
 
     def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
         """Running statistics after each batch, and outputs in evaluation mode (``running``)."""
@@ -226,6 +233,10 @@ class CallableSubject:
     ) -> list[dict[str, NDArray[Any]] | None]:
         """The gradients with other values in some places, for each try."""
         return list(self._guarded(tracing.replaced, inputs, tries))
+
+    def rewritten(self, name: str, inputs: Inputs, line: int, variable: str) -> list[Written]:
+        """What other ways to write a line would give; see ``rewriting``."""
+        return list(self._guarded(rewriting.rewritten, inputs, line, variable))
 
     def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
         """Running statistics after each batch, and outputs in evaluation mode (``running``)."""

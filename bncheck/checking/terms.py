@@ -156,11 +156,37 @@ def _factors(
         if per_group is not None:
             known[f"{name}: {name} once too often"] = per_group
             known[f"1/{name}: {name} is missing"] = 1 / per_group
+            known |= _multiplied(found, one, groups, step, name, per_group)
             if name != "gamma" and "eps" in one.values:
                 ratio = per_group / np.sqrt(per_group**2 - float(one.values["eps"]))
                 known["eps is forgotten"] = ratio
                 known["eps is forgotten, cubed"] = ratio**3
     return known
+
+
+def _multiplied(
+    found: Derivation,
+    one: Seen,
+    groups: list[tuple[Any, ...]],
+    step: Step,
+    name: str,
+    per_group: Array,
+) -> dict[str, Array]:
+    """A power of the standard deviation on the wrong side, and a count besides."""
+    if name == "gamma":
+        return {}
+    var = _per_group(found, one, groups, step, "var")
+    powers = {f"multiplied by {name}, not divided": per_group**2,
+              f"divided by {name}**2, not by {name}": 1 / per_group}  # fmt: skip
+    if var is not None:
+        powers[f"multiplied by var, not divided by {name}"] = var * per_group
+        powers[f"divided by var, not by {name}"] = per_group / var
+    counted = {
+        f"{said}, and divided by {letter} once too often": value / n
+        for said, value in powers.items()
+        for letter, n in _counts(found, one).items()
+    }
+    return powers | counted
 
 
 def _counts(found: Derivation, one: Seen) -> dict[str, float]:

@@ -63,7 +63,7 @@ class Replacement:
 
 def traced(found: Found, inputs: Inputs) -> list[Assigned]:
     """Every value of one forward and backward pass, in the order of first assignment."""
-    recorder = _Recorder(_files(found))
+    recorder = _Recorder(files(found))
     _run(recorder, lambda: calling.call(found, inputs))
     return [made for made in map(_assigned, recorder.kept.values()) if made is not None]
 
@@ -78,7 +78,7 @@ def replaced(
         if monotonic() > stop:
             return [*results, *(None for _ in tries[len(results) :])]
         puts = {(r.line, r.name, r.number): r.value for r in one}
-        recorder = _Recorder(_files(found), puts, {r.name for r in one})
+        recorder = _Recorder(files(found), puts, {r.name for r in one})
         try:
             results.append(_run(recorder, lambda: calling.call(found, inputs)).gradients)
         except Exception:
@@ -100,7 +100,7 @@ def _run(recorder: "_Recorder", way: Callable[[], Any]) -> Any:
         sys.settrace(before)
 
 
-def _files(found: Found) -> frozenset[str]:
+def files(found: Found) -> frozenset[str]:
     """The files that hold the user's backward pass and its forward pass."""
     things: list[Any] = [found.forward]
     things += list(vars(found.backward).values()) if isinstance(found.backward, type) else []
@@ -235,7 +235,10 @@ def _is_number(value: Any) -> bool:
         return 0 < value.size <= LARGEST and value.dtype.kind in "iuf"
     if isinstance(value, int | float):
         return not isinstance(value, bool)
-    return hasattr(value, "detach") and hasattr(value, "cpu") and 0 < value.numel() <= LARGEST
+    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
+        return False
+    count = value.numel()  # what stands in for an optimizer has all attributes, and no numbers
+    return isinstance(count, int) and 0 < count <= LARGEST
 
 
 def _same(one: Any, other: Any) -> bool:

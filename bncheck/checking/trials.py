@@ -19,6 +19,9 @@ from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import normalised
 from bncheck.checking.layout import Layout, Parts, parts_of, usual
 
+SECOND = "second batch"
+"""The ``memory`` of a trial before which an object has seen another batch."""
+
 TINY = 1e-14
 """An eps that no output shows; a constant group, where it would matter, is left out then."""
 
@@ -30,8 +33,9 @@ class Trial:
     ``easy`` trials decide whether the mathematics is right; the others grade accuracy and look
     into corners. ``differences``: whether finite differences are taken here too. ``own``: these
     are inputs of the user's. ``parts``: the lengths of the parts of axes that the layout splits.
-    ``memory``: how the arrays that the user's code gets lie in memory. ``at_most``: a precision
-    that is all that can be asked for here, where it is not that of the arrays.
+    ``memory``: how the arrays that the user's code gets lie in memory, or ``SECOND``.
+    ``at_most``: a precision that is all that can be asked for here, where it is not that of the
+    arrays.
     """
 
     name: str
@@ -131,6 +135,7 @@ def _hard(draw: "_Draw", eps: float | None) -> Iterator[Trial]:
         # at a size where even half precision has digits left to judge
         single = draw(dtype, (9, 4), rough_eps, mean=0.5, spread=1.0)
         yield _graded(replace(single, values=_cast(single.values, np.dtype(dtype))))
+    yield _graded(replace(draw(SECOND, (7, 4), usual_eps), memory=SECOND))
 
 
 def with_eps(trial: Trial, eps: float) -> Trial:

@@ -2,6 +2,7 @@
 its backward pass that layer's gradient, and if not, what is wrong with it?
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,9 @@ from bncheck.layers import layer as layer_by_name
 from bncheck.layers import options as options_of
 
 Forward = Callable[..., Any]
+
+SMALL_EPS = 1e-12
+"""What code gets that refuses a larger eps."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,40 @@ class _Work:
 
 
 def _verified(work: _Work, candidate: Candidate) -> Report:
+    """The report; code that refuses a large eps is asked once more with a small one."""
+    report = _asked(work, candidate)
+    refused = report.verdict == "cannot call" and re.search(r"\beps", report.assumed, re.IGNORECASE)
+    if refused and candidate.kind == "class" and work.asked.eps is None:
+        small = _asked(replace(work, asked=replace(work.asked, eps=SMALL_EPS)), candidate)
+        return report if small.verdict == "cannot call" else small
+    if candidate.has_forward and work.asked.layout is None and work.asked.program is None:
+        return _otherwise(work, candidate, report)
+    return report
+
+
+def _otherwise(work: _Work, candidate: Candidate, report: Report) -> Report:
+    """The report in another layout, where the forward pass allows several and this one fails."""
+    shapes = [d.text for d in report.diagnosis if d.code == "shape"]
+    failed = re.search(r"raised (ValueError|IndexError|AxisError)[^(]*", report.assumed)
+    if not shapes and not (failed and report.verdict == "cannot call"):
+        return report
+    try:
+        identity, _ = _understood(work, candidate)
+    except CannotAsk:
+        return report
+    for at in layouts.layouts(identity.program) if identity.known else ():
+        if at.name == identity.layout.name:
+            continue
+        asked = replace(work.asked, program=identity.program, layout=at.name)
+        other = _asked(replace(work, asked=asked), candidate)
+        if other.layer and all(d.code != "shape" for d in other.diagnosis):
+            why = shapes[0] if shapes else report.assumed
+            said = Remark("other-layout", f"not over {identity.layout.name}: {why}")
+            return replace(other, remarks=(*other.remarks, said))
+    return report
+
+
+def _asked(work: _Work, candidate: Candidate) -> Report:
     target = _place(work.place, candidate)
     options = work.options
     try:

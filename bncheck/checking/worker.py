@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bncheck.checking import calling, tracing, wire
+from bncheck.checking import calling, rewriting, tracing, wire
 from bncheck.checking.convention import Found, find
 from bncheck.checking.exceptions import described
 from bncheck.checking.source import load, parse_target
@@ -96,6 +96,10 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     if question["do"] == "replace":
         tries = [[tracing.Replacement(**r) for r in one] for one in question["tries"]]
         return tracing.replaced(chosen, question["inputs"], tries)
+    if question["do"] == "rewrite":
+        place = question["line"], question["variable"]
+        made = rewriting.rewritten(chosen, question["inputs"], *place)
+        return [vars(one) for one in made]
     if question["do"] == "running":
         return calling.running_statistics(chosen, question["inputs"])
     outcome = calling.call(chosen, question["inputs"], question["memory"])

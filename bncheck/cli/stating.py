@@ -1,5 +1,6 @@
 """``identities`` and ``theorems``: what holds, and what is said to hold."""
 
+import json
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
@@ -30,6 +31,9 @@ def identities(
         str | None, typer.Option(help="centred, or raw: mean of squares minus squared mean.")
     ] = None,
     mode: Annotated[str | None, typer.Option(help="training, or evaluation.")] = None,
+    power: Annotated[
+        bool, typer.Option("--power", help="Which wrong gradients each identity catches.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the random rationals.")] = 0,
     form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
 ) -> None:
@@ -40,6 +44,9 @@ def identities(
 
     chosen = {"ddof": ddof, "affine": affine, "variance": variance, "mode": mode}
     program = files.program(layer, {k: v for k, v in chosen.items() if v is not None})
+    if power:
+        _tell_power(program, seed, form)
+        return
     found = judge_all(stated.identities(program), words(program), seed)
     _tell(f"{program.title or program.name}: identities", found, form)
 
@@ -56,6 +63,25 @@ def theorems(
     over_less, weight = layer("batch-norm", ddof=1), layer("weight-norm")
     found = tuple(stated.theorems(batch, raw, over_less, weight, seed))
     _tell("Theorems about batch norm", found, form)
+
+
+def _tell_power(program: Any, seed: int, form: Told) -> None:
+    """Write what identities catch, as text or JSON."""
+    from bncheck.errors import CannotAsk
+    from bncheck.testing.power import as_record, groups, matrix, power
+
+    if form not in (Told.text, Told.json):
+        raise CannotAsk(f"--power is written as text or json, not as {form}")
+    found = power(program, seed)
+    if form is Told.json:
+        sys.stdout.write(json.dumps(as_record(found), indent=2, ensure_ascii=False) + "\n")
+        return
+    from bncheck import report
+
+    out, (letters, rows) = report.console(), matrix(found)
+    report.listed(("", "catch", "identity"), groups(found), out)
+    report.listed((letters, f"{len(rows)} wrong backward passes"), rows, out)
+    print(f"together all of these: {'; '.join(found.enough)}")
 
 
 def _tell(title: str, found: Any, form: Told) -> None:
