@@ -126,7 +126,7 @@ def _over(label: str, kept: tuple[int, ...]) -> Program:
             chosen = numbers[at].ravel()
             some = {n: np.take(v, chosen, axes[n]) if n in axes else v for n, v in known.items()}
             slot = [slice(None)] * result.ndim
-            slot[place] = chosen  # type: ignore[call-overload]
+            slot[place] = chosen
             result[tuple(slot)] = _evaluated(found, gradient, some)
         return result
 
