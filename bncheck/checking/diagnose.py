@@ -14,6 +14,7 @@ from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking.arithmetic import Array, evaluate
+from bncheck.checking.axes import elsewhere
 from bncheck.checking.changes import Change, changes
 from bncheck.checking.edits import edits
 from bncheck.checking.forwards import PRIME, forward_changes
@@ -85,11 +86,18 @@ def _all_changes(found: Derivation, gradient: str) -> Iterator[Change]:
     yield from changes(found, gradient)
     yield from _forward_changes(found)
     yield from _edits(found)
+    if gradient == name_of(found.chain.outputs[0]):
+        yield from _elsewhere(found)
 
 
 @cache
 def _forward_changes(found: Derivation) -> tuple[Change, ...]:
     return tuple(forward_changes(found))
+
+
+@cache
+def _elsewhere(found: Derivation) -> tuple[Change, ...]:
+    return tuple(elsewhere(found))
 
 
 @cache
