@@ -10,6 +10,7 @@ Vedaldi and Lempitsky 2016; weight norm, Salimans and Kingma 2016.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -37,6 +38,7 @@ running_mean, running_var = tensor("running_mean"), tensor("running_var", positi
 eps = Symbol("eps", nonnegative=True)
 
 
+@cache
 def batch_norm(
     ddof: int = 0,
     affine: bool = True,
@@ -84,6 +86,7 @@ def _batch_norm_evaluation(affine: bool) -> Program:
     )
 
 
+@cache
 def layer_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
     """Layer norm of x: (m, D): every sample over its features."""
     return Program(
@@ -107,6 +110,7 @@ def layer_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") ->
     )
 
 
+@cache
 def rms_norm(affine: bool = True) -> Program:
     """RMS norm of x: (m, D): every sample by the root of its mean square; nothing is centred."""
     scale = (gamma[j],) if affine else ()
@@ -126,6 +130,7 @@ def rms_norm(affine: bool = True) -> Program:
     )
 
 
+@cache
 def group_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
     """Group norm of x: (N, C, L), C = G K: every sample over each group of K channels."""
     return Program(
@@ -150,6 +155,7 @@ def group_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") ->
     )
 
 
+@cache
 def instance_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
     """Instance norm of x: (N, C, L): every channel of every sample over its positions."""
     return Program(
@@ -173,6 +179,7 @@ def instance_norm(ddof: int = 0, affine: bool = True, variance: str = "centred")
     )
 
 
+@cache
 def weight_norm() -> Program:
     """Weight norm of v: (U, P): the direction of each row of weights, and its length gamma."""
     return Program(

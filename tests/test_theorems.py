@@ -14,16 +14,50 @@ import typer
 from sympy import Rational, S
 
 from bncheck.calculus.covariate_shift import LARGER, SMALLER, covariate_shift, network, shift
-from bncheck.calculus.judging import judge
+from bncheck.calculus.judging import judge, judge_all
+from bncheck.calculus.lipschitz import K4, unbiased
+from bncheck.calculus.outside import eps_outside, outside
+from bncheck.calculus.published import printed_graph
 from bncheck.calculus.reparameterisation import weight_norm
 from bncheck.calculus.theorems import statements, theorems
 from bncheck.calculus.words import words
 from bncheck.cli import stating
 from bncheck.layers import layer
+from bncheck.writers.statements import rows
+from tests.conftest import ROOT
 
 BATCH_NORM = words(layer("batch-norm"))
-STATEMENTS = {said.name: said for said in statements(BATCH_NORM)}
+RAW, OVER_LESS = layer("batch-norm", variance="raw"), layer("batch-norm", ddof=1)
+EVERY = [
+    (said, where)
+    for where, theme in (
+        (BATCH_NORM, statements),
+        (words(RAW), printed_graph),
+        (words(OVER_LESS), unbiased),
+        (words(outside(BATCH_NORM.forward)), eps_outside),
+        (words(layer("weight-norm")), weight_norm),
+    )
+    for said in theme(where)
+]
+STATEMENTS = {said.name: said for said, _ in EVERY}
+LAYERS = {said.name: where for said, where in EVERY}
 FALSE = {  # name: both sides at the counterexample
+    "x̂ has length √m for ε > 0": ("25/9", "4"),
+    "dσ², the sum of x − μ alone": ("11/216", "0"),
+    "dx, the sum of x − μ alone": ("41/432", "-1/12"),
+    "dx, the sum of x̂ alone": ("41/432", "-1/12"),
+    "dx, the sum over i of terms with j": ("175/432", "-7/9"),
+    "dx, ŷ read as x̂": ("-335/432", "-335/216"),
+    "dx, σ for s for ε > 0": ("-335/432", "-67/72"),
+    "dμ from dx, not dx̂": ("-5/3", "0"),
+    "dσ² from dx, not dx̂": ("11/216", "121/46656"),
+    "raw σ²: dμ without the edge to σ²": ("-71/36", "-5/3"),
+    "raw σ²: ∂σ²/∂x at fixed μ is 2(x − μ)/m": None,
+    "raw σ²: its own dμ with that ∂σ²/∂x": ("41/432", "1/54"),
+    "ε outside: the formula for ε inside": None,
+    "(63) with the last two of these": ("3016/625", "357016/625"),
+    "(63) with the first and the last": ("3016/625", "4891/625"),
+    "(63) with the first two": ("3016/625", "1564/625"),
     "the bound for ε > 0 where x̂ has norm √m": ("121/2916", "0"),
     "the bound by the gradient at x, not at y": ("3025/6561", "0"),
     "batch norm shortens the gradient": ("16", "4"),
@@ -36,12 +70,14 @@ FALSE = {  # name: both sides at the counterexample
     "γ = σ, β = μ restore x for ε > 0": ("53/6", "10"),
     "they restore every batch": None,
 }
-EXAMPLES = {"(63), g² as g squared, by accident"}  # true of these numbers, of no others
+EXAMPLES = {  # true of these numbers, not of all
+    "(63), g² as g squared, by accident", "at the threshold both sides are equal",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_theorem_is_what_it_is_told_to_be(name):
-    found = judge(STATEMENTS[name], BATCH_NORM)
+    found = judge(STATEMENTS[name], LAYERS[name])
     assert found.as_expected
     assert (found.verdict == "refuted") == (name in FALSE)
     if name not in FALSE:
@@ -85,28 +121,51 @@ SPOILED = [
 @pytest.mark.parametrize(
     ("name", "how", "mutant"), SPOILED, ids=lambda v: v if isinstance(v, str) else ""
 )
-def test_a_spoiled_theorem_is_not_proved(name, how, mutant):
-    found = judge(mutant, BATCH_NORM)
-    assert found.verdict != "proved"
-    if how != "half the slack":
-        assert found.verdict == "refuted"
+def test_a_spoiled_theorem_is_refuted(name, how, mutant):
+    assert judge(mutant, LAYERS[name]).verdict == "refuted"
+
+
+def test_every_theorem_is_spoiled_or_told_as_false():
+    judged = theorems(BATCH_NORM.forward, RAW, OVER_LESS, layer("weight-norm"))
+    names = {one.statement.name for one in judged}
+    shifts = {one.statement.name for one in covariate_shift(BATCH_NORM.forward)}
+    assert names == {*STATEMENTS} | shifts
+    assert {*STATEMENTS} == {name for name, _, _ in SPOILED} | {*FALSE} | EXAMPLES
+
+
+def test_what_is_true_of_these_numbers_is_not_of_others():
+    others = {
+        "(63), g² as g squared, by accident": STATEMENTS["(63), g² as g squared"].at,
+        "at the threshold both sides are equal": K4,
+    }
+    for name in EXAMPLES:
+        said = replace(STATEMENTS[name], at=others[name])
+        assert judge(said, BATCH_NORM).verdict == "refuted"
+
+
+def test_the_bound_fails_iff_k_is_above_the_threshold():
+    """k and the threshold by fractions, on gradients of every direction; x of K4, eps = 11."""
+    said = STATEMENTS["the bound for ε > 0 where x̂ has norm √m"]
+    rho, failed = Fraction(25, 36), []
+    x0, rest = np.array([7, 1, -1, -7]), np.array([1, -1, -1, 1])
+    for along, across in ((1, 0), (1, 1), (1, 2), (7, 16), (7, 17), (2, 5), (1, 3), (0, 1)):
+        k = Fraction(25 * along**2, 25 * along**2 + across**2)
+        dy = tuple(Rational(int(n), 5) for n in along * x0 + across * rest)
+        at = {**said.at, "dy": dy}
+        refuted = judge(replace(said, at=at), BATCH_NORM).verdict == "refuted"
+        assert refuted == (k > 1 / (1 + rho - rho**2))
+        failed.append(refuted)
+    assert failed == [True] * 4 + [False] * 4
 
 
 @pytest.mark.parametrize("name", FALSE)
 def test_a_false_claim_told_as_true_is_no_longer_expected(name):
-    assert not judge(replace(STATEMENTS[name], holds=True), BATCH_NORM).as_expected
+    assert not judge(replace(STATEMENTS[name], holds=True), LAYERS[name]).as_expected
 
 
 def test_a_true_statement_told_as_false_is_no_longer_expected():
     said = STATEMENTS["‖dx‖² for every ε"]
     assert not judge(replace(said, holds=False), BATCH_NORM).as_expected
-
-
-def test_what_weight_norm_computes():
-    found = words(layer("weight-norm"))
-    (said,) = weight_norm(found)
-    assert judge(said, found).verdict == "proved"
-    assert judge(replace(said, right=-said.right), found).verdict == "refuted"
 
 
 def by_hand(case, normalised):
@@ -172,10 +231,38 @@ def test_the_command_writes_every_theorem(bncheck, form):
 
 
 def test_disagreement_is_exit_code_3(capsys):
-    found = list(theorems(layer("batch-norm"), layer("weight-norm")))[:1]
+    found = judge_all([STATEMENTS["‖dx‖² for every ε"]], BATCH_NORM)
     stating._tell("theorems", found, stating.Told.json)
     wrong = replace(found[0].statement, right=-found[0].statement.right)
     with pytest.raises(typer.Exit) as stopped:
         stating._tell("theorems", [judge(wrong, BATCH_NORM)], stating.Told.text)
     assert stopped.value.exit_code == 3
     assert "REFUTED" in capsys.readouterr().out
+
+
+def claims():
+    """The rows of the README's table: what is asked for, and what is shown."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("| claim |")[2].partition("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    return [(asked.strip("`'"), shown) for _, _, asked, shown in rows]
+
+
+def test_the_readme_shows_every_claim_that_is_false_with_its_counterexample():
+    judged = list(theorems(BATCH_NORM.forward, RAW, OVER_LESS, layer("weight-norm")))
+    told = set()
+    for asked, shown in claims():
+        found = [a for a in judged if stating.is_about(a.statement, asked)]
+        names = {row.name for row in rows(found) if shown in row.numbers or shown in row.shown}
+        assert names, (asked, shown)
+        told |= names
+    printed = {a.statement.name for a in judged if a.verdict == "refuted" and a.statement.printed}
+    assert printed <= told
+
+
+def test_a_text_picks_theorems(bncheck):
+    done = bncheck("theorems", "36", "--format", "json")
+    assert [r["name"] for r in json.loads(done.stdout)] == ["dx, the sum of x − μ alone"]
+    none = bncheck("theorems", "nonsense")
+    assert none.returncode == 2
+    assert "'nonsense'" in none.stderr

@@ -7,9 +7,10 @@ feature. A scalar is a plain ``Symbol``.
 
 from collections.abc import Iterable
 from functools import cache
+from itertools import product
 from typing import Any, Self, TypeAlias
 
-from sympy import Add, Dummy, Expr, Idx, Indexed, IndexedBase, Mul, Pow, S, Symbol, expand, sympify
+from sympy import Add, Expr, Idx, Indexed, IndexedBase, Mul, Pow, Symbol, sympify
 
 Tensor: TypeAlias = Indexed | Symbol
 
@@ -24,7 +25,8 @@ class Total(Expr):
         """Indices in a fixed order, so that equal sums are equal; one at least."""
         if not over or len(set(over)) < len(over):
             raise ValueError(f"{cls.__name__} runs over one or more indices, each named once")
-        return super().__new__(cls, sympify(body), *sorted(over, key=str))
+        in_order = sorted(over, key=str) if len(over) > 1 else over
+        return super().__new__(cls, sympify(body), *in_order)
 
     @property
     def body(self) -> Expr:
@@ -48,6 +50,7 @@ class Mean(Total):
     """``Mean(body, i, ...)``: the sum divided by the number of terms."""
 
 
+@cache
 def size(index: Idx) -> Expr:
     """The number of values that an index takes, e.g. ``m`` for the batch."""
     return index.upper - index.lower + 1
@@ -80,6 +83,7 @@ def indices_of(operand: Tensor) -> tuple[Idx, ...]:
     return operand.indices if isinstance(operand, Indexed) else ()
 
 
+@cache
 def like(name: str, operand: Tensor) -> Tensor:
     """A tensor of another name with the same indices (no assumption but real)."""
     indices = indices_of(operand)
@@ -149,26 +153,49 @@ def total(body: Expr, over: Iterable[Idx]) -> Expr:
 def expanded(expr: Expr) -> Expr:
     """Products and whole powers multiplied out, and nothing else rewritten.
 
-    Roots and denominators such as ``m - 1`` stay as they are, whole.
+    Roots and denominators such as ``m - 1`` stay as they are, whole. SymPy's ``expand`` would need
+    them hidden from it, and takes three times as long.
     """
-    kept = {power: Dummy(real=True) for power in expr.atoms(Pow) if _is_root(power)}
-    open_to_all = expr.xreplace(kept)
-    result = expand(open_to_all, power_base=False, power_exp=False, log=False, basic=False)
-    return result.xreplace({dummy: power for power, dummy in kept.items()})
+    if _is_flat(expr) or _is_root(expr):
+        return expr
+    if isinstance(expr, Pow) and expr.exp.is_Integer and expr.exp > 0:
+        return _product([expr.base] * int(expr.exp))
+    if isinstance(expr, Mul):
+        return _product(expr.args)
+    return expr.func(*map(expanded, expr.args))
 
 
-def _is_root(power: Pow) -> bool:
+def _product(factors: Iterable[Expr]) -> Expr:
+    sums = (Add.make_args(expanded(factor)) for factor in factors)
+    return Add(*(Mul(*term) for term in product(*sums)))
+
+
+@cache
+def _is_flat(expr: Expr) -> bool:
+    """Whether it is a sum of products already, with no sum inside a product or whole power."""
+    terms = Add.make_args(expr)
+    return all(_is_root(f) or not has(f, Add) for term in terms for f in Mul.make_args(term))
+
+
+def _is_root(power: Expr) -> bool:
     """Whether it is a root of a sum, or a sum below a fraction bar."""
-    whole = power.exp.is_Integer and power.exp > 0
-    return isinstance(power.base, Add) and not whole
+    if not isinstance(power, Pow) or not isinstance(power.base, Add):
+        return False
+    return not (power.exp.is_Integer and power.exp > 0)
+
+
+@cache
+def has(expr: Expr, kind: Any) -> bool:
+    """Whether there is a node of a kind in it; ``Expr.has``, remembered for every node."""
+    return isinstance(expr, kind) or any(has(a, kind) for a in expr.args)
 
 
 def distribute(expr: Expr) -> Expr:
     """A sum of monomials: means written as sums, sums split term by term, constants outside."""
     if isinstance(expr, Total):
         body = distribute(expr.body)
-        parts = sum((total(term, expr.over) for term in body.as_ordered_terms()), S.Zero)
+        parts = Add(*(total(term, expr.over) for term in Add.make_args(body)))
         return expanded(parts / count(expr.over)) if isinstance(expr, Mean) else parts
-    if not expr.has(Total):
+    if not has(expr, Total):
         return expanded(expr)
-    return expanded(expr.func(*(distribute(a) if a.has(Total) else a for a in expr.args)))
+    return expanded(expr.func(*(distribute(a) if has(a, Total) else a for a in expr.args)))

@@ -1,5 +1,6 @@
 """How a name is spelled: one table for LaTeX and for Unicode, and one reading order for sums."""
 
+from functools import cache
 from typing import Any
 
 from sympy import Add, Expr
@@ -95,6 +96,7 @@ class _PlainPrinter(StrPrinter):
         return text
 
 
+@cache
 def _rank(term: Expr) -> tuple[bool, int, int, str]:
     """Positive first; of those the widest first; of the negative ones the simplest first."""
     width, factors = -len(carried(term)), len(operands(term))

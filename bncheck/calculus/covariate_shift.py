@@ -83,7 +83,7 @@ def covariate_shift(norm: Program) -> Iterator[Judgement]:
         left, right = shift(norm, case, True), shift(norm, case, False)
         said = Statement(
             name, WITH, WITHOUT, relation="≤", holds=less, note=_told(case),
-            printed="" if less else "Ioffe and Szegedy, Deb, tutorial: it reduces the shift",
+            printed="" if less else "Ioffe and Szegedy, Li after (49); Deb, tutorial: its aim",
         )  # fmt: skip
         yield judged(said, left, right)
     alone = replace(SMALLER, data=tuple(row[:1] for row in SMALLER.data), first=SMALLER.first[:1])
@@ -120,10 +120,11 @@ def _gradients(small: Program, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(case: Case) -> str:
-    return (
+    told = (
         f"data {case.data}, target {case.target}, W₁ {case.first}, W₂ {case.second}, "
         f"rate {case.rate}, ε {case.eps}, γ {case.gamma}"
     )
+    return told.replace("-", "−").replace(",)", ")")
 
 
 SMALLER = Case(

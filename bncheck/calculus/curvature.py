@@ -19,6 +19,8 @@ def curvature(layer: Words) -> Iterator[Statement]:
     if layer.weight == 1:
         yield _potential(layer)
     yield positive(layer)
+    if layer.weight == 1:
+        yield from _convex(layer)
     yield _second(layer)
     yield from _double_backward(layer)
 
@@ -40,12 +42,15 @@ def _forward_mode(layer: Words) -> Iterator[Statement]:
 
 def _potential(layer: Words) -> Statement:
     """``y`` is the gradient of ``gamma*n*s + beta*sum(x)``; hence J is symmetric."""
-    a, moved = layer.direction("a"), layer.freedom * layer.scale * marked(layer.root)
-    there = moved + layer.shift * layer.sum(marked(layer.x))
-    here = layer.freedom * layer.scale * layer.root + layer.shift * layer.sum(layer.x)
+    a = layer.direction("a")
     runs = (Run("′", ((layer.x, layer.x + t * a),)),)
-    right = here + t * layer.sum(a * layer.y)
-    return Statement("potential", there, right, runs=runs, order=(t,))
+    right = _potential_at(layer, "") + t * layer.sum(a * layer.y)
+    return Statement("potential", _potential_at(layer, "′"), right, runs=runs, order=(t,))
+
+
+def _potential_at(layer: Words, mark: str) -> Expr:
+    grown = layer.freedom * layer.scale * marked(layer.root, mark)
+    return grown + layer.shift * layer.sum(marked(layer.x, mark))
 
 
 def positive(layer: Words) -> Statement:
@@ -56,6 +61,43 @@ def positive(layer: Words) -> Statement:
         layer.root * layer.sum(layer.scale * layer.dy * layer.dx),
         relation="≤",
         slack=squares(layer, layer.scale * layer.dy),
+    )
+
+
+def _convex(layer: Words) -> Iterator[Statement]:
+    """The potential over ``gamma`` is convex, and so its gradient y over ``gamma`` monotone.
+
+    With ``(P x, sqrt(n*eps))`` for x, a vector of length ``s*sqrt(n)``: both say that a squared
+    distance is not negative, of such vectors each divided by its length.
+    """
+    other, root = layer.direction("b"), marked(layer.root)
+    runs = (Run("′", ((layer.x, other),)),)
+    apart = layer.xhat - marked(layer.xhat)
+    here, there = (_potential_at(layer, mark) for mark in ("", "′"))
+    above = there - here - layer.sum(layer.y * (other - layer.x))
+    leak = layer.freedom * layer.eps
+    mean = marked(layer.mean) if layer.centred else S.Zero
+    far = Total((root * layer.xhat - (other - mean)) ** 2, *layer.over)
+    far += leak * (root / layer.root - 1) ** 2
+    yield Statement(
+        "potential is convex",
+        S.Zero,
+        layer.scale * root * above,
+        relation="≤",
+        slack=layer.scale**2 / 2 * far,
+        runs=runs,
+    )
+    inner = layer.sum((layer.y - marked(layer.y)) * (layer.x - other))
+    far = Total(apart**2, *layer.over) + leak * (1 / layer.root - 1 / root) ** 2
+    yield Statement(
+        "y is monotone where γ > 0",
+        S.Zero,
+        layer.scale * inner,
+        relation="≤",
+        slack=layer.scale**2 * (layer.root + root) / 2 * far,
+        runs=runs,
+        general=layer.eps == 0,
+        note="the sum of two of the lines above, with x and x′ changed about",
     )
 
 
@@ -111,6 +153,10 @@ def _double_backward(layer: Words) -> Iterator[Statement]:
         runs = (Run("′", ((gamma, gamma + t * moving),)),)
         right = scalar("") + t * layer.sum(moving * layer.dy * tangent)
         yield Statement("double backward: ∂F/∂γ", scalar("′"), right, runs=runs, order=(t,))
+    if layer.shift != 0:
+        runs = (Run("′", ((layer.shift, layer.shift + t * like("q", layer.shift)),)),)
+        name = "double backward: ∂F/∂β"
+        yield Statement(name, scalar("′"), scalar(""), runs=runs, order=(t,))
 
 
 def _along(layer: Words, body: Expr) -> Expr:

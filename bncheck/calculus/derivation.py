@@ -1,7 +1,7 @@
 """The passes in order: forward, chain rule, closed form, each checked by the exact witness."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 from sympy import Add, Expr, Idx, Integer, nan, zoo
@@ -130,6 +130,7 @@ def chosen(forward: Program, names: tuple[str, ...]) -> tuple[Tensor, ...]:
     return tuple(_input(forward, name) for name in names)
 
 
+@cache
 def normalised(forward: Program) -> tuple[Idx, ...]:
     """The axes over which the values of one group lie: those that a statistic sums away."""
     first = next((a for a in forward.wrt if a not in forward.first), forward.inputs[0])

@@ -1,6 +1,7 @@
 """Exact numbers for a statement: batches whose deviations are rational, conditions made true."""
 
 from fractions import Fraction
+from functools import cache
 from math import isqrt
 from operator import mul
 from random import Random
@@ -23,13 +24,15 @@ BATCHES = {
 """Four values whose deviation is a whole number: centred over m, over m - 1; root mean square."""
 
 
-def drawn(said: Statement, layer: Words, rng: Random) -> Known:
+def drawn(said: Statement, layer: Words, seed: int) -> Known:
     """Numbers for the layer's inputs, the upstream gradient and every other name."""
-    own = {*layer.forward.inputs, *layer.found.upstream}
-    known = {name_of(a): _numbers(a, rng) for a in sorted(own | _others(said, layer), key=str)}
+    known = {name_of(a): _numbers(a, seed) for a in _others(said, layer)}
     known |= {"t": {(): Jet(ZERO, ONE)}, "u": {(): Jet(ZERO, ZERO, ONE)}}
     if not said.at:
-        known[name_of(layer.x)] = _batch(layer, rng)
+        known |= usual(layer, seed)
+        _impose(said.given, layer, known)
+        return known
+    known |= _inputs(layer, seed)
     for name, numbers in said.at.items():
         given = numbers if isinstance(numbers, tuple) else (numbers,)
         known[name] = dict(
@@ -37,14 +40,27 @@ def drawn(said: Statement, layer: Words, rng: Random) -> Known:
         )
     if layer.eps != 0 and "eps" not in said.at:
         known[name_of(layer.eps)] = {(): _eps(layer, known)}
-    if not said.at:
-        _impose(said.given, layer, known)
     return known
+
+
+@cache
+def usual(layer: Words, seed: int) -> Known:
+    """Inputs and upstream gradient for all statements that ask for none of their own.
+
+    What is worked out from them can be put beside them, for the next statement.
+    """
+    known = _inputs(layer, seed) | {name_of(layer.x): _batch(layer, Random(f"batch {seed}"))}
+    return known | ({name_of(layer.eps): {(): _eps(layer, known)}} if layer.eps != 0 else {})
+
+
+def _inputs(layer: Words, seed: int) -> Known:
+    own = (*layer.forward.inputs, *layer.found.upstream)
+    return {name_of(a): _numbers(a, seed) for a in own}
 
 
 def _others(said: Statement, layer: Words) -> set[Tensor]:
     """The names in a statement that no program gives: directions, constants, other gradients."""
-    said_in = [said.left, said.right, *(e for _, e in said.given)]
+    said_in = [said.left, said.right, said.slack, *(e for _, e in said.given)]
     said_in += [e for run in said.runs for _, e in run.changes]
     programs = (layer.forward, layer.found.closed, layer.found.chain)
     given = {name_of(step.target) for p in programs for step in p.steps}
@@ -54,11 +70,11 @@ def _others(said: Statement, layer: Words) -> set[Tensor]:
     return {a for a in named if unmarked(name_of(a))[0] not in given}
 
 
-def _numbers(operand: Tensor, rng: Random) -> dict[tuple[int, ...], Jet]:
-    """Small rationals of both signs, none 0; positive where the name says so."""
-    drawn = {}
+def _numbers(operand: Tensor, seed: int) -> dict[tuple[int, ...], Jet]:
+    """Small rationals of both signs, none 0 or 1; positive where the name says so."""
+    drawn, rng = {}, Random(f"{name_of(operand)} {seed}")
     for number, at in enumerate(places(indices_of(operand))):
-        one = Fraction(rng.choice((-1, 1)) * rng.randint(1, 9), rng.randint(1, 3))
+        one = Fraction(rng.choice((-1, 1)) * rng.randint(4, 9), rng.randint(1, 3))
         drawn[at] = Jet(abs(one) if operand.is_positive or operand.is_nonnegative else one)
         if name_of(operand).endswith("var"):
             drawn[at] = Jet(Fraction((number + 2) ** 2 - 1))  # with eps = 1 the root is rational
@@ -129,7 +145,8 @@ def _free(operand: Tensor, sums: list[Total], known: Known) -> None:
         numbers = [known[name_of(operand)][spot].one for spot in spots]
         for weight in done:
             numbers = _without(numbers, weight)
-        known[name_of(operand)] |= {at: Jet(n) for at, n in zip(spots, numbers, strict=True)}
+        freed = {at: Jet(n) for at, n in zip(spots, numbers, strict=True)}
+        known[name_of(operand)] = known[name_of(operand)] | freed
 
 
 def _without(numbers: list[Fraction], along: list[Fraction]) -> list[Fraction]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from sympy import Abs, Integer, S, Symbol, sqrt
 
-from bncheck.algebra.notation import Tensor, Total, gradient, total
+from bncheck.algebra.notation import gradient, indices_of, total
 from bncheck.calculus.statement import Pairs, Run, Statement, marked
 from bncheck.calculus.words import Words
 
@@ -57,14 +57,21 @@ def _spectra(layer: Words) -> Iterator[Statement]:
     rho = layer.spread / layer.root**2 if layer.eps != 0 else S.One
     yield Statement("trace of J", TRACE, layer.scale / layer.root * (many - lost - rho))
     spectrum = lam**lost * (lam - delta) * (lam - 1) ** (many - lost - 1)
-    yield Statement("spectrum of sJ/γ", POLYNOMIAL, spectrum)
+    spectrum = lam**lost * (lam - delta) * (lam - 1) ** (many - lost - 1)
+    told = "for every size it follows from what J does to 1, to x̂ and to the rest"
+    yield Statement("spectrum of sJ/γ", POLYNOMIAL, spectrum, note=told)
     if layer.eps == 0:
         yield Statement("rank of J", RANK, many - lost - 1)
         return
-    yield Statement("rank of J, ε > 0", RANK, many - lost)
+    some, above = (many >= 2,) if layer.centred else (), (layer.eps > 0,)
+    yield Statement("rank of J, ε > 0", RANK, many - lost, needs=above)
     zero: Pairs = ((layer.eps, S.Zero),)
-    yield Statement("rank of J, ε = 0", RANK, many - lost - 1, given=zero)
-    yield Statement("norm of J", NORM, Abs(layer.scale) / layer.root)
+    yield Statement("rank of J, ε = 0", RANK, many - lost - 1, given=zero, needs=some)
+    longest = Abs(layer.scale) / layer.root
+    yield Statement("norm of J", NORM, longest, needs=(many >= lost + 2,))
+    if layer.centred and len(layer.over) == 1:
+        pair: Pairs = ((layer.over[0].upper, Integer(2)),)
+        yield Statement("norm of J, two values", NORM, longest * delta, given=pair)
 
 
 def special(layer: Words) -> Iterator[Statement]:
@@ -79,32 +86,15 @@ def special(layer: Words) -> Iterator[Statement]:
         yield Statement("two values", layer.dx, leak * layer.project(upstream), given=pair)
         if layer.freedom == layer.many:
             yield Statement("one value", layer.dx, S.Zero, given=((i.upper, Integer(1)),))
-    flat = Run("′", ((layer.x, layer.constant("c")),))
-    yield Statement("constant batch: y", marked(layer.y), layer.shift, runs=(flat,))
+    flat, some = Run("′", ((layer.x, layer.constant("c")),)), (layer.eps > 0,)
+    yield Statement("constant batch: y", marked(layer.y), layer.shift, needs=some, runs=(flat,))
     right = layer.project(upstream) / sqrt(layer.eps)
-    yield Statement("constant batch: dx", marked(layer.dx), right, runs=(flat,))
+    yield Statement("constant batch: dx", marked(layer.dx), right, needs=some, runs=(flat,))
+    parameters = layer.found.wrt[1:]
+    if parameters and set(indices_of(parameters[0])) <= set(layer.kept):
+        d = gradient(parameters[0])
+        yield Statement("constant batch: dγ", marked(d), S.Zero, needs=some, runs=(flat,))
     if layer.weight == 1:
         run = Run("′", ((layer.dy, layer.y),))
         right = layer.scale**2 * leak * layer.xhat
         yield Statement("loss ½‖y‖²", marked(layer.dx), right, runs=(run,))
-    yield from _graphs(layer)
-
-
-def _graphs(layer: Words) -> Iterator[Statement]:
-    """The gradients of mean and variance depend on the graph; dx does not, unless one mixes."""
-    mean, spread = layer.mean, layer.spread
-    if not isinstance(mean, Tensor) or spread not in layer.forward.targets:
-        return
-    dmu, dvar = gradient(mean), gradient(spread)
-    written = layer.forward.step(spread).expr
-    raw = any(mean not in node.free_symbols for node in written.atoms(Total)) and mean in (
-        written.xreplace(dict.fromkeys(written.atoms(Total), S.Zero)).free_symbols
-    )
-    extra = -2 * layer.many * mean / layer.freedom * dvar if raw else S.Zero
-    upstream = layer.scale * layer.dy
-    yield Statement("dμ on this graph", dmu, -layer.sum(upstream) / layer.root + extra)
-    if raw:
-        mixed = upstream / layer.root + 2 * (layer.x - mean) / layer.freedom * dvar
-        mixed += dmu / layer.many
-        name = "raw dμ with centred ∂σ²/∂x"
-        yield Statement(name, mixed - layer.dx, -2 * mean / layer.freedom * dvar)

@@ -4,7 +4,8 @@ Sources: ``facts.md`` sections 1, 2 and 4; the first line says what a gradient i
 closed form is proved from the forward pass alone. Second order is in ``curvature``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from sympy import S, Symbol
 
@@ -13,30 +14,51 @@ from bncheck.algebra.program import Program
 from bncheck.algebra.spelling import SPELLINGS
 from bncheck.calculus.curvature import curvature
 from bncheck.calculus.eigen import eigen, special
+from bncheck.calculus.evaluation import evaluation
+from bncheck.calculus.graphs import graphs
 from bncheck.calculus.normal import at_place
+from bncheck.calculus.outside import eps_outside
+from bncheck.calculus.pullback import pullback
 from bncheck.calculus.statement import Run, Statement, marked, t
 from bncheck.calculus.words import Words, words
 
+Theme = Callable[[Words], Iterator[Statement]]
 c, r = Symbol("c", real=True), Symbol("r", positive=True)
 
 
 def identities(forward: Program) -> tuple[Statement, ...]:
     """Every statement that is about this layer; raises ``CannotAsk`` where it is of no family."""
     layer = words(forward)
-    if layer.spread in forward.inputs:
-        return (*_gradients(layer), *_pointwise(layer), *_parameters(layer))
-    themes = (
-        _normalised, _gradients, _sums, _invariances, _upstream, _parameters, eigen,
-        special, curvature,
-    )  # fmt: skip
+    return tuple(statement for theme in _themes(layer) for statement in theme(layer))
+
+
+def checks(forward: Program) -> tuple[Statement, ...]:
+    """Those that can be put to gradients that somebody else has worked out.
+
+    They give no formula for a gradient, but say what one does: under a change of the inputs,
+    along a direction, together with another gradient.
+    """
+    layer = words(forward)
+    formulas = (_normalised, pullback, graphs, curvature, evaluation, eps_outside)
+    themes = (theme for theme in _themes(layer) if theme not in formulas)
     return tuple(statement for theme in themes for statement in theme(layer))
+
+
+def _themes(layer: Words) -> tuple[Theme, ...]:
+    if layer.spread in layer.forward.inputs:
+        return (_gradients, evaluation, _parameters)
+    if layer.outside:
+        return (_normalised, _gradients, eps_outside)
+    return (
+        _normalised, _gradients, pullback, _sums, _invariances, _upstream, _parameters, eigen,
+        special, graphs, curvature,
+    )  # fmt: skip
 
 
 def _normalised(layer: Words) -> Iterator[Statement]:
     if layer.centred:
         yield Statement("mean of x̂", layer.sum(layer.xhat), S.Zero)
-    length = layer.freedom * (layer.spread / layer.root**2 if layer.eps != 0 else 1)
-    yield Statement("length of x̂", layer.sum(layer.xhat**2), length)
+    yield Statement("length of x̂", layer.sum(layer.xhat**2), layer.length)
 
 
 def _gradients(layer: Words) -> Iterator[Statement]:
@@ -129,6 +151,14 @@ def _upstream(layer: Words) -> Iterator[Statement]:
         layer.sum(weight * dy * marked(layer.dx, "″")),
         runs=(other,),
     )
+    if weight != 1:
+        plain = Statement(
+            "symmetry without γ", layer.sum(g * layer.dx), layer.sum(dy * marked(layer.dx, "″")),
+            runs=(other,), holds=False, note="only where γ is the same over the group",
+        )  # fmt: skip
+        yield plain
+        same = ((weight, c),)
+        yield replace(plain, name="symmetry where γ is the same", given=same, holds=True, note="")
     if layer.centred:
         constant = layer.constant("c") / weight
         run = Run("′", ((dy, dy + constant),))
@@ -153,7 +183,9 @@ def _parameters(layer: Words) -> Iterator[Statement]:
         )
     if layer.shift != 0:
         run = Run("′", ((layer.shift, layer.shift + c),))
-        yield Statement("c added to β: dx", marked(layer.dx), layer.dx, runs=(run,))
+        for a in layer.found.wrt:
+            name = f"c added to β: d{spelled(a)}"
+            yield Statement(name, marked(gradient(a)), gradient(a), runs=(run,))
     gamma = parameters[0]
     if over == set(layer.over):
         away = layer.direction("a")
@@ -164,22 +196,6 @@ def _parameters(layer: Words) -> Iterator[Statement]:
             runs=(Run("′", ((layer.x, layer.x + t * away),)),),
             order=(t,),
         )
-
-
-def _pointwise(layer: Words) -> Iterator[Statement]:
-    """Statistics that are held fixed: the layer is linear, and their gradients are sums of dx."""
-    yield Statement("dx", layer.dx, layer.scale * layer.dy / layer.root)
-    run = Run("′", ((layer.x, layer.direction("a")),))
-    yield Statement("dx at any x", marked(layer.dx), layer.dx, runs=(run,))
-    away = like("a", layer.mean)
-    over = set(layer.forward.axes) - set(indices_of(layer.mean))
-    grown = total(layer.dy * (marked(layer.y) - layer.y), over)
-    run = Run("′", ((layer.mean, layer.mean + t * away),))
-    right = -t * away * total(layer.dx, over)
-    yield Statement("gradient of the running mean", grown, right, runs=(run,), order=(t,))
-    run = Run("′", ((layer.spread, layer.spread + t * away),))
-    right = -t * away * total(layer.dx * layer.xhat, over) / (2 * layer.root)
-    yield Statement("gradient of the running variance", grown, right, runs=(run,), order=(t,))
 
 
 def spelled(operand: Tensor) -> str:

@@ -7,14 +7,13 @@ deviations are rational, and what is printed as a counterexample can be checked 
 
 from dataclasses import dataclass, replace
 from functools import cache
-from random import Random
 from typing import Any
 
 from sympy import Expr, Integer, Matrix, S, expand, sqrt
 
 from bncheck.algebra.notation import carried, indices_of, name_of, operands, size
 from bncheck.algebra.spelling import unmarked
-from bncheck.calculus.drawing import MATRIX, ONE, ZERO, drawn
+from bncheck.calculus.drawing import MATRIX, ONE, ZERO, drawn, usual
 from bncheck.calculus.eigen import NORM, POLYNOMIAL, RANK, TRACE, lam
 from bncheck.calculus.normal import place
 from bncheck.calculus.rationals import FAST, SLOW, Arithmetic, Irrational, Jet, Known, evaluate
@@ -47,13 +46,22 @@ def _tried(statement: Statement, layer: Words, seed: int, by: Arithmetic) -> Tri
     sizes = _sizes(statement, layer)
     said = _specialised(statement, sizes)
     small = _small(layer, tuple(sizes.items()))
-    known = drawn(said, small, Random(seed))
-    known = {name: {at: by.number(n) for at, n in own.items()} for name, own in known.items()}
-    evaluate(small, known, by, mentioned(said, ""))
+    wanted = mentioned(said, "")
+    if by is FAST and not (said.at or said.given):
+        shared = usual(small, seed)
+        evaluate(small, shared, by, wanted - shared.keys())
+        known = drawn(said, small, seed)
+    else:
+        known = drawn(said, small, seed)
+        known = {name: {at: by.number(n) for at, n in own.items()} for name, own in known.items()}
+        evaluate(small, known, by, wanted)
     for run in said.runs:
         known |= _run(run, layer, sizes, known, by, mentioned(said, run.mark))
     _matrices(said, small, known, by)
-    trials = [_compared(said, known, at, by) for at in _everywhere(said)]
+    exprs = (said.left, said.right, said.slack)
+    sides = [[by.value(e, known, at) for e in exprs] for at in _everywhere(said)]
+    differing = [s for s in sides if s[0] != s[1] or said.slack != 0] or sides[:1]
+    trials = [_compared(said, known, *map(by.exactly, s)) for s in differing]
     return max(trials, key=lambda one: (one.apart != 0, abs(_size(one.apart))))
 
 
@@ -62,11 +70,10 @@ def _small(layer: Words, sizes: tuple[tuple[Any, int], ...]) -> Words:
     return specialised(layer, dict(sizes))
 
 
-def _compared(said: Statement, known: Known, at: dict[Any, int], by: Arithmetic) -> Trial:
-    left, right = (by.exactly(by.value(e, known, at)) for e in (said.left, said.right))
+def _compared(said: Statement, known: Known, left: Expr, right: Expr, slack: Expr) -> Trial:
     apart = expand(left - right)
     if said.relation == "≤" and apart.is_nonpositive:
-        apart = S.Zero
+        apart = expand(apart + slack) if said.slack != 0 else S.Zero
     return Trial(left, right, apart, known)
 
 
@@ -95,6 +102,7 @@ def _specialised(statement: Statement, sizes: dict[Any, int]) -> Statement:
         statement,
         left=statement.left.xreplace(put),
         right=statement.right.xreplace(put),
+        slack=statement.slack.xreplace(put),
         given=at(statement.given),
         runs=tuple(Run(r.mark, at(r.changes), r.copies) for r in statement.runs),
     )
@@ -114,7 +122,7 @@ def _with_places(at: dict[Any, int]) -> dict[Any, int]:
 
 def mentioned(said: Statement, mark: str) -> set[str]:
     """The names with this mark that a statement reads, without it."""
-    exprs = [said.left, said.right, *(e for pair in said.given for e in pair)]
+    exprs = [said.left, said.right, said.slack, *(e for pair in said.given for e in pair)]
     exprs += [e for run in said.runs for pair in run.changes for e in pair]
     names = (unmarked(name_of(a)) for e in exprs for a in operands(e))
     return {name for name, own in names if own == mark}
@@ -146,8 +154,8 @@ def _home(
     at: tuple[int, ...], indices: tuple[Any, ...], layer: Words, sizes: dict[Any, int]
 ) -> list[int]:
     """The place in the batch itself of a place in the repeated batch."""
-    labels = {str(i.label): int(sizes[size(i)]) for i in layer.forward.axes}
-    return [(n - 1) % labels[str(i.label)] + 1 for n, i in zip(at, indices, strict=True)]
+    labels = {i.label.name: int(sizes[size(i)]) for i in layer.forward.axes}
+    return [(n - 1) % labels[i.label.name] + 1 for n, i in zip(at, indices, strict=True)]
 
 
 def _matrices(said: Statement, layer: Words, known: Known, by: Arithmetic) -> None:

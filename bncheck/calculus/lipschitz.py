@@ -5,6 +5,7 @@ Sources: Santurkar et al. 2018, theorems 4.1 and 4.4; Li, *Normalization in Deep
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from sympy import Expr, Rational, S, Symbol, sqrt
@@ -47,7 +48,7 @@ def _equalities(layer: Words) -> Iterator[Statement]:
         ours,
         layer.scale**2 / layer.spread * _bracket(layer, layer.xhat, layer.many),
         given=((layer.eps, S.Zero),),
-        printed="Li (53), Santurkar 4.1: ≤",
+        printed="Li (53), Santurkar et al. 4.1: ≤",
     )
 
 
@@ -64,12 +65,45 @@ def _bounds(layer: Words) -> Iterator[Statement]:
         slack=more + last,
         printed="Li (53), x̂ of Algorithm 1",
     )
+    yield _strict(layer)
     yield Statement(
         "a tighter bound",
         ours,
         layer.scale**2 / layer.root**2 * _bracket(layer, layer.xhat, layer.freedom),
         relation="≤",
         slack=last,
+    )
+
+
+def _strict(layer: Words) -> Statement:
+    rho, leak = layer.spread / layer.root**2, layer.eps / layer.root**2
+    x0, front = _unit(layer), layer.scale**2 / layer.spread * leak
+    projected = layer.project(layer.dy)
+    rest = projected - x0 * layer.sum(layer.dy * x0) / layer.freedom
+    least = front * (1 - rho + rho**2) * layer.sum(projected**2)
+    bound = layer.scale**2 / layer.spread * _bracket(layer, layer.xhat, layer.freedom)
+    return Statement(
+        "and it is strict", layer.sum(layer.dx**2), bound - least, relation="≤",
+        slack=front * rho * leak * Total(rest**2, *layer.over),
+        note="by 3/4·γ²ε/(σ²s²)·‖Pg‖² at least, Pg = g − mean(g): strict unless g is constant",
+    )  # fmt: skip
+
+
+def unbiased(layer: Words) -> Iterator[Statement]:
+    """With the variance over m - 1 the printed 1/m is only looser."""
+    ours, gained = layer.sum(layer.dx**2), layer.scale**2 * layer.eps
+    along = layer.sum(layer.dy * layer.xhat)
+    slack = gained / (layer.spread * layer.root**2) * squares(layer, layer.dy)
+    slack += gained * along**2 / (layer.freedom * layer.root**4)
+    slack += layer.scale**2 * along**2 / (layer.many * layer.freedom * layer.spread)
+    yield Statement(
+        "ddof 1: the bound for ε > 0, with 1/m",
+        ours,
+        layer.scale**2 / layer.spread * _bracket(layer, layer.xhat, layer.many),
+        relation="≤",
+        slack=slack,
+        needs=(layer.many >= 2,),
+        printed="Li (53)",
     )
 
 
@@ -83,22 +117,37 @@ def _failures(layer: Words) -> Iterator[Statement]:
         "slack where x̂ has norm √m",
         bound - ours,
         layer.scale**2 / layer.spread * (1 - rho) * (projected - (1 + rho - rho**2) * along),
-        note="negative as soon as ⟨g, x₀⟩²/(m‖Pg‖²) > 1/(1 + ρ − ρ²), ρ = σ²/s²",
+        note="so the bound fails iff k > 1/(1 + ρ − ρ²), k = ⟨g, x₀⟩²/(m‖Pg‖²), ρ = σ²/s²",
     )
+    threshold = 1 + rho - rho**2
+    yield Statement(
+        "1 + ρ − ρ² is at least 1", S.One, threshold, relation="≤",
+        slack=rho * layer.eps / layer.root**2,
+    )  # fmt: skip
+    half = Rational(1, 2)
+    yield Statement(
+        "and at most 5/4", threshold, Rational(5, 4), relation="≤", slack=(rho - half) ** 2
+    )
+    on_it = tuple(2 * a + b for a, b in zip(UNIT, (1, -1, -1, 1), strict=True))
+    yield Statement(
+        "at the threshold both sides are equal", ours, bound, at={**K4, "dy": on_it, "eps": 25},
+        note="ρ = 1/2, k = 4/5",
+    )  # fmt: skip
     yield Statement(
         "the bound for ε > 0 where x̂ has norm √m", ours, bound, relation="≤",
         at={**K4, "dy": UNIT}, printed="Li (53) as its proof reads it", holds=False,
-        note="K4, dy = x₀, ε = 11",
+        note="dy is x₀",
     )  # fmt: skip
     elsewhere = Run("′", ((layer.dy, layer.y - layer.x),))
     yield Statement(
         "the bound by the gradient at x, not at y", layer.sum(marked(layer.dx) ** 2), S.Zero,
         relation="≤", runs=(elsewhere,), at=K4, printed="Li (61): ∂ℓ̂/∂y = ∂ℓ/∂x", holds=False,
-        note="ℓ(z) = ½‖z − x‖² has gradient 0 at x, so the right side is 0; K4",
+        note="ℓ(z) = ½‖z − x‖² has gradient 0 at x, so the right side is 0",
     )  # fmt: skip
     yield Statement(
         "batch norm shortens the gradient", ours, layer.sum(layer.dy**2), relation="≤",
-        at={**K4, "dy": (1, -1, -1, 1), "gamma": 12}, holds=False,
+        at={**K4, "dy": (1, -1, -1, 1), "gamma": 12}, printed="Deb: it lowers its bound",
+        holds=False,
         note="where |γ| > s it may lengthen it: by γ²/s² for dy orthogonal to 1 and x̂",
     )  # fmt: skip
 
@@ -123,18 +172,41 @@ def minimax(layer: Words) -> Iterator[Statement]:
         "minimax bound, repaired: an equality",
         weights,
         front * c**2 * _bracket(layer, layer.xhat, layer.freedom, 1 + leak),
+        note="c is λ: max over ‖X‖ ≤ λ, with y and x̂ frozen, of ‖Xᵀdx‖²",
     )
-    zero: Pairs = ((layer.eps, S.Zero),)
-    unit = layer.sum(layer.dy * layer.xhat) ** 2 / layer.sum(layer.xhat**2)
+    more = layer.scale**2 * layer.eps / (layer.spread * layer.root**2)
+    last = layer.scale**2 * layer.eps / (layer.freedom * layer.root**4)
     yield Statement(
-        "(63) with g for g², λμ for μ, x̂/‖x̂‖ for x̂",
+        "the same with γ²/σ² and 1/m: a bound",
         weights,
-        layer.scale**2 / layer.spread
-        * (c**2 * _bracket(layer, layer.xhat, S.One, S.Zero) - c**2 * unit),
-        given=zero,
+        layer.scale**2 / layer.spread * c**2 * _bracket(layer, layer.xhat, layer.freedom),
+        relation="≤",
+        slack=c**2 * (more * squares(layer, layer.dy)
+                      + last * layer.sum(layer.dy * layer.xhat) ** 2),
     )  # fmt: skip
+    yield from _repairs(layer, weights)
     yield from _printed(layer, weights)
     yield from _moving(layer)
+
+
+def _repairs(layer: Words, weights: Expr) -> Iterator[Statement]:
+    """(63) with all three repairs, and with two of them."""
+    zero: Pairs = ((layer.eps, S.Zero),)
+    front, g = layer.scale**2 / layer.spread, layer.sum(layer.dy**2)
+    along = layer.sum(layer.dy * layer.xhat) ** 2
+    unit, mean = along / layer.sum(layer.xhat**2), layer.sum(layer.dy) ** 2 / layer.many
+    at = {**K4, "eps": 0, "c": 2}
+    true = Statement(
+        "(63) with g for g², λμ for μ, x̂/‖x̂‖ for x̂", weights,
+        front * c**2 * (g - mean - unit), given=zero,
+    )  # fmt: skip
+    yield true
+    for name, right in (
+        ("(63) with the last two of these", (c**2 * g) ** 2 - c**2 * (mean + unit)),
+        ("(63) with the first and the last", c**2 * g - mean - c**2 * unit),
+        ("(63) with the first two", c**2 * (g - mean - along)),
+    ):
+        yield replace(true, name=name, right=front * right, at=at, holds=False)  # fmt: skip
 
 
 def _printed(layer: Words, weights: Expr) -> Iterator[Statement]:
@@ -145,13 +217,13 @@ def _printed(layer: Words, weights: Expr) -> Iterator[Statement]:
     tail = layer.many * (layer.sum(layer.dy) / layer.many) ** 2
     tail += c**2 * layer.sum(layer.dy * layer.xhat) ** 2
     for name, square, at, holds, note in (
-        ("(63), g² as g", g, plain, False, "K4, ε = 0, λ = 1"),
-        ("(63), g² as g squared", g**2, small, False, "K4, ε = 0, λ = 1, ℓ/10"),
-        ("(63), g² as g squared, by accident", g**2, plain, True, "K4, ε = 0, λ = 1, ℓ itself"),
+        ("(63), g² as g", g, plain, False, ""),
+        ("(63), g² as g squared", g**2, small, False, "ℓ/10"),
+        ("(63), g² as g squared, by accident", g**2, plain, True, "ℓ itself"),
     ):
         right = layer.scale**2 / layer.spread * (square - tail)
         yield Statement(
-            name, weights, right, relation="≤", at=at, printed="Li (63), Santurkar 4.4",
+            name, weights, right, relation="≤", at=at, printed="Li (63), Santurkar et al. 4.4",
             holds=holds, note=note,
         )  # fmt: skip
 

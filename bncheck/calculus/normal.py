@@ -10,7 +10,7 @@ from functools import cache
 
 from sympy import Add, Expr, Idx, Mul, Pow, S, Symbol, cancel, factorial, ff
 
-from bncheck.algebra.notation import Tensor, Total, carried, distribute, indices_of
+from bncheck.algebra.notation import Tensor, Total, carried, distribute, has, indices_of
 from bncheck.calculus.inverse import inverse
 from bncheck.calculus.words import Words, sizes_of
 
@@ -85,11 +85,11 @@ def _roots(expr: Expr, known: Rules) -> Expr:
         return _series(expr, known)
     if isinstance(expr, Pow) and isinstance(expr.base, Add) and not _whole(expr):
         return Pow(normal(expr.base, known), expr.exp)
-    if not expr.args or not expr.atoms(Pow):
+    if not has(expr, Pow) or not has(expr, Add):
         return expr
     if isinstance(expr, Total):
         return expr.func(_roots(expr.body, known), *expr.over)
-    return expr.func(*(_roots(a, known) for a in expr.args)) if expr.has(Add) else expr
+    return expr.func(*(_roots(a, known) for a in expr.args))
 
 
 def _whole(power: Pow) -> bool:
@@ -105,7 +105,7 @@ def _in_order(expr: Expr, known: Rules) -> Expr:
         free = carried(body)
         moved = {p: i for p, i in known.places.items() if i in expr.over and i not in free}
         return expr.func(body.xreplace(moved), *expr.over)
-    if not expr.has(Total):
+    if not has(expr, Total):
         return expr
     return expr.func(*(_in_order(a, known) for a in expr.args))
 
@@ -145,11 +145,11 @@ def _collected(expr: Expr, sizes: frozenset[Symbol]) -> Expr:
 
 
 def _lowest(coefficient: Expr) -> Expr:
-    return cancel(coefficient) if coefficient.has(Add) else coefficient
+    return cancel(coefficient) if has(coefficient, Add) else coefficient
 
 
 def _is_size(factor: Expr, sizes: frozenset[Symbol]) -> bool:
-    return not factor.has(Total) and factor.free_symbols <= sizes
+    return not has(factor, Total) and factor.free_symbols <= sizes
 
 
 def place(index: Idx) -> Idx:

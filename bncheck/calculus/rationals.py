@@ -8,6 +8,7 @@ numbers have to do (``unroll.value_at``).
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from math import isqrt, prod
 from typing import Any
 
@@ -68,31 +69,57 @@ class Jet:
 Known = dict[str, dict[tuple[int, ...], Any]]
 
 
+Plan = Callable[[Known, dict[str, int]], Jet]
+"""How to find the value of an expression: from the numbers known, and the indices by name."""
+
+
 def value(expr: Expr, known: Known, at: Mapping[Any, int]) -> Jet:
     """The value of an expression where its free indices are ``at``; raises ``Irrational``."""
+    return _planned(expr)(known, {i.label.name: number for i, number in at.items()})
+
+
+@cache
+def _planned(expr: Expr) -> Plan:
+    """Expressions are taken apart once: each is asked for at many places, on many numbers."""
     if isinstance(expr, Indexed):
-        return known[name_of(expr)][tuple(at[i] for i in expr.indices)]
+        return _entry(name_of(expr), tuple(i.label.name for i in expr.indices))
     if isinstance(expr, Symbol):
-        return known[name_of(expr)][()]
+        return _entry(name_of(expr), ())
     if expr.is_Rational:
-        return Jet(Fraction(int(expr.p), int(expr.q)))
+        number = Jet(Fraction(int(expr.p), int(expr.q)))
+        return lambda known, at: number
     if isinstance(expr, Total):
-        terms = [
-            value(expr.body, known, {**at, **dict(zip(expr.over, place, strict=True))})
-            for place in places(expr.over)
-        ]
-        share = Jet(Fraction(1, len(terms) if isinstance(expr, Mean) else 1))
-        return sum(terms, Jet(Fraction(0))) * share
-    parts = [value(a, known, at) for a in expr.args]
+        return _summed(expr)
+    parts = [_planned(a) for a in expr.args]
     if isinstance(expr, Add):
-        return sum(parts[1:], parts[0])
+        return lambda known, at: sum((p(known, at) for p in parts[1:]), parts[0](known, at))
     if isinstance(expr, Mul):
-        return prod(parts[1:], start=parts[0])
+        return lambda known, at: prod((p(known, at) for p in parts[1:]), start=parts[0](known, at))
     if isinstance(expr, Pow):
-        return _power(parts[0], parts[1].one)
+        return lambda known, at: _power(parts[0](known, at), parts[1](known, at).one)
     if expr.func.__name__ == "Abs":
-        return parts[0] * Jet(Fraction(1 if parts[0].one >= 0 else -1))
+        return lambda known, at: _size(parts[0](known, at))
     raise Irrational(str(expr))
+
+
+def _entry(name: str, letters: tuple[str, ...]) -> Plan:
+    return lambda known, at: known[name][tuple([at[letter] for letter in letters])]
+
+
+def _summed(expr: Total) -> Plan:
+    body, letters = _planned(expr.body), [i.label.name for i in expr.over]
+    each = [dict(zip(letters, place, strict=True)) for place in places(expr.over)]
+    share = Jet(Fraction(1, len(each)))
+
+    def plan(known: Known, at: dict[str, int]) -> Jet:
+        total = sum((body(known, at | place) for place in each), Jet(NONE))
+        return total * share if isinstance(expr, Mean) else total
+
+    return plan
+
+
+def _size(jet: Jet) -> Jet:
+    return jet if jet.one >= 0 else jet * Jet(Fraction(-1))
 
 
 def _power(base: Jet, exponent: Fraction) -> Jet:

@@ -100,7 +100,8 @@ def restored(layer: Words) -> Iterator[Statement]:
     yield Statement(
         "γ = σ, β = μ restore x for ε > 0", marked(layer.y), layer.x,
         runs=(Run("′", ((layer.scale, sqrt(layer.spread)), undone[1])),), holds=False, at=K4,
-        printed="Ioffe and Szegedy, section 3: γ = √Var[x]", note="it needs √(σ² + ε)",
+        printed="Ioffe and Szegedy, section 3, where there is no ε",
+        note="true at ε = 0; with the ε of their Algorithm 1 it takes γ = √(σ² + ε)",
     )  # fmt: skip
     second = (Run("″", ((layer.x, other),)), Run("′", (*undone, (layer.x, other))))
     ratio = (other - marked(layer.mean, "″")) / marked(layer.root, "″")
@@ -110,7 +111,7 @@ def restored(layer: Words) -> Iterator[Statement]:
     )  # fmt: skip
     yield Statement(
         "they restore every batch", marked(layer.y), other, runs=second[1:], at=_ANOTHER,
-        printed="‘the original distribution can be recovered’", holds=False,
+        printed="tutorial: what came in can be recovered", holds=False,
         note="no two batches of different mean or variance",
     )  # fmt: skip
     mirror = Run("′", (*undone, (layer.x, 2 * layer.mean - layer.x)))

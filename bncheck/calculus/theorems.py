@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from bncheck.algebra.program import Program
 from bncheck.calculus.covariate_shift import covariate_shift
 from bncheck.calculus.judging import Judgement, judge_all
-from bncheck.calculus.lipschitz import lipschitz, minimax
+from bncheck.calculus.lipschitz import lipschitz, minimax, unbiased
+from bncheck.calculus.outside import eps_outside, outside
+from bncheck.calculus.published import printed_graph, printed_lines
 from bncheck.calculus.reparameterisation import reparameterised, restored, weight_norm
 from bncheck.calculus.statement import Statement
 from bncheck.calculus.words import Words, words
@@ -17,12 +19,22 @@ from bncheck.calculus.words import Words, words
 
 def statements(layer: Words) -> tuple[Statement, ...]:
     """What is said about batch norm as a function of one batch."""
-    themes = (lipschitz, minimax, reparameterised, restored)
+    themes = (printed_lines, lipschitz, minimax, reparameterised, restored)
     return tuple(said for theme in themes for said in theme(layer))
 
 
-def theorems(batch: Program, weight: Program, seed: int = 0) -> Iterator[Judgement]:
-    """Every theorem, judged: of batch norm, of weight norm, and of a network with batch norm."""
+def theorems(
+    batch: Program, raw: Program, over_less: Program, weight: Program, seed: int = 0
+) -> Iterator[Judgement]:
+    """Every theorem, judged: of batch norm, of its relatives, and of a network with it.
+
+    ``raw``: batch norm with the variance from raw moments; ``over_less``: with the variance over
+    m - 1; ``weight``: weight norm.
+    """
     yield from judge_all(statements(words(batch)), words(batch), seed)
-    yield from judge_all(weight_norm(words(weight)), words(weight), seed)
+    for program, said in (
+        (raw, printed_graph), (over_less, unbiased), (outside(batch), eps_outside),
+        (weight, weight_norm),
+    ):  # fmt: skip
+        yield from judge_all(said(words(program)), words(program), seed)
     yield from covariate_shift(batch)

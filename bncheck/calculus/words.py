@@ -5,6 +5,7 @@ written in these words, and no name of a layer stands in them.
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
 
 from sympy import Expr, Idx, Integer, Pow, S, Symbol, diff
 
@@ -84,6 +85,16 @@ class Words:
         """The scale where it varies inside a group; 1 where it leaves every sum over the group."""
         return self.scale if self.scale.has(*self.over) else S.One
 
+    @property
+    def length(self) -> Expr:
+        """The sum of squares of the normalised values."""
+        return self.freedom * (self.spread / self.root**2 if self.eps != 0 else 1)
+
+    @property
+    def outside(self) -> bool:
+        """Whether eps is added to the root and not under it."""
+        return self.eps != 0 and bool(self.forward.step(self.root).expr.is_Add)
+
     def project(self, body: Expr) -> Expr:
         """``body`` less its mean over the group; as it is where the layer takes no mean."""
         return body - total(body, self.over) / self.many if self.centred else body
@@ -107,6 +118,7 @@ class Words:
         return tensor(name)[self.kept] if self.kept else Symbol(name, real=True)
 
 
+@cache
 def words(forward: Program) -> Words:
     """The parts of a layer; raises ``CannotAsk`` where it does not normalise and scale."""
     found = derivation(forward, most=0)
@@ -144,12 +156,12 @@ def specialised(layer: Words, sizes: dict[Symbol, int]) -> Words:
 
 
 def _below(forward: Program, root: Tensor) -> tuple[Expr, Expr]:
-    """What stands under the root: the statistic, and eps or 0."""
+    """The statistic under the root, and the eps under the root or behind it, or 0."""
     expr = forward.step(root).expr
     inside = expr.base if isinstance(expr, Pow) and expr.exp == S.Half else expr
     scalars = [a for a in operands(inside) if not indices_of(a)]
     eps = scalars[0] if scalars else S.Zero
-    spread = inside - eps
+    spread = inside - eps if inside != expr else (inside - eps) ** 2
     return (spread if isinstance(spread, Tensor) else root**2 - eps), eps
 
 

@@ -8,6 +8,7 @@ operands bring along; a sum of N terms counts N operations, since some people wr
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -42,44 +43,56 @@ def evaluate(
     their type is the type of the arithmetic. ``roundoff`` is that of the judged dtype,
     ``smallest`` its smallest number: what underflow may take away in a product or quotient.
     """
-    known = {}
-    for operand in program.inputs:
-        given = inputs[name_of(operand)]
-        known[name_of(operand)] = (
-            given if isinstance(given, Bounded) else Bounded(np.asarray(given), EXACT)
-        )
+    known, sizes = {}, {}
+    for name, axes in _shapes(program):
+        given = inputs[name]
+        found = given if isinstance(given, Bounded) else Bounded(np.asarray(given), EXACT)
+        known[name] = found
+        for (index, size), length in zip(axes, found.value.shape, strict=True):
+            sizes[index] = sizes[size] = length
     exact = roundoff == 0 and all(given.error is EXACT for given in known.values())
-    run = _Run(known, _sizes(program, known), roundoff, smallest, exact)
+    long = any(given.value.dtype != np.float64 for given in known.values())
+    kind = np.longdouble if long else np.float64
+    run = _Run(known, sizes, roundoff, smallest, exact, kind)
     with np.errstate(all="ignore"):
-        for step in program.steps:
-            frame = indices_of(step.target)
-            result = _planned(step.expr, frame, program.axes)(run)
+        for name, frame, plan in _plans(program):
+            result = plan(run)
             shape = tuple(run.sizes[i] for i in frame)
-            error = EXACT if exact else np.broadcast_to(result.error, shape)
-            value = np.broadcast_to(result.value, shape)
-            known[name_of(step.target)] = Bounded(value, error)
+            error = EXACT if exact else _filled(result.error, shape)
+            known[name] = Bounded(_filled(result.value, shape), error)
     return known
+
+
+@cache
+def _shapes(program: Program) -> tuple[tuple[str, tuple[tuple[Idx, Expr], ...]], ...]:
+    """For each input its name, and its axes with the symbols of their sizes."""
+    return tuple((name_of(a), tuple((i, i.upper) for i in indices_of(a))) for a in program.inputs)
+
+
+@cache
+def _plans(program: Program) -> tuple[tuple[str, tuple[Idx, ...], "_Plan"], ...]:
+    """For each step its name, its axes, and how it is found."""
+    frames = [(step, indices_of(step.target)) for step in program.steps]
+    return tuple(
+        (name_of(step.target), frame, _planned(step.expr, frame, program.axes))
+        for step, frame in frames
+    )
+
+
+def _filled(values: Array, shape: tuple[int, ...]) -> Array:
+    return values if values.shape == shape else np.broadcast_to(values, shape)
 
 
 EXACT = np.zeros(())
 """The error of what has none."""
 
 
-def _sizes(program: Program, known: Mapping[str, Bounded]) -> dict[Any, int]:
-    sizes: dict[Any, int] = {}
-    for operand in program.inputs:
-        shape = known[name_of(operand)].value.shape
-        for index, length in zip(indices_of(operand), shape, strict=True):
-            sizes[index] = length
-            sizes[index.upper] = length
-    return sizes
-
-
 @dataclass(frozen=True)
 class _Run:
     """One evaluation: what is known so far, the sizes of the axes, the roundoff.
 
-    ``exact``: no errors are followed, because there are none.
+    ``exact``: no errors are followed, because there are none. ``kind``: the type of constants,
+    so that sizes and fractions are as long as the arrays, and no longer.
     """
 
     known: dict[str, Bounded]
@@ -87,6 +100,7 @@ class _Run:
     roundoff: float
     smallest: float
     exact: bool
+    kind: type[np.floating[Any]]
 
 
 _Plan = Callable[[_Run], Bounded]
@@ -106,9 +120,15 @@ def _planned(expr: Expr, frame: tuple[Idx, ...], axes: tuple[Idx, ...]) -> _Plan
     if isinstance(expr, Total):
         return _total(expr, frame, axes)
     if not expr.args:
-        number = np.asarray(np.longdouble(expr.p) / np.longdouble(expr.q))
-        return lambda run: Bounded(number, EXACT)
-    operands = [_planned(a, frame, axes) for a in expr.args]
+        above, below = expr.p, expr.q
+        return lambda run: Bounded(np.asarray(run.kind(above) / run.kind(below)), EXACT)
+    if isinstance(expr, Mul) and expr.args[0] == -1:
+        return _negative(_planned(-expr, frame, axes))
+    args = expr.args
+    if isinstance(expr, Add | Mul):
+        # the small arrays among themselves first
+        args = sorted(args, key=lambda a: len(carried(a)))
+    operands = [_planned(a, frame, axes) for a in args]
     if isinstance(expr, Add):
         return lambda run: _sum(run, [operand(run) for operand in operands])
     if isinstance(expr, Mul):
@@ -118,10 +138,18 @@ def _planned(expr: Expr, frame: tuple[Idx, ...], axes: tuple[Idx, ...]) -> _Plan
     return _function(expr, operands)
 
 
+def _negative(operand: _Plan) -> _Plan:
+    def plan(run: _Run) -> Bounded:
+        given = operand(run)
+        return Bounded(-given.value, given.error)
+
+    return plan
+
+
 def _symbol(symbol: Symbol) -> _Plan:
     def plan(run: _Run) -> Bounded:
         if symbol in run.sizes:
-            return Bounded(np.asarray(np.longdouble(run.sizes[symbol])), EXACT)
+            return Bounded(np.asarray(run.kind(run.sizes[symbol])), EXACT)
         given = run.known[symbol.name]
         return Bounded(given.value, np.maximum(given.error, run.roundoff * _size(given.value)))
 
@@ -138,13 +166,14 @@ def _total(expr: Total, frame: tuple[Idx, ...], axes: tuple[Idx, ...]) -> _Plan:
     def plan(run: _Run) -> Bounded:
         summed = body(run)
         shape = tuple(run.sizes[i] for i in inner)
-        terms = int(np.prod([run.sizes[i] for i in expr.over]))
-        value = np.broadcast_to(summed.value, shape)
+        terms = prod(run.sizes[i] for i in expr.over)
+        value = _filled(summed.value, shape)
         total = value.sum(axis=along)
         if run.exact:
             return Bounded(np.asarray(total / terms if is_mean else total)[slots], EXACT)
-        spread = np.broadcast_to(summed.error, shape).sum(axis=along)
-        spread = spread + terms * run.roundoff * _size(value).sum(axis=along)
+        spread = terms * run.roundoff * _size(value).sum(axis=along)
+        if summed.error is not EXACT:
+            spread = spread + _filled(summed.error, shape).sum(axis=along)
         if is_mean:
             total = total / terms
             spread = spread / terms + run.roundoff * _size(total) + run.smallest
@@ -161,7 +190,9 @@ def _sum(run: _Run, terms: list[Bounded]) -> Bounded:
         return Bounded(value, EXACT)
     error, size = terms[0].error, _size(terms[0].value)
     for term in terms[1:]:
-        error, size = error + term.error, size + _size(term.value)
+        size = size + _size(term.value)
+        if term.error is not EXACT:
+            error = error + term.error
     # the size of the terms, not of the sum: what order they are added in is the user's
     return Bounded(value, error + (len(terms) - 1) * run.roundoff * size)
 
@@ -176,9 +207,13 @@ def _product(run: _Run, factors: list[Bounded]) -> Bounded:
     for factor in factors[1:]:
         other = _size(factor.value)
         # |(a + e)(b + f) - a b|, term by term: as a difference it would lose what it is after
-        error = error * (other + factor.error) + size * factor.error
+        if factor.error is EXACT:
+            error = error * other
+        else:
+            error = error * (other + factor.error) + size * factor.error
         size = size * other
-    return Bounded(value, error + (len(factors) - 1) * (run.roundoff * size + run.smallest))
+    more = len(factors) - 1
+    return Bounded(value, error + (more * run.roundoff * size + more * run.smallest))
 
 
 def _power(base: _Plan, exponent: Expr) -> _Plan:
@@ -189,17 +224,15 @@ def _power(base: _Plan, exponent: Expr) -> _Plan:
         value = _raised(given.value, exponent)
         if run.exact:
             return Bounded(value, EXACT)
+        rounded = 2 * run.roundoff * _size(value) + run.smallest
+        if given.error is EXACT:
+            return Bounded(value, rounded)
         if whole:
-            size = _size(given.value)
-            terms = [size**k * (size + given.error) ** (whole - 1 - k) for k in range(whole)]
-            spread = given.error * sum(terms)
-        else:
-            # where the error reaches zero, a root or a reciprocal can be anything
-            low = np.maximum(given.value - given.error, 0)
-            spread = _size(_raised(low, exponent) - value)
-            high = _size(_raised(given.value + given.error, exponent) - value)
-            spread = np.where(given.error == 0, 0, np.maximum(spread, high))
-        return Bounded(value, spread + 2 * run.roundoff * _size(value) + run.smallest)
+            slope = whole * (_size(given.value) + given.error) ** (whole - 1)
+            return Bounded(value, given.error * slope + rounded)
+        # roots and reciprocals are steepest below; where the error reaches zero, anything goes
+        low = _raised(np.maximum(given.value - given.error, 0), exponent)
+        return Bounded(value, _size(low - value) + rounded)
 
     return plan
 
@@ -219,7 +252,8 @@ def _function(expr: Expr, operands: list[_Plan]) -> _Plan:
 
 def _size(values: Array) -> Array:
     """Magnitudes as float64: errors need no more digits than that."""
-    return np.asarray(abs(values), np.float64)
+    size = np.asarray(abs(values))
+    return size if size.dtype == np.float64 else np.asarray(size, np.float64)
 
 
 def _raised(base: Array, exponent: Any) -> Array:

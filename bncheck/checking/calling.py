@@ -1,17 +1,17 @@
 """Call the user's code in its own convention; arrays by role in, a uniform outcome back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.checking import objects, passes, running, tensors
+from bncheck.checking import objects, passes, running, second_calling, tensors
 from bncheck.checking.convention import Found
 from bncheck.checking.passes import Ran
 from bncheck.checking.results import Remark
-from bncheck.checking.returned import gradients, output
+from bncheck.checking.returned import by_field, gradients, output
 from bncheck.checking.trials import SECOND
 from bncheck.errors import CannotAsk
 
@@ -24,11 +24,15 @@ MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call gave: the output where there is a forward pass, the gradients by name."""
+    """What one call gave: the output where there is a forward pass, the gradients by name.
+
+    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round.
+    """
 
     y: NDArray[Any] | None
     gradients: dict[str, NDArray[Any]]
     remarks: tuple[Remark, ...] = ()
+    in_order: bool = True
 
 
 def forward(found: Found, inputs: Inputs) -> NDArray[Any]:
@@ -42,10 +46,12 @@ def call(found: Found, inputs: Inputs, memory: str = "plain") -> Outcome:
     if memory == SECOND:
         given["before"] = 2.0 * given["x"][::-1] + 1.0
     ran: Ran = _tried(found, _WAYS[found.candidate.kind], given)
-    named, remarks = gradients(found.candidate.name, ran.result, ran.extra, inputs)
+    named, remarks = _read(found, ran, inputs)
     given.pop("before", None)
     remarks = [*ran.remarks, *remarks, *_overwritten(given, inputs), *_aliased(named, given)]
-    return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks))
+    returned_by_name = isinstance(by_field(ran.result), dict)
+    in_order = not (returned_by_name or {"dgamma", "dbeta"} <= ran.by_name)
+    return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks), in_order)
 
 
 def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
@@ -56,7 +62,7 @@ def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
 
     def once_more(inputs: Inputs) -> dict[str, Any]:
         ran: Ran = _tried(found, _WAYS[found.candidate.kind], _copied(inputs))
-        return gradients(found.candidate.name, ran.result, ran.extra, inputs)[0]
+        return _read(found, ran, inputs)[0]
 
     once = once_more(first)
     kept = {name: np.array(value) for name, value in once.items()}
@@ -71,12 +77,72 @@ def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
         elif name in changed:
             text = f"{name} is overwritten by the next call: it lives in a buffer used again"
             remarks.append(Remark("reused-buffer", text))
+    if not remarks and found.candidate.kind == "class":
+        remarks = _in_one_object(found, first, second)
     return remarks
+
+
+def _in_one_object(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
+    """Whether a second batch through an object gives what it gives in a fresh one.
+
+    Parameter gradients may add up from batch to batch: many want it so.
+    """
+
+    def once(given: Inputs, way: Callable[..., Ran]) -> dict[str, Any]:
+        ran: Ran = _tried(found, way, _copied(given))
+        return {"y": ran.y} | gradients(found.candidate.name, ran.result, ran.extra, given)[0]
+
+    def after(found: Found, given: Inputs) -> Ran:
+        before = _copied(second)
+        wanted = found.memory["tensors"] == (True,)
+        return objects.run_again(found, given, tensors.to_tensors(before) if wanted else before)
+
+    try:
+        fresh, other = once(first, objects.run), once(second, objects.run)
+        again = once(first, after)
+    except Exception:
+        return []  # one use for each object
+    stale = [
+        name for name, value in fresh.items()
+        if name not in again or not (
+            _near(again[name], value)
+            or (name not in ("y", "dx") and _near(again[name], value + other[name]))
+        )
+    ]  # fmt: skip
+    what = {"y": "the output"}.get(stale[0], stale[0]) if stale else ""
+    text = f"{what} of a second batch in the same object is not that of a fresh one: it is stale"
+    return [Remark("state", text)] if stale else []
+
+
+def _near(one: Any, other: Any) -> bool:
+    return np.shape(one) == np.shape(other) and bool(
+        np.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True)
+    )
+
+
+def first_gradients(found: Found, many: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
+    """The gradients of the backward pass below a double one, for several inputs."""
+    below = found.first
+    if below is None:
+        raise CannotAsk(f"{found.candidate.name} has no backward pass below it")
+    made = []
+    for inputs in many:
+        ran: Ran = _tried(below, _WAYS[below.candidate.kind], _copied(inputs))
+        named, _ = gradients(below.candidate.name, ran.result, ran.extra, inputs, ran.shapes)
+        made.append({n: np.array(g) for n, g in named.items()})
+    return made
 
 
 def running_statistics(found: Found, inputs: Inputs) -> dict[str, Any] | None:
     """What the code keeps from batch to batch, and its evaluation mode: see ``running``."""
     return _tried(found, running.observed, _copied(inputs))
+
+
+def _read(found: Found, ran: Ran, inputs: Inputs) -> tuple[dict[str, Any], list[Remark]]:
+    """Gradients by name; those of a double backward pass by their place."""
+    if found.candidate.kind == "double":
+        return second_calling.parts(found.candidate.name, ran.result, inputs)
+    return gradients(found.candidate.name, ran.result, ran.extra, inputs, ran.shapes)
 
 
 def _tried(found: Found, way: Callable[..., Any], given: dict[str, Any]) -> Any:
@@ -104,13 +170,18 @@ def _function_output(found: Found, given: Inputs) -> NDArray[Any]:
     return output(passes.called(found.forward, given, found.roles))
 
 
+def _double_output(found: Found, given: Inputs) -> NDArray[Any]:
+    way = objects.output_of if found.candidate.has_object else _function_output
+    return way(found, given)
+
+
 _WAYS: dict[str, Callable[..., Ran]] = {
     "class": objects.run, "pair": passes.run_pair, "function": passes.run_function,
-    "autograd": tensors.run_autograd,
+    "autograd": tensors.run_autograd, "double": second_calling.run_double,
 }  # fmt: skip
 _FORWARDS: dict[str, Callable[..., NDArray[Any]]] = {
     "class": objects.output_of, "pair": _function_output, "function": _function_output,
-    "autograd": tensors.output_of,
+    "autograd": tensors.output_of, "double": _double_output,
 }  # fmt: skip
 
 

@@ -25,11 +25,14 @@ def compare(
     first, second = np.asarray(first), np.asarray(second)
     with np.errstate(all="ignore"):
         apart = np.asarray(abs(first - second), np.float64)
-        ratio = apart / np.asarray(allowed, np.float64)
-    ratio = np.where(apart == 0, 0.0, ratio)
-    ratio = np.where(_lost(first) & ~_lost(second), np.inf, ratio)
-    known = np.isfinite(np.asarray(allowed, np.float64)) & ~_lost(second)
-    judged = np.where(known, np.nan_to_num(ratio, nan=np.inf, posinf=np.inf), -1.0)
+        limit = np.asarray(allowed, np.float64)
+        ratio = apart / limit
+    known = np.isfinite(limit) & ~_lost(second)
+    judged = ratio
+    if not (known.all() and np.isfinite(ratio).all()):
+        ratio = np.where(apart == 0, 0.0, ratio)
+        ratio = np.where(_lost(first) & ~_lost(second), np.inf, ratio)
+        judged = np.where(known, np.nan_to_num(ratio, nan=np.inf, posinf=np.inf), -1.0)
     at = np.unravel_index(int(np.argmax(judged)), judged.shape) if judged.size else ()
     worst = float(judged[at]) if judged.size else 0.0
     return Comparison(

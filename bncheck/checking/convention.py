@@ -1,20 +1,21 @@
 """How the user's code wants to be called: find the backward passes in a namespace.
 
 Four kinds: a plain ``backward(dy, x, gamma, eps)`` in any order of recognised names, a pair
-``forward(x, gamma, beta, params) -> (y, cache)`` and ``backward(dout, cache)`` (functions, or
-static methods of a class), a class whose objects have a forward and a backward pass, and a
-``torch.autograd.Function``. A further one is one more ``_as_...`` below and one more way in
-``calling``.
+``forward(x, gamma, beta, params) -> (y, cache)`` and ``backward(dout, cache)`` (functions, static
+methods of a class, or a forward pass that returns its own backward pass), a class whose objects
+have a forward and a backward pass, and a ``torch.autograd.Function``. A further one is one more
+``_as_...`` below and one more way in ``calling``.
 """
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bncheck.checking.methods import (
     backward_method,
     forward_method,
+    gives_its_backward,
     is_own,
     is_static,
     likely,
@@ -24,7 +25,10 @@ from bncheck.checking.names import STATISTICS, layer_hint
 from bncheck.checking.roles import Roles, document, line_of, roles_of, signature
 from bncheck.errors import CannotAsk
 
-Kind = Literal["function", "pair", "class", "autograd"]
+LISTED = 20
+"""How many names a message lists."""
+
+Kind = Literal["function", "pair", "class", "autograd", "double"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Candidate:
     """A backward pass that was found; plain data, so that it can leave the child process.
 
     ``takes``: the roles that reach the code; ``eps_settable``: whether eps is one of them.
+    ``first``: the name of the backward pass below a double one; ``problem``: why it cannot be
+    called.
     """
 
     name: str
@@ -41,6 +47,13 @@ class Candidate:
     takes: tuple[str, ...]
     layer_hint: str | None
     description: str
+    first: str = ""
+    problem: str = ""
+
+    @property
+    def has_object(self) -> bool:
+        """Whether an object of a class holds what is handed from pass to pass."""
+        return self.kind == "class" or (self.kind == "double" and "." in self.name)
 
     @property
     def eps_settable(self) -> bool:
@@ -50,14 +63,17 @@ class Candidate:
     @property
     def statistics(self) -> tuple[str, ...]:
         """What the backward pass wants of the forward pass, where none is there to give it."""
-        return tuple(r for r in self.takes if r in STATISTICS) if self.kind == "function" else ()
+        if self.kind not in ("function", "double") or "cache" in self.takes:
+            return ()
+        return tuple(r for r in self.takes if r in STATISTICS)
 
 
 @dataclass(frozen=True)
 class Found:
     """A candidate with the objects behind it.
 
-    ``roles``: what the user said that parameters are; ``memory``: what calling it has taught.
+    ``roles``: what the user said that parameters are; ``memory``: what calling it has taught;
+    ``first``: the backward pass below a double one.
     """
 
     candidate: Candidate
@@ -65,6 +81,7 @@ class Found:
     forward: Callable[..., Any] | None = None
     roles: Roles = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
+    first: "Found | None" = None
 
 
 def find(
@@ -78,7 +95,7 @@ def find(
     own = {n: o for n, o in namespace.items() if is_own(o, namespace)}
     if name is not None:
         return [_as_candidate(name, _named(own, name, place), own, place, said or {})]
-    there = likely(own)
+    there = likely(own) or [n for n, o in own.items() if gives_its_backward(n, o)]
     if not there:
         raise CannotAsk(
             f"{place}: no backward pass found; expected a function with 'backward' in its name, "
@@ -124,6 +141,8 @@ def _as_candidate(name: str, thing: Any, own: Mapping[str, Any], place: str, sai
     if isinstance(thing, type):
         return _as_class(name.partition(".")[0], thing, said)
     takes = signature(thing, name, said)
+    if gives_its_backward(name, thing):
+        return _as_closure(name, thing, said)
     forward = partner(name, own)
     if forward is not None and ("cache" in takes or _is_pair(thing, said)):
         return _as_pair(name, thing, forward, said)
@@ -159,6 +178,19 @@ def _as_pair(
     _check_required(getattr(forward, "__name__", "forward"), forward, said)
     takes = signature(forward, name, said)
     return Found(_candidate(name, "pair", backward, takes, forward), backward, forward, said)
+
+
+def _as_closure(name: str, forward: Callable[..., Any], said: Roles) -> Found:
+    """A forward pass that returns (y, backward): what it returns beside y is called with dy."""
+
+    def backward(dout: Any, cache: Callable[..., Any]) -> Any:
+        return cache(dout)
+
+    backward.__module__ = forward.__module__  # whose arrays or tensors it takes
+    found = _as_pair(name, backward, forward, said)
+    calls = f"{name}{inspect.signature(forward)} -> (y, backward)"
+    there = replace(found.candidate, line=line_of(forward), description=calls)
+    return replace(found, candidate=there)
 
 
 def _as_class(name: str, cls: type, said: Roles) -> Found:
@@ -253,4 +285,6 @@ def _is_pair(backward: Callable[..., Any], said: Roles) -> bool:
 
 
 def _list(own: Iterable[str]) -> str:
-    return ", ".join(own) or "no functions or classes"
+    names = list(own)
+    rest = [f"{len(names) - LISTED} more"] if len(names) > LISTED else []
+    return ", ".join([*names[:LISTED], *rest]) or "no functions or classes"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
@@ -44,8 +45,26 @@ def _by_role(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         found = role(name)
         if found is not None:
-            known[found] = np.asarray(value) if np.ndim(value) else float(value)
+            known[found] = _numbers(name, np.asarray(value))
+    if given and not set(known) & {"x", "dy", "gamma", "beta", "eps"}:
+        raise CannotAsk(f"the inputs hold {', '.join(given)}; expected x, dy, gamma, beta, eps")
+    if np.ndim(known.get("eps", 0.0)) or known.get("eps", 0.0) < 0:
+        raise CannotAsk(f"eps of the inputs is {known['eps']}; expected a number from 0 on")
     return known
+
+
+def _numbers(name: str, value: NDArray[Any]) -> Any:
+    """Finite real numbers, whole ones as float64; a single one as a number."""
+    if not np.issubdtype(value.dtype, np.number) or value.dtype.kind in "cm":
+        raise CannotAsk(f"{name} of the inputs is an array of {value.dtype}; expected real numbers")
+    if not value.size:
+        raise CannotAsk(f"{name} of the inputs has shape {value.shape}: it is empty")
+    if not np.all(np.isfinite(value)):
+        at = [int(k) for k in np.argwhere(~np.isfinite(value))[0]]
+        found = value[tuple(at)]
+        raise CannotAsk(f"{name} of the inputs is {found} at {at}; expected finite numbers")
+    value = value.astype(np.float64) if value.dtype.kind in "iu" else value
+    return value if value.ndim else float(value)
 
 
 def own_values(

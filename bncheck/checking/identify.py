@@ -23,7 +23,7 @@ from bncheck.layers import LAYERS, layer, options
 MACHINE_EPS = float(np.finfo(np.float64).eps)
 USUAL_EPS = (
     1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, MACHINE_EPS, 1e-16, 0.0, 1e-11,
-    1e-15, 1e-20, 1e-18, 1e-14,
+    1e-15, 1e-20, 1e-18, 1e-14, 2.0**-23,
 )  # fmt: skip
 CLOSE, ROUGH = 1e-9, 2e-5
 """How near, relative to the output, a forward pass is the layer's; and with single precision."""
@@ -79,9 +79,10 @@ def identify(
     Raises ``CannotAsk`` where the forward pass fails on everything.
     """
     said = asked or Asked()
-    settable = (candidate.eps_settable or candidate.kind == "class") and said.eps is None
+    settable = (candidate.eps_settable or candidate.has_object) and said.eps is None
     near: list[tuple[float, _Seen]] = []
     problem: CannotAsk | None = None
+    fallback: Identity | None = None
     for programs, at in _choices(candidate, hint, said):
         try:
             seen = _seen(subject, candidate, programs[0][1], at, said.eps)
@@ -93,9 +94,14 @@ def identify(
             if distance <= ROUGH and _confirmed(subject, candidate, program, at, eps, said.eps):
                 ignored = candidate.eps_settable and eps is not None and said.eps is None
                 remarks = _rough(distance) + (_ignored(eps) if ignored else ())
-                return Identity(program, at, ddof, eps, True, distance, remarks, ignored)
+                found = Identity(program, at, ddof, eps, True, distance, remarks, ignored)
+                if candidate.statistics or _goes_back(subject, candidate, program, at):
+                    return found
+                fallback = fallback or found
             if np.isfinite(distance):
                 near.append((distance, replace(seen, program=program)))
+    if fallback is not None:
+        return fallback
     if not near:
         raise problem or CannotAsk(f"{candidate.name}: no layer fits its arguments")
     return _nearest(subject, candidate, near, settable, said)
@@ -118,6 +124,16 @@ def _confirmed(
     (y,) = subject.forward(candidate.name, [asked])
     y = np.real(layouts.output_from_user(at, program, y, trial.values, trial.parts))
     return _apart(program, _Seen(program, at, trial, y), eps) <= ROUGH
+
+
+def _goes_back(subject: Subject, candidate: Candidate, program: Program, at: Layout) -> bool:
+    """Whether the backward pass runs in this layout; many a forward pass runs in several."""
+    trial = next(trials(program, layout=at))
+    try:
+        subject.call(candidate.name, layouts.to_user(at, program, trial.values, trial.parts))
+    except CannotAsk:
+        return False
+    return True
 
 
 def program_of(name: str, affine: bool, ddof: int) -> Program:
@@ -177,7 +193,7 @@ def _layouts(candidate: Candidate, program: Program, said: str | None) -> Iterat
 def _affine(candidate: Candidate, choices: Mapping[str, Any]) -> tuple[bool | None, ...]:
     if "affine" not in choices:
         return (None,)
-    if candidate.kind == "class":
+    if candidate.has_object:
         return (True, False)
     return (True,) if "gamma" in candidate.takes else (False,)
 

@@ -1,7 +1,7 @@
 """What an object holds: its parameters, and the gradients that backward left in it."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,44 @@ import numpy as np
 from bncheck.checking.names import gradient, role
 from bncheck.checking.roles import required
 
-Holder = dict[Any, Any]
+Holder = MutableMapping[Any, Any]
+
+
+class _Slots(MutableMapping[Any, Any]):
+    """The attributes of an object that has slots in the place of a dictionary."""
+
+    def __init__(self, instance: Any) -> None:
+        self._instance = instance
+        places = (getattr(cls, "__slots__", ()) for cls in type(instance).__mro__)
+        self._names = [n for own in places for n in ((own,) if isinstance(own, str) else own)]
+
+    def __getitem__(self, name: Any) -> Any:
+        try:
+            return getattr(self._instance, name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+    def __setitem__(self, name: Any, value: Any) -> None:
+        setattr(self._instance, name, value)
+
+    def __delitem__(self, name: Any) -> None:
+        delattr(self._instance, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (name for name in self._names if hasattr(self._instance, name))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def attributes(instance: Any) -> Holder:
+    """An object's own attributes by name; what is put there, the object has."""
+    return vars(instance) if hasattr(instance, "__dict__") else _Slots(instance)
 
 
 def holders(instance: Any) -> Iterator[tuple[str, Holder]]:
     """The object's attributes, its dictionaries, and parameter objects inside them."""
-    own = vars(instance)
+    own = attributes(instance)
     yield "", own
     for name, value in list(own.items()):
         if isinstance(value, dict):
@@ -34,6 +66,19 @@ def content(value: Any) -> tuple[str | None, Any] | None:
 
 def gradients_kept(instance: Any) -> Iterator[tuple[str, Any]]:
     """Gradients that the object holds, the plainest first."""
+    found = gradients_named(instance)
+    for name, value in list(attributes(instance).items()):
+        if "grad" in name.lower() and isinstance(value, list | tuple):
+            _dealt(found, value)
+    for name in ("get_gradients", "get_grads", "gradients", "grads", "get_gradient"):
+        method = getattr(instance, name, None)
+        if inspect.ismethod(method) and not required(method) and not {"dgamma"} & set(found):
+            _from_method(found, method)
+    yield from found.items()
+
+
+def gradients_named(instance: Any) -> dict[str, Any]:
+    """Those of them that have a name of their own, and not a place in a list."""
     found: dict[str, Any] = {}
     for place, holder in holders(instance):
         in_grads = "grad" in place.lower() or place.lower().startswith("d")
@@ -43,14 +88,7 @@ def gradients_kept(instance: Any) -> Iterator[tuple[str, Any]]:
                 found.setdefault(key, value)
             elif _of(str(name)) and not in_grads:
                 _from_object(found, _of(str(name)), value)
-    for name, value in list(vars(instance).items()):
-        if "grad" in name.lower() and isinstance(value, list | tuple):
-            _dealt(found, value)
-    for name in ("get_gradients", "get_grads", "gradients", "grads", "get_gradient"):
-        method = getattr(instance, name, None)
-        if inspect.ismethod(method) and not required(method) and not {"dgamma"} & set(found):
-            _from_method(found, method)
-    yield from found.items()
+    return found
 
 
 def _from_object(found: dict[str, Any], key: str | None, value: Any) -> None:

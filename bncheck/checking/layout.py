@@ -5,8 +5,10 @@ of one: images in (N, C, H, W) are batch norm's (m, D) with m = N H W in three p
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -125,11 +127,10 @@ def to_user(
 ) -> dict[str, Any]:
     """The values by role: the first input is ``x``, the upstream gradient ``dy``."""
     by_role: dict[str, Any] = {}
-    for name, operand in operands_of(program).items():
+    operands, roles = operands_of(program), role_names(program)
+    for name, operand in operands.items():
         if name in values:
-            by_role[role_of(program, name)] = array_to_user(
-                layout, program, operand, values[name], parts
-            )
+            by_role[roles[name]] = array_to_user(layout, program, operand, values[name], parts)
     for run in program.joined:
         first = np.shape(values[name_of(program.inputs[0])])
         by_role["groups"] = int(first[indices_of(program.inputs[0]).index(run[0])])
@@ -140,10 +141,12 @@ def array_to_user(
     layout: Layout, program: Program, operand: Tensor, value: Any, parts: Parts
 ) -> Any:
     """One array of the program in the user's axes; numbers stay as they are."""
-    indices = [i.label.name for i in indices_of(operand)]
+    indices = _index_names(operand)
     if not indices:
         return value
     value = np.asarray(value)
+    if _is_plain(layout, indices):
+        return np.ascontiguousarray(value)
     own = _pieces(indices, parts)
     wanted = [piece for axis in layout.order for piece in axis if piece[0] in indices]
     opened = value.reshape(_open_shape(indices, value.shape, parts))
@@ -163,9 +166,11 @@ def array_from_user(
     parts: Parts,
 ) -> Array:  # fmt: skip
     """The user's array in the program's axes, of ``shape``; as it is where it does not fit."""
-    indices = [i.label.name for i in indices_of(operand)]
-    if array.size != int(np.prod(shape)):
+    indices = _index_names(operand)
+    if array.size != prod(shape):
         return array
+    if _is_plain(layout, indices):
+        return array.reshape(shape)
     own = _pieces(indices, parts)
     length = dict(zip(own, _open_shape(indices, shape, parts), strict=True))
     wanted = [piece for axis in layout.order for piece in axis if piece[0] in indices]
@@ -184,10 +189,11 @@ def from_user(
         array = gradients.get("d" + role_of(program, name))
         if array is not None:
             shape = np.shape(values[name])
-            expected = np.shape(array_to_user(layout, program, operand, values[name], parts))
-            if operand == program.inputs[0] and array.shape != expected:
-                back["d" + name] = array
-                continue
+            if operand == program.inputs[0]:
+                expected = array_to_user(layout, program, operand, values[name], parts)
+                if array.shape != np.shape(expected):
+                    back["d" + name] = array
+                    continue
             back["d" + name] = array_from_user(layout, program, operand, array, shape, parts)
     return back
 
@@ -206,11 +212,11 @@ def _axis(word: str) -> tuple[Piece, ...]:
     return tuple((name, int(part or 0)) for name, part in re.findall(r"([a-z])(\d?)", word))
 
 
-def _pieces(indices: list[str], parts: Parts) -> list[Piece]:
+def _pieces(indices: Sequence[str], parts: Parts) -> list[Piece]:
     return [(name, k) for name in indices for k in range(len(parts.get(name, (0,))))]
 
 
-def _open_shape(indices: list[str], shape: tuple[int, ...], parts: Parts) -> tuple[int, ...]:
+def _open_shape(indices: Sequence[str], shape: tuple[int, ...], parts: Parts) -> tuple[int, ...]:
     return tuple(
         n for name, size in zip(indices, shape, strict=True) for n in parts.get(name, (size,))
     )
@@ -219,11 +225,27 @@ def _open_shape(indices: list[str], shape: tuple[int, ...], parts: Parts) -> tup
 def _divided(length: int, count: int) -> tuple[int, ...]:
     if length <= 2:
         return (length, *(1 for _ in range(count - 1)))
-    return (length // 2 + count, *(2, 3)[: count - 1])
+    first = length // 2 + count
+    # a product of the others would stand for it: 6 rows of 2 by 3
+    return (first + (count == 3 and first == 6), *(2, 3)[: count - 1])
 
 
 def _names(program: Program) -> set[str]:
-    return {i.label.name for i in indices_of(program.inputs[0])}
+    return set(_index_names(program.inputs[0]))
+
+
+@cache
+def _index_names(operand: Tensor) -> tuple[str, ...]:
+    return tuple(i.label.name for i in indices_of(operand))
+
+
+@lru_cache(256)
+def _is_plain(layout: Layout, indices: tuple[str, ...]) -> bool:
+    """Whether arrays with these indices lie in the user's axes as in the program's."""
+    ours = [((name, 0),) for name in indices]
+    return not layout.kept and ours == [
+        axis for axis in layout.order if any(name in indices for name, _ in axis)
+    ]
 
 
 def _letters(text: str) -> str:
@@ -237,16 +259,24 @@ def _size(program: Program, axis: tuple[Piece, ...]) -> str:
     return "*".join(by_name[name] for name, _ in axis)
 
 
-def operands_of(program: Program) -> dict[str, Tensor]:
+@cache
+def operands_of(program: Program) -> Mapping[str, Tensor]:
     """Inputs and upstream gradients by name."""
     upstream = {"d" + name_of(out): out for out in program.outputs}
     return {**{name_of(a): a for a in program.inputs}, **upstream}
 
 
 def role_of(program: Program, name: str) -> str:
-    """The role of an input or upstream gradient: the first input is ``x``."""
-    if name == name_of(program.inputs[0]):
+    """The role of an input or upstream gradient: the first input is ``x``.
+
+    In second order the upstream gradient of the layer is an input, and that of dx is ``ddx``.
+    """
+    first = name_of(program.inputs[0])
+    if name == first:
         return "x"
+    if program.first:
+        given = {name_of(a) for a in program.inputs if a in program.first}
+        return "dy" if name in given else "ddx" if name == f"dd{first}" else name
     return "dy" if name == "d" + name_of(program.outputs[0]) else name
 
 
@@ -257,6 +287,7 @@ def fields(layout: Layout) -> Iterator[str]:
         yield "parameters keep all axes"
 
 
-def role_names(program: Program) -> dict[str, str]:
+@cache
+def role_names(program: Program) -> Mapping[str, str]:
     """The role of every input and upstream gradient, by its name in the program."""
     return {name: role_of(program, name) for name in operands_of(program)}

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from types import CodeType
 from typing import Any
 
 from bncheck.checking.names import (
@@ -88,6 +89,14 @@ def _looks_like_backward(name: str, thing: Any) -> bool:
     if isinstance(thing, type):
         return forward_method(thing) is not None and backward_method(thing) is not None
     return is_backward(name)
+
+
+def gives_its_backward(name: str, thing: Any) -> bool:
+    """Whether a function that is no backward pass itself has one inside, to return."""
+    if not inspect.isfunction(thing) or is_backward(name):
+        return False
+    inside = [c.co_name for c in thing.__code__.co_consts if isinstance(c, CodeType)]
+    return any(map(is_backward, inside))
 
 
 def is_own(thing: Any, namespace: Mapping[str, Any]) -> bool:

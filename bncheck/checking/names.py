@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "dy": (
@@ -113,6 +114,7 @@ _LAYERS = {
 }
 
 
+@cache
 def role(name: str) -> str | None:
     """What an argument of this name is: ``"dy"``, ``"x"``, ``"gamma"``, ...; None if unknown."""
     return _find(name, _ROLES)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,18 @@ ASKED = ("width", "count", "label", "momentum", "optimizer", "rate", "running_me
 
 @dataclass(frozen=True)
 class Ran:
-    """One run: the output, what backward returned, and gradients found elsewhere, by name."""
+    """One run: the output, what backward returned, and gradients found elsewhere, by name.
+
+    ``shapes``: those of the code's own parameters, by role, where it holds them; ``by_name``:
+    gradients that have a name, and not a place among others.
+    """
 
     y: NDArray[Any] | None
     result: Any
     extra: Mapping[str, Any]
     remarks: tuple[Remark, ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    by_name: frozenset[str] = frozenset()
 
 
 def run_function(found: Found, given: Inputs) -> Ran:
@@ -134,7 +140,7 @@ def _bound(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """Call with arguments by name, by position where the function insists on it."""
     positional = [
         arguments.pop(p.name)
-        for p in inspect.signature(function).parameters.values()
+        for p in parameters_of(function)
         if p.kind is p.POSITIONAL_ONLY and p.name in arguments
     ]
     return function(*positional, **arguments)

@@ -7,7 +7,7 @@ the closed form in a longer type, and are believed only while the chain rule agr
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, derivation
-from bncheck.checking.arithmetic import Array, Bounded, evaluate
+from bncheck.calculus.second import double_backward
+from bncheck.checking.arithmetic import EXACT, Array, Bounded, evaluate
+from bncheck.checking.trials import Trial
 from bncheck.errors import Disagreement
 
 SAFETY = 4.0
@@ -27,6 +29,12 @@ SAFETY = 4.0
 def derivation_of(program: Program) -> Derivation:
     """A program's derivation, once; differences of a forward pass are its witness here."""
     return derivation(program, most=0)
+
+
+@cache
+def double_of(program: Program, seen: bool = True) -> Derivation:
+    """The derivation of second order, once; ``seen``: the exact witness has seen it."""
+    return double_backward(derivation_of(program), seen=seen)
 
 
 @dataclass(frozen=True)
@@ -53,22 +61,34 @@ def reference(
     closed form and chain rule differ by more than their own rounding.
     """
     roundoff, smallest = precision(np.dtype(np.float64) if dtype is None else dtype)
+    doubles = {name: np.asarray(value, np.float64) for name, value in values.items()}
+    bounded = evaluate(found.forward, doubles, roundoff, smallest)
+    bounded |= {name: Bounded(doubles[name], EXACT) for name in map(name_of, found.upstream)}
+    chain = evaluate(found.chain, bounded, roundoff, smallest)
     lifted = {name: lift(value) for name, value in values.items()}
-    forward = evaluate(found.forward, lifted, roundoff, smallest)
-    upstream = {name_of(u): lifted[name_of(u)] for u in found.upstream}
-    chain = evaluate(found.chain, {**forward, **upstream}, roundoff, smallest)
-    closed = evaluate(found.closed, {**_values(forward), **upstream})
+    forward = lifted | _values(evaluate(found.forward, lifted))
+    closed = _values(evaluate(found.closed, forward))
     _agree(found, chain, closed, roundoff)
     outputs = [name_of(out) for out in found.chain.outputs]
-    out = forward[name_of(found.forward.outputs[0])]
+    out = name_of(found.forward.outputs[0])
     floor = smallest * 16
     return Reference(
-        known={**_values(forward), **_values(chain), **_values(closed)},
-        gradients={name: closed[name].value for name in outputs},
+        known={**_values(chain), **forward, **closed},
+        gradients={name: closed[name] for name in outputs},
         allowed={name: SAFETY * chain[name].error + floor for name in outputs},
-        output=out.value,
-        output_allowed=SAFETY * out.error + floor,
+        output=forward[out],
+        output_allowed=SAFETY * bounded[out].error + floor,
     )
+
+
+def truth_of(found: Derivation, trial: Trial) -> Reference:
+    """The reference on a trial; on built-in trials, which return, it is kept."""
+    return reference(found, trial.values, trial.judged) if trial.own else _kept(found, trial)
+
+
+@lru_cache(128)
+def _kept(found: Derivation, trial: Trial) -> Reference:
+    return reference(found, trial.values, trial.judged)
 
 
 def precision(dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -94,12 +114,12 @@ def _values(known: Mapping[str, Bounded]) -> dict[str, Array]:
 
 
 def _agree(
-    found: Derivation, chain: Mapping[str, Bounded], closed: Mapping[str, Bounded], u: float
+    found: Derivation, chain: Mapping[str, Bounded], closed: Mapping[str, Array], u: float
 ) -> None:
     for out in found.chain.outputs:
         one, other = chain[name_of(out)], closed[name_of(out)]
-        # both were computed with far smaller a roundoff than u: a quarter of the bound is ample
-        apart = abs(one.value - other.value) > one.error / 4 + np.finfo(float).tiny
+        # the chain rule was run in float64, for whose roundoff the bound holds as it is
+        apart = abs(one.value - other) > one.error + np.finfo(float).tiny
         if np.any(apart & np.isfinite(one.error.astype(float))):
             raise Disagreement(
                 f"{found.forward.name}: chain rule and closed form of {name_of(out)} differ by "

@@ -1,6 +1,7 @@
 """What a forward or backward pass gave back, read as arrays by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from bncheck.checking.results import Remark
 from bncheck.errors import CannotAsk
 
 Inputs = Mapping[str, Any]
+LARGEST = 1_000_000
+"""Entries of an array of the wrong shape that are worth a look."""
 
 
 def output(result: Any) -> NDArray[Any]:
@@ -37,10 +40,17 @@ def plain(result: Any) -> Any:
 
 
 def gradients(
-    name: str, result: Any, extra: Mapping[str, Any], inputs: Inputs
+    name: str,
+    result: Any,
+    extra: Mapping[str, Any],
+    inputs: Inputs,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> tuple[dict[str, Any], list[Remark]]:
-    """The gradients by name out of whatever was returned, in whatever order."""
-    result, remarks = plain(result), list[Remark]()
+    """The gradients by name out of whatever was returned, in whatever order.
+
+    ``shapes``: of the code's own parameters by role, where they are not those of the inputs.
+    """
+    result, remarks = plain(by_field(result)), list[Remark]()
     if isinstance(result, dict):
         named = _by_key(result)
     elif isinstance(result, tuple | list) and not _is_numbers(result):
@@ -52,7 +62,7 @@ def gradients(
     named = {**{n: plain(v) for n, v in extra.items()}, **named}
     if not named:
         raise CannotAsk(f"{name} returned {kind_of(result)}; expected (dx, dgamma, dbeta)")
-    arrays, more = _as_arrays(name, named, inputs)
+    arrays, more = _as_arrays(name, named, inputs, shapes or {})
     return arrays, remarks + more
 
 
@@ -61,6 +71,17 @@ def kind_of(value: Any) -> str:
     if isinstance(value, tuple | list) and len(value) and all(part is None for part in value):
         return "nothing but None: it is not finished"
     return "None" if value is None else f"a {type(value).__name__}"
+
+
+def by_field(result: Any) -> Any:
+    """A named tuple or a dataclass whose fields are named after gradients, as a dictionary."""
+    if isinstance(result, tuple) and hasattr(result, "_asdict"):
+        fields = result._asdict()
+    elif is_dataclass(result) and not isinstance(result, type):
+        fields = dict(vars(result))
+    else:
+        return result
+    return fields if _by_key(fields) else result
 
 
 def _by_key(result: Mapping[Any, Any]) -> dict[str, Any]:
@@ -78,12 +99,17 @@ def _by_key(result: Mapping[Any, Any]) -> dict[str, Any]:
 def _by_position(
     name: str, parts: list[Any], inputs: Inputs
 ) -> tuple[dict[str, Any], list[Remark]]:
+    parts = [
+        inner
+        for part in parts
+        for inner in (part if isinstance(part, tuple | list) and _are_arrays(part) else (part,))
+    ]
     nested = [p for p in parts if isinstance(p, dict)]
     parts = [p for p in parts if p is not None and not isinstance(p, dict)]
     if nested:
         return {**dict(zip(("dx",), parts, strict=False)), **_by_key(nested[0])}, []
     wanted = ["dx", *("d" + p for p in ("gamma", "beta") if p in inputs)]
-    like_x = [k for k, part in enumerate(parts) if np.shape(part) == np.shape(inputs["x"])]
+    like_x = [k for k, part in enumerate(parts) if _shape(part) == np.shape(inputs["x"])]
     if not like_x and len(parts) == len(wanted) - 1 and _are_alike(parts, inputs):
         return dict(zip(wanted[1:], parts, strict=True)), []
     remarks = []
@@ -102,28 +128,49 @@ def _by_position(
     return dict(zip(wanted, parts, strict=False)), remarks
 
 
+def _shape(part: Any) -> tuple[int, ...] | None:
+    """None for lists of lists of several lengths, which have none."""
+    try:
+        return np.shape(part)
+    except ValueError:
+        return None
+
+
+def _are_arrays(parts: Sequence[Any]) -> bool:
+    """Whether it is several gradients: ``dx, (dgamma, dbeta)``."""
+    return bool(parts) and all(isinstance(part, np.ndarray) for part in parts)
+
+
 def _are_alike(parts: list[Any], inputs: Inputs) -> bool:
     return all(np.size(part) == np.size(inputs.get("gamma", 0)) for part in parts)
 
 
 def _as_arrays(
-    name: str, named: dict[str, Any], inputs: Inputs
+    name: str, named: dict[str, Any], inputs: Inputs, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[dict[str, Any], list[Remark]]:
     remarks, arrays = [], {}
     for key, value in named.items():
-        array = np.asarray(value)
-        if array.dtype == object or not np.issubdtype(array.dtype, np.number):
+        try:
+            array = np.asarray(value)
+        except Exception:
+            raise CannotAsk(
+                f"{name}: {key} is {kind_of(value)} that is no array; expected an array of numbers"
+            ) from None
+        if not np.issubdtype(array.dtype, np.number) or array.dtype.kind == "m":
             kind = f"an array of {array.dtype}" if array.ndim else kind_of(value)
             raise CannotAsk(f"{name}: {key} is {kind}; expected an array of numbers")
         if np.iscomplexobj(array) and not np.iscomplexobj(inputs["x"]):
             raise CannotAsk(f"{name}: {key} is complex; expected real numbers from real inputs")
         shape = np.shape(inputs[key[1:]]) if key[1:] in inputs else array.shape
-        if array.shape != shape and array.size == int(np.prod(shape)) and (
-            key != "dx" or _squeezed(array.shape) == _squeezed(shape)
-        ):  # fmt: skip
-            whose = "x" if key == "dx" else "its parameter"
-            text = f"{key} has shape {array.shape}; {whose} has {shape}"
-            remarks.append(Remark("param-shape" if key != "dx" else "dx-shape", text))
+        if array.shape != shape and array.size > LARGEST:
+            raise CannotAsk(f"{name}: {key} has shape {array.shape}; expected {shape}")
+        fits = array.size == int(np.prod(shape))
+        if fits and (key != "dx" or _squeezed(array.shape) == _squeezed(shape)):
+            own = shapes.get(key[1:], shape)
+            if array.shape != own:
+                whose = "x" if key == "dx" else "its parameter"
+                text = f"{key} has shape {array.shape}; {whose} has {own}"
+                remarks.append(Remark("param-shape" if key != "dx" else "dx-shape", text))
             array = array.reshape(shape)
         arrays[key] = array
     return arrays, remarks

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from bncheck.checking.names import SPELLINGS, STATISTICS, likely_role, role
@@ -19,32 +20,58 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
     parameters = parameters_of(function)
     names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     found: dict[str, str | None] = {}
+    # g is an upstream gradient, but beside v alone it is the length in weight norm
+    others = {role(name) for name in names}
+    is_weight_norm = {"v", "g"} <= set(names) and others.isdisjoint({"mean", "x", "gamma"})
+    own = {"g": "gamma"} if is_weight_norm else {}
     for name in names:
-        known = (said or {}).get(name) or role(name)
+        known = (said or {}).get(name) or own.get(name) or role(name)
         taken = known in found.values() and known is not None
         found[name] = _other(name, found) if taken else known
     for name in [n for n, r in found.items() if r is None]:
         known = likely_role(name)
         found[name] = None if known in found.values() else known
-    if "G" in found and "gamma" in found.values() and "groups" not in found.values():
+    told = said or {}
+    if (
+        "G" in found
+        and "G" not in told
+        and "gamma" in found.values()
+        and "groups" not in found.values()
+    ):
         # beside gamma, as in forward(x, gamma, beta, G), it counts groups
         found["G"] = "groups"
     if "mean" in found.values() and "var" not in found.values():
         # v beside a mean is a variance; alone it is the weights of weight norm
-        found = {n: "var" if n.strip("_").lower() in ("v", "s2") else r for n, r in found.items()}
+        short = [n for n in found if n.strip("_").lower() in ("v", "s2") and n not in told]
+        found |= dict.fromkeys(short, "var")
     return found
 
 
-def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a function; of one in a decorator's wrapper, those of the one inside."""
-    own = list(inspect.signature(function).parameters.values())
+def parameters_of(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """The parameters of a function; of one in a decorator's wrapper, those of the one inside.
+
+    Raises ``TypeError`` and ``ValueError`` as ``inspect.signature`` does.
+    """
+    try:
+        return _parameters(function)
+    except TypeError:  # what cannot be hashed can still be called
+        return _read(function)
+
+
+@lru_cache(64)
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    return _read(function)
+
+
+def _read(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    own = tuple(inspect.signature(function).parameters.values())
     if not own or any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in own):
         return own
     is_class = isinstance(function, type)
     outer = function.__init__ if is_class else function
     for cell in getattr(outer, "__closure__", None) or ():
         if inspect.isfunction(cell.cell_contents):
-            inner = list(inspect.signature(cell.cell_contents).parameters.values())
+            inner = tuple(inspect.signature(cell.cell_contents).parameters.values())
             return inner[1:] if is_class or inspect.ismethod(function) else inner
     return own
 

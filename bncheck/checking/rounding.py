@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.case import Case, user_inputs
 from bncheck.checking.reference import reference
 from bncheck.checking.trials import SECOND, Trial
+from bncheck.checking.witnesses import named_again
 from bncheck.errors import CannotAsk
 
 LOST = 64.0
@@ -16,15 +16,18 @@ LOST = 64.0
 
 
 def is_single(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
-    """Whether all values are float32 ones, and right as such."""
-    single = np.dtype(np.float32)
-    if np.finfo(trial.judged).eps >= np.finfo(single).eps or not np.all(np.isfinite(yours)):
+    """Whether all values are float32 ones, or float16 ones, and right as such."""
+    if not np.all(np.isfinite(yours)) or not np.any(yours):
         return False
-    if not np.array_equal(yours, yours.astype(single)) or not np.any(yours):
-        return False
-    return bool(
-        np.all(abs(yours - right) <= reference(case.found, trial.values, single).allowed[name])
-    )
+    for short in (np.dtype(np.float32), np.dtype(np.float16)):
+        if np.finfo(trial.judged).eps >= np.finfo(short).eps:
+            continue
+        with np.errstate(over="ignore"):
+            same = np.array_equal(yours, yours.astype(short))
+        allowed = reference(case.found, trial.values, short).allowed[name] if same else 0.0
+        if same and np.all(abs(yours - right) <= allowed):
+            return True
+    return False
 
 
 def is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
@@ -45,13 +48,9 @@ def is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array)
 
 
 def _again(case: Case, trial: Trial, name: str, values: dict[str, Any]) -> Array | None:
-    program, at = case.found.forward, case.identity.layout
     try:
         memory = SECOND if trial.memory == SECOND else "plain"
         outcome = case.subject.call(case.candidate.name, user_inputs(case, values, trial), memory)
+        return named_again(case, trial, outcome.gradients).get(name)
     except CannotAsk:
         return None
-    back = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
-    if case.swapped:
-        back = {**back, "dgamma": back["dbeta"], "dbeta": back["dgamma"]}
-    return back.get(name)

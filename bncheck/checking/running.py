@@ -6,7 +6,7 @@ pair of functions shares) holds after each comes out, with the outputs in evalua
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bncheck.checking.convention import Found
-from bncheck.checking.kept import content, holders
+from bncheck.checking.kept import attributes, content, holders
 from bncheck.checking.methods import forward_method
 from bncheck.checking.names import TESTING, role
 from bncheck.checking.objects import passed, ready
@@ -122,7 +122,7 @@ def _ways_of(instance: Any, found: Found, given: Inputs) -> Iterator[Callable[[A
     for function in (*_with_argument(forward, found), *_methods(instance, forward)):
         yield lambda x, f=function: called(f, {**given, "x": x}, found.roles)  # type: ignore[misc]
     for mode in MODES:
-        if not _switched(vars(instance), mode):
+        if not _switched(attributes(instance), mode):
             break
         yield in_its_mode
     for name in _SWITCHES:
@@ -149,7 +149,7 @@ def _methods(instance: Any, forward: Callable[..., Any]) -> Iterator[Callable[..
             yield method
 
 
-def _switched(holder: dict[Any, Any], mode: str) -> bool:
+def _switched(holder: MutableMapping[Any, Any], mode: str) -> bool:
     """Put a holder's settings into evaluation mode; whether another word may be tried."""
     switched = False
     for name, value in list(holder.items()):

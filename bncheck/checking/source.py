@@ -7,24 +7,29 @@ A missing import becomes a stand-in that fails only when it is used, naming itse
 import ast
 import importlib
 import importlib.util
-import io
-import json
 import linecache
 import os
 import sys
-import tokenize
 import types
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bncheck.checking.exceptions import described
 from bncheck.checking.removed import supply
 from bncheck.checking.siblings import beside, carried_out, in_package
+from bncheck.checking.texts import code_of, text_of
 from bncheck.errors import CannotAsk
 
-LARGEST = 5_000_000
-"""Bytes of source that are read; hand-written code is far below."""
+MAKERS = frozenset({
+    "namedtuple", "NamedTuple", "TypeVar", "NewType", "partial", "getLogger", "finfo", "device",
+    "float", "int", "bool", "str", "complex", "tuple", "list", "dict", "set", "frozenset", "range",
+    "len", "abs", "min", "max", "sum", "round", "sqrt", "exp", "log", "pow", "array", "asarray",
+    "zeros", "ones", "full", "arange", "eye", "float16", "float32", "float64", "dtype", "tensor",
+    "is_available", "default_rng", "RandomState", "Decimal", "Fraction",
+})  # fmt: skip
+"""What a constant may call: it makes a value, and reads and writes nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,8 @@ class Missing:
 
 def parse_target(text: str) -> Target:
     """``FILE.py``, ``FILE.py:name`` or ``package.module:name``."""
-    place, _, name = text.rpartition(":") if ":" in text else (text, "", "")
-    if not place:
+    place, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
+    if not place or (colon and not name):
         raise CannotAsk(f"{text!r}: expected FILE.py, FILE.py:name or package.module:name")
     if place.endswith((".py", ".ipynb")) or os.sep in place or Path(place).exists():
         return Target(place, name or None, is_file=True)
@@ -89,9 +94,9 @@ def load(target: Target, ordinary: bool = False) -> Source:
         sys.path.insert(0, str(Path.cwd()))
         return Source(vars(_module(target.place)), ())
     path = Path(target.place)
-    text = _text(path)
+    text = text_of(path)
     if path.suffix == ".ipynb":
-        text = _cells(text, path)
+        text = code_of(text, path)
         lines = text.splitlines(keepends=True)
         linecache.cache[str(path)] = (len(text), None, lines, str(path))
     elif ordinary:
@@ -130,61 +135,15 @@ def _imported(path: Path) -> Source:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise CannotAsk(f"{path} cannot be imported: {_said(error)}") from None
+        raise CannotAsk(f"{path} cannot be imported: {described(error)}") from None
     return Source(vars(module), ())
-
-
-def _cells(text: str, path: Path) -> str:
-    """The code cells of a notebook as one file; each error shows its line in that."""
-    try:
-        cells = json.loads(text)["cells"]
-        parts = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError):
-        raise CannotAsk(f"{path} is no notebook that bncheck can read: no cells") from None
-    return "\n\n".join(part for part in map(_without_magic, parts) if part)
-
-
-def _without_magic(cell: str) -> str:
-    """A cell without shell and magic lines; one that still does not parse is left out."""
-    lines = ("pass" if line.lstrip()[:1] in ("%", "!", "?") and not line[:1].isspace()
-             else line for line in cell.splitlines())  # fmt: skip
-    code = "\n".join(lines)
-    try:
-        ast.parse(code)
-    except SyntaxError:
-        return ""
-    return code
 
 
 def _module(name: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise CannotAsk(f"module {name} cannot be imported: {_said(error)}") from None
-
-
-def _text(path: Path) -> str:
-    if path.is_dir():
-        raise CannotAsk(f"{path} is a directory; name a Python file in it")
-    if not path.exists():
-        raise CannotAsk(f"{path} does not exist; expected a Python file")
-    try:
-        if path.stat().st_size > LARGEST:
-            size = path.stat().st_size / 1e6
-            raise CannotAsk(f"{path} has {size:.0f} MB; expected source code of at most 5 MB")
-        data = path.read_bytes()
-    except OSError as error:
-        raise CannotAsk(f"{path} cannot be read: {error.strerror}") from None
-    if b"\0" in data:
-        raise CannotAsk(f"{path} is a binary file; expected Python source code")
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
-        raise CannotAsk(f"{path} is not valid text: {error}; save it as UTF-8") from None
-    if not text.strip():
-        raise CannotAsk(f"{path} is empty; expected a backward pass to verify")
-    return text
+        raise CannotAsk(f"module {name} cannot be imported: {described(error)}") from None
 
 
 def _parsed(text: str, path: Path) -> ast.Module:
@@ -209,18 +168,44 @@ def _run(node: ast.stmt, module: types.ModuleType, path: Path) -> tuple[str, ...
             code = compile(ast.Module([node], []), str(path), "exec", dont_inherit=True)
             exec(code, vars(module))
         except Exception as error:
+            if bare := _without_missing(node, module):
+                return _run(bare, module, path)
             name = getattr(node, "name", "a constant")
-            return (f"line {node.lineno}: {name} could not be defined: {_said(error)}",)
+            return (f"line {node.lineno}: {name} could not be defined: {described(error)}",)
     return ()
+
+
+def _without_missing(node: ast.stmt, module: types.ModuleType) -> ast.stmt | None:
+    """A definition without the decorators that could not be imported; None where there are none."""
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return None
+    there = [
+        d for d in node.decorator_list
+        if not any(
+            isinstance(part, ast.Name) and isinstance(vars(module).get(part.id), Missing)
+            for part in ast.walk(d)
+        )
+    ]  # fmt: skip
+    if len(there) == len(node.decorator_list):
+        return None
+    node.decorator_list = there
+    return node
 
 
 def _is_constant(node: ast.stmt) -> bool:
     if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-        return not any(
-            isinstance(part, ast.Call | ast.Await | ast.Yield | ast.NamedExpr)
+        return isinstance(node.value, ast.Lambda) or not any(
+            isinstance(part, ast.Await | ast.Yield | ast.NamedExpr)
+            or (isinstance(part, ast.Call) and _called(part) not in MAKERS)
             for part in ast.walk(node.value)
-        ) or isinstance(node.value, ast.Lambda)
+        )
     return False
+
+
+def _called(call: ast.Call) -> str:
+    """The last name of what is called: ``finfo`` of ``np.finfo``."""
+    what = call.func
+    return what.attr if isinstance(what, ast.Attribute) else getattr(what, "id", "")
 
 
 def _import(
@@ -235,7 +220,7 @@ def _import(
                 raise
             name = (alias.asname or alias.name).split(".")[0]
             if name != "*":
-                vars(module)[name] = Missing(_full_name(node, alias), _said(error))
+                vars(module)[name] = Missing(_full_name(node, alias), described(error))
             notes.append(f"line {node.lineno}: {_full_name(node, alias)} is not there")
     return tuple(notes)
 
@@ -289,7 +274,3 @@ def _defined_twice(tree: ast.Module) -> tuple[str, ...]:
                 )
             seen[node.name] = node.lineno
     return tuple(notes)
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread, Timer
+from threading import TIMEOUT_MAX, Thread, Timer
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from bncheck.checking import calling, rewriting, tracing, wire
 from bncheck.checking.calling import Inputs, Outcome
-from bncheck.checking.convention import Candidate, from_callables
+from bncheck.checking.convention import Candidate
+from bncheck.checking.exceptions import described
 from bncheck.checking.results import Remark
 from bncheck.checking.rewriting import Written
+from bncheck.checking.second_convention import from_callables
 from bncheck.checking.tracing import Assigned, Replacement
 from bncheck.errors import CannotAsk
 
@@ -45,7 +47,7 @@ class FileSubject:
 
         ``names``: roles of parameters by name; ``ordinary``: import the file as Python would.
         """
-        self._target, self._timeout = target, timeout
+        self._target, self._timeout = target, min(timeout, TIMEOUT_MAX)
         self._printed, self._death = bytearray(), ""
         told = json.dumps({"names": dict(names or {}), "ordinary": ordinary})
         requests, self._ask = os.pipe()
@@ -93,12 +95,16 @@ class FileSubject:
         """The outputs of the forward pass for several inputs."""
         return list(self._request({"do": "forward", "name": name, "inputs": list(inputs)}))
 
+    def firsts(self, name: str, inputs: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
+        """The gradients of the backward pass below a double one, for several inputs."""
+        return list(self._request({"do": "firsts", "name": name, "inputs": list(inputs)}))
+
     def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
         """One forward and backward pass; ``memory``: how the arrays lie (``calling.MEMORY``)."""
         asked = {"do": "call", "name": name, "inputs": dict(inputs), "memory": memory}
         answer = self._request(asked)
         remarks = tuple(Remark(**r) for r in answer["remarks"])
-        return Outcome(answer["y"], answer["gradients"], remarks)
+        return Outcome(answer["y"], answer["gradients"], remarks, answer["in_order"])
 
     def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
         """Whether results depend on earlier calls or change in later ones."""
@@ -201,10 +207,16 @@ class CallableSubject:
     printed = ""
 
     def __init__(
-        self, backward: Callable[..., Any], forward: Callable[..., Any] | None = None
+        self,
+        backward: Callable[..., Any],
+        forward: Callable[..., Any] | None = None,
+        first: Callable[..., Any] | None = None,
     ) -> None:
-        """Raises ``CannotAsk`` where bncheck does not know how to call them."""
-        self._found = from_callables(backward, forward)
+        """Raises ``CannotAsk`` where bncheck does not know how to call them.
+
+        ``first``: the backward pass of which ``backward`` is the double one.
+        """
+        self._found = from_callables(backward, forward, first)
 
     def candidates(self) -> tuple[Candidate, ...]:
         """The one candidate."""
@@ -213,6 +225,10 @@ class CallableSubject:
     def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
         """The outputs of the forward pass for several inputs."""
         return [self._guarded(calling.forward, one) for one in inputs]
+
+    def firsts(self, name: str, inputs: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
+        """The gradients of the backward pass below a double one, for several inputs."""
+        return list(self._guarded(calling.first_gradients, inputs))
 
     def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
         """One forward and backward pass; ``memory``: how the arrays lie (``calling.MEMORY``)."""
@@ -253,7 +269,7 @@ class CallableSubject:
             raise
         except Exception as error:
             name = self._found.candidate.name
-            raise CannotAsk(f"{name} raised {type(error).__name__}: {error}") from error
+            raise CannotAsk(f"{name} raised {described(error)}") from error
 
 
 Subject = FileSubject | CallableSubject

@@ -60,7 +60,7 @@ def run_autograd(found: Found, given: Inputs) -> Ran:
         # one that unpacks its needs_input_grad wants to be called without the settings
         y, slopes = _swept(found, arguments[: len(names)], leaves, given)
     named = {"d" + n: plain(s) for n, s in zip(names, slopes, strict=True) if s is not None}
-    return Ran(output(y), None, named)
+    return Ran(output(y), None, named, by_name=frozenset(named))
 
 
 def _swept(found: Found, arguments: list[Any], leaves: Inputs, given: Inputs) -> tuple[Any, Any]:

@@ -19,6 +19,11 @@ from bncheck.checking.reference import Reference
 from bncheck.checking.results import Term
 from bncheck.writers.unicode import line
 
+PER_GROUP = ("gamma", "sd", "rms", "norm")
+"""Values that each group has of its own, and that a factor may be."""
+
+EACH = "another factor in each group"
+
 SIGMAS = 6.0
 """Standard errors within which a factor is taken for one that has a reading."""
 
@@ -49,7 +54,7 @@ def fit(found: Derivation, gradient: str, one: Seen) -> tuple[Term, ...]:
     if any(theirs[at].size < len(parts) for at in groups) or not np.isfinite(theirs).all():
         return ()
     allowed = np.asarray(one.reference.allowed[gradient], float)
-    fitted = [_group(columns, theirs, allowed, at) for at in groups]
+    fitted = [factors_of(columns, theirs, allowed, at) for at in groups]
     if any(made is None for made in fitted):
         return ()
     factors = np.array([made[0] for made in fitted if made is not None])
@@ -66,10 +71,13 @@ def fit(found: Derivation, gradient: str, one: Seen) -> tuple[Term, ...]:
     return tuple(found_terms)
 
 
-def _group(
+def factors_of(
     columns: list[Array], theirs: Array, allowed: Array, at: tuple[Any, ...]
 ) -> tuple[Array, Array] | None:
-    """Factors and their standard errors in one group; None where the fit leaves too much."""
+    """Factors of the columns and their standard errors where ``at`` is, in one group say.
+
+    None where the fit leaves too much.
+    """
     matrix = np.stack([c[at].ravel() for c in columns], axis=1)
     wanted = theirs[at].ravel()
     factor, *_ = np.linalg.lstsq(matrix, wanted, rcond=None)
@@ -138,7 +146,7 @@ def _factors(
         "half": ones / 2,
         "minus twice": -2 * ones,
     }
-    for letter, n in _counts(found, one).items():
+    for letter, n in counts_of(found, one).items():
         known[f"{letter} times: a sum where a mean belongs"] = n * ones
         known[f"1/{letter}: divided by {letter} once too often"] = ones / n
         if n > 1:
@@ -146,7 +154,7 @@ def _factors(
             known[f"({letter} - 1)/{letter}: divided by {letter} for {letter} - 1"] = (
                 (n - 1) / n * ones
             )
-    for name in ("gamma", "sd", "rms", "norm"):
+    for name in PER_GROUP:
         per_group = _per_group(found, one, groups, step, name)
         if per_group is not None:
             known[f"{name}: {name} once too often"] = per_group
@@ -179,12 +187,12 @@ def _multiplied(
     counted = {
         f"{said}, and divided by {letter} once too often": value / n
         for said, value in powers.items()
-        for letter, n in _counts(found, one).items()
+        for letter, n in counts_of(found, one).items()
     }
     return powers | counted
 
 
-def _counts(found: Derivation, one: Seen) -> dict[str, float]:
+def counts_of(found: Derivation, one: Seen) -> dict[str, float]:
     """The length of every axis, and of the parts of those that the layout splits."""
     first = found.forward.inputs[0]
     shape = one.reference.known[name_of(first)].shape
@@ -229,7 +237,7 @@ def _reading(factors: Array, errors: Array, known: Mapping[str, Array], free: bo
     mean, _ = _together(factors, errors)
     if (free or factors.size > 2) and np.all(abs(factors - mean) <= within):
         return f"{mean:.9g} times, the same in every group"
-    return "another factor in each group" if free else None
+    return EACH if free else None
 
 
 def same_factor(fitted: Sequence[Term]) -> float | None:
@@ -239,4 +247,6 @@ def same_factor(fitted: Sequence[Term]) -> float | None:
         abs(t.found - first.found) <= SIGMAS * (t.uncertainty + first.uncertainty) for t in fitted
     )
     off = abs(first.found - 1) > SIGMAS * first.uncertainty
+    if any(t.reading.split(":")[0].removeprefix("1/") in (*PER_GROUP, EACH) for t in fitted):
+        return None
     return first.found if alike and off and first.found else None

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 _LENGTH = struct.Struct("<QQ")
+LARGEST = 1 << 32
+"""Bytes of the longer part of a message."""
 
 
 def send(stream: BinaryIO, message: Any) -> None:
@@ -26,8 +28,12 @@ def send(stream: BinaryIO, message: Any) -> None:
 
 
 def receive(stream: BinaryIO) -> Any:
-    """Read one message; raises ``EOFError`` where the other side has gone."""
+    """Read one message; raises ``EOFError`` where the other side has gone, ``ValueError`` where
+    what it wrote is no message.
+    """
     header_length, body_length = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
+    if max(header_length, body_length) > LARGEST:
+        raise ValueError("these are no lengths: something else has written here")
     header = _exactly(stream, header_length)
     body = io.BytesIO(_exactly(stream, body_length))
     arrays: list[Any] = []

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from bncheck.checking import calling, rewriting, tracing, wire
-from bncheck.checking.convention import Found, find
+from bncheck.checking.convention import Found
+from bncheck.checking.exceptions import described
+from bncheck.checking.second_convention import find
 from bncheck.checking.source import load, parse_target
 from bncheck.errors import CannotAsk
 
@@ -88,6 +90,8 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     chosen = next(f for f in found if f.candidate.name == question["name"])
     if question["do"] == "forward":
         return [calling.forward(chosen, inputs) for inputs in question["inputs"]]
+    if question["do"] == "firsts":
+        return calling.first_gradients(chosen, question["inputs"])
     if question["do"] == "repeat":
         return [asdict(r) for r in calling.repeated(chosen, *question["inputs"])]
     if question["do"] == "trace":
@@ -106,6 +110,7 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
         "y": outcome.y,
         "gradients": outcome.gradients,
         "remarks": [asdict(r) for r in outcome.remarks],
+        "in_order": outcome.in_order,
     }
 
 
@@ -117,7 +122,7 @@ def _said(error: BaseException) -> str:
     where = f" (line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""
     if isinstance(error, SystemExit):
         return f"called sys.exit({error.code!r}){where}"
-    return f"raised {type(error).__name__}: {error}{where}"
+    return f"raised {described(error)}{where}"
 
 
 if __name__ == "__main__":

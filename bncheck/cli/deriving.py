@@ -86,7 +86,7 @@ def layers() -> None:
         return ", ".join(f"{k}: {'/'.join(map(_word, v))}" for k, v in found) or "none"
 
     rows = [(name, shapes(program), spelled(name)) for name, program in LAYERS.items()]
-    report.layers(rows, report.console())
+    report.listed(("layer", "shapes", "variants"), rows, report.console())
 
 
 def _word(value: Any) -> str:

@@ -1,5 +1,6 @@
 """``identities`` and ``theorems``: what holds, and what is said to hold."""
 
+import json
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
@@ -30,6 +31,9 @@ def identities(
         str | None, typer.Option(help="centred, or raw: mean of squares minus squared mean.")
     ] = None,
     mode: Annotated[str | None, typer.Option(help="training, or evaluation.")] = None,
+    power: Annotated[
+        bool, typer.Option("--power", help="Which wrong gradients each identity catches.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the random rationals.")] = 0,
     form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
 ) -> None:
@@ -40,20 +44,59 @@ def identities(
 
     chosen = {"ddof": ddof, "affine": affine, "variance": variance, "mode": mode}
     program = files.program(layer, {k: v for k, v in chosen.items() if v is not None})
+    if power:
+        _tell_power(program, seed, form)
+        return
     found = judge_all(stated.identities(program), words(program), seed)
     _tell(f"{program.title or program.name}: identities", found, form)
 
 
 def theorems(
+    about: Annotated[
+        str,
+        typer.Argument(help="Only those with this text in what is told about them: 36, Deb."),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of the random rationals.")] = 0,
     form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
 ) -> None:
     """What is published about batch norm: proved, or refuted with its counterexample."""
     from bncheck.calculus import theorems as stated
+    from bncheck.errors import CannotAsk
     from bncheck.layers import layer
 
-    found = tuple(stated.theorems(layer("batch-norm"), layer("weight-norm"), seed))
+    batch, raw = layer("batch-norm"), layer("batch-norm", variance="raw")
+    over_less, weight = layer("batch-norm", ddof=1), layer("weight-norm")
+    every = tuple(stated.theorems(batch, raw, over_less, weight, seed))
+    found = [a for a in every if is_about(a.statement, about)]
+    if not found:
+        raise CannotAsk(
+            f"no theorem has {about!r} in what is told about it; bncheck theorems lists all"
+        )
     _tell("Theorems about batch norm", found, form)
+
+
+def is_about(said: Any, text: str) -> bool:
+    """Whether a statement has the text in its name, in its source or in what is told about it."""
+    return any(text in part for part in (said.name, said.printed, said.note))
+
+
+def _tell_power(program: Any, seed: int, form: Told) -> None:
+    """Write what identities catch, as text or JSON."""
+    from bncheck.errors import CannotAsk
+    from bncheck.testing.power import as_record, groups, matrix, power
+
+    if form not in (Told.text, Told.json):
+        raise CannotAsk(f"--power is written as text or json, not as {form}")
+    found = power(program, seed)
+    if form is Told.json:
+        sys.stdout.write(json.dumps(as_record(found), indent=2, ensure_ascii=False) + "\n")
+        return
+    from bncheck import report
+
+    out, (letters, rows) = report.console(), matrix(found)
+    report.listed(("", "catch", "identity"), groups(found), out)
+    report.listed((letters, f"{len(rows)} wrong backward passes"), rows, out)
+    print(f"together all of these: {'; '.join(found.enough)}")
 
 
 def _tell(title: str, found: Any, form: Told) -> None:

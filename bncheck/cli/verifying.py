@@ -61,7 +61,7 @@ def verify(
     ordinary: Annotated[
         bool, typer.Option("--import", help="Import the file as Python does: run all of it.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random inputs.")] = 0,
     trials: Annotated[int, typer.Option(min=0, help="Further inputs, of random sizes.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one call may take.")] = 30.0,
     lines: Annotated[
@@ -86,7 +86,7 @@ def verify(
                 ordinary=ordinary, averaged=batch_average, lines=lines,
                 layout=layout, eps=eps, ddof=ddof,
             )
-            if target
+            if target is not None
             else references()
         )  # fmt: skip
     except CannotAsk as error:

@@ -1,6 +1,6 @@
 """Wrong backward passes of a layer, one change of its program each, as emitted NumPy text."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,10 +38,27 @@ class Mistake:
 
 
 def mistakes(found: Derivation, **call: Any) -> tuple[Mistake, ...]:
-    """Mistakes that people make in this layer: each kind once, no two with the same results.
+    """Mistakes that people make in this layer, as text to run.
 
-    ``call``: ``fold`` and ``defaults`` of the recipes. Mistakes that change nothing on generic
-    inputs are none, and are left out.
+    ``call``: ``fold`` and ``defaults`` of the recipes.
+    """
+    roles = gradient_roles(found)
+    return tuple(
+        Mistake(
+            change.code,
+            change.text,
+            tuple(role for name, role in roles.items() if name in moved),
+            recipe(found, program, **call),
+        )
+        for change, program, moved in wrong_programs(found)
+    )
+
+
+def wrong_programs(found: Derivation) -> Iterator[tuple[Change, Program, frozenset[str]]]:
+    """Changes, the wrong backward programs that they give, the names of the gradients changed.
+
+    Each kind once, no two with the same results. Those that change nothing on generic inputs are
+    no mistakes, and are left out.
     """
     values = next(trials(found.forward)).values
     forward = {name: b.value for name, b in evaluate(found.forward, values).items()}
@@ -49,22 +66,18 @@ def mistakes(found: Derivation, **call: Any) -> tuple[Mistake, ...]:
     right = _gradients(found.chain, known)
     kinds: set[tuple[Any, ...]] = set()
     seen = [right]
-    made = []
     for name in right:
         for change in changes(found, name):
             program = _alone(found, change.program)
             wrong = _gradients(program, known)
-            moved = tuple(n for n in right if not _same(wrong[n], right[n]))
+            moved = frozenset(n for n in right if not _same(wrong[n], right[n]))
             kind = (change.code, change.text if change.code.startswith(_BY_TEXT) else moved)
             old = kind in kinds or any(all(_same(wrong[n], s[n]) for n in right) for s in seen)
             if old or not _plausible(found, change, name):
                 continue
             kinds.add(kind)
             seen.append(wrong)
-            roles = tuple(gradient_roles(found)[n] for n in moved)
-            written = recipe(found, program, **call)
-            made.append(Mistake(change.code, change.text, roles, written))
-    return tuple(made)
+            yield change, program, moved
 
 
 def recipe(
@@ -103,7 +116,7 @@ def outer(program: Program) -> tuple[tuple[Any, ...], ...]:
     return tuple(axes)
 
 
-def _roles(program: Program) -> dict[str, str]:
+def _roles(program: Program) -> Mapping[str, str]:
     return layout.role_names(program)
 
 

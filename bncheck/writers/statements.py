@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Expr, Idx
+from sympy import Expr, Idx, S
 
 from bncheck.algebra.notation import carried, size
 from bncheck.calculus.judging import Judgement
@@ -23,13 +23,17 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 
 
 _RELATIONS = {"=": "=", "≤": r"\le"}
+_MORE = {">=": ("≥", r"\ge"), ">": (">", ">")}
 LONGEST = 24
 """Letters of an exact number in a table."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One statement in Unicode: its name, the formula, where it holds, how that is known."""
+    """One statement in Unicode: its name, the formula, where it holds, how that is known.
+
+    ``told``: words about it; ``numbers``: of a false claim, both sides at the counterexample.
+    """
 
     name: str
     formula: str
@@ -37,8 +41,8 @@ class Row:
     shown: str
     residual: str
     good: bool
-    printed: str
-    note: str
+    told: tuple[str, ...]
+    numbers: str
 
 
 def rows(judgements: Sequence[Judgement]) -> tuple[Row, ...]:
@@ -51,11 +55,16 @@ def rows(judgements: Sequence[Judgement]) -> tuple[Row, ...]:
             _shown(one),
             _residual(one),
             one.as_expected,
-            one.statement.printed,
-            one.statement.note,
+            tuple(text for text in _told(one.statement) if text),
+            f"on numbers: {_residual(one)}" if one.verdict == "refuted" else "",
         )
         for one in judgements
     )
+
+
+def _told(said: Statement) -> tuple[str, ...]:
+    """Where it is published, what to know about it, and the numbers on which it is tried."""
+    return (said.printed and f"after {said.printed}", said.note, _example(said))
 
 
 def formula(said: Statement) -> str:
@@ -68,12 +77,26 @@ def formula(said: Statement) -> str:
 def conditions(said: Statement) -> tuple[str, ...]:
     """What is assumed, what the marks mean, and which squares vanish, in Unicode."""
     told = [_pair(pair, " = ") for pair in said.given]
+    told += [_pair((a.lhs, a.rhs), f" {_MORE[a.rel_op][0]} ") for a in said.needs]
     for run in said.runs:
         changed = ", ".join(_pair(pair, " → ") for pair in run.changes)
         told.append(f"{run.mark}: {changed or 'the batch twice'}")
     if said.slack != 0:
         told.append("right − left = " + unicode.line(said.slack, _free(said.slack)))
     return (*told, *(f"{unicode.line(s)}² = 0" for s in said.order))
+
+
+def _example(said: Statement) -> str:
+    """The numbers on which the statement is tried: ``x = (10, 4, 2, −4), γ = 2``."""
+    assumed = {str(a) for a, _ in said.given}
+    given = {name: number for name, number in said.at.items() if name not in assumed}
+    return ", ".join(f"{unicode.spelled(name)} = {_numbers(v)}" for name, v in given.items())
+
+
+def _numbers(given: Any) -> str:
+    if isinstance(given, tuple):
+        return f"({', '.join(map(_numbers, given))})"
+    return unicode.line(S(given))
 
 
 def _pair(pair: tuple[Expr, Expr], between: str) -> str:
@@ -94,6 +117,7 @@ def latex_conditions(said: Statement) -> tuple[str, ...]:
         return r",\ ".join(f"{_latex(a, b)} {between} {_latex(b, a)}" for a, b in pairs)
 
     parts = [told((pair,), "=") for pair in said.given]
+    parts += [told(((a.lhs, a.rhs),), _MORE[a.rel_op][1]) for a in said.needs]
     for run in said.runs:
         text = told(run.changes, r"\to") or r"\text{the batch twice}"
         parts.append(rf"{_primes(run.mark)}\colon\ {text}")
@@ -104,7 +128,12 @@ def latex_conditions(said: Statement) -> tuple[str, ...]:
 
 def as_json(judgements: Sequence[Judgement]) -> str:
     """Everything as JSON, numbers as exact text."""
-    return json.dumps([_record(one) for one in judgements], indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(as_data(judgements), indent=2, ensure_ascii=False) + "\n"
+
+
+def as_data(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """The same before it is text."""
+    return [_record(one) for one in judgements]
 
 
 def as_markdown(title: str, judgements: Sequence[Judgement]) -> str:
@@ -200,7 +229,8 @@ def _primes(mark: str) -> str:
 LETTERS = {
     "x̂": r"$\hat{x}$", "ℓ̂": r"$\hat{\ell}$", "√": r"$\surd$", "⟨": r"$\langle$",
     "⟩": r"$\rangle$", "₀": "$_0$", "₁": "$_1$", "₂": "$_2$", "‘": "`", "’": "'", "×": r"$\times$",
-    "½": r"$\frac12$", "|": "$|$", "<": "$<$", ">": "$>$", "…": r"$\dots$",
+    "½": r"$\frac12$", "ŷ": r"$\hat{y}$", "≥": r"$\ge$", "|": "$|$",
+    "<": "$<$", ">": "$>$", "…": r"$\dots$",
     "dx": "$dx$", "γ": r"$\gamma$", "β": r"$\beta$", "ε": r"$\varepsilon$",
     "μ": r"$\mu$", "σ²": r"$\sigma^2$", "σ": r"$\sigma$", "‖": r"$\|$",
     "∂": r"$\partial$", "²": "$^2$", "ℓ": r"$\ell$", "Ŵ": r"$\hat{W}$", "′": "$'$",

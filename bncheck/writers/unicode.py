@@ -1,5 +1,6 @@
 """Formulas as lines of Unicode, for the terminal: ``γⱼ/sⱼ·(dyᵢⱼ − dβⱼ/m − dγⱼ·x̂ᵢⱼ/m)``."""
 
+from functools import cache
 from typing import Any
 from unicodedata import combining, normalize
 
@@ -170,6 +171,7 @@ def _parts(expr: Mul) -> tuple[str, list[Expr]]:
     return sign, [*numbers, *sorted(rest, key=_rank)]
 
 
+@cache
 def _rank(factor: Expr) -> tuple[bool, bool, int, str]:
     wide = isinstance(factor, Total), isinstance(factor, Add)
     return (*wide, len(factor.atoms(Idx)), str(factor))
