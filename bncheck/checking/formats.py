@@ -48,7 +48,7 @@ def as_markdown(reports: Sequence[Report], strict: bool = False) -> str:
 
 
 def as_github(reports: Sequence[Report], strict: bool = False) -> str:
-    """Workflow commands that annotate each backward pass where it goes wrong, else where it begins."""
+    """Workflow commands that annotate each backward pass: where it goes wrong, or begins."""
     lines = []
     for r in reports:
         level = "error" if r.code(strict) else "warning" if r.remarks else "notice"
