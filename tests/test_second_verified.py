@@ -39,13 +39,13 @@ def test_what_is_found_out_is_said():
 
 
 def test_an_unusual_eps_of_its_own_has_to_be_said():
-    def double_backward(ddx, ddgamma, ddbeta, dy, x, gamma):
+    def batchnorm_double_backward(ddx, ddgamma, ddbeta, dy, x, gamma):
         return doubles.batch_norm(ddx, ddgamma, ddbeta, dy, x, gamma, 0.37)
 
-    report = verify(double_backward)
+    report = verify(batchnorm_double_backward)
     assert report.verdict == "cannot call"
     assert "say which eps it has with --eps" in report.assumed
-    assert verify(double_backward, eps=0.37).verdict == "right"
+    assert verify(batchnorm_double_backward, eps=0.37).verdict == "right"
 
 
 @pytest.mark.parametrize("layer", doubles.RIGHT)
