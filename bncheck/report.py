@@ -117,9 +117,10 @@ def statements(rows: Any, out: Console) -> None:
         out.print(title.append(known, style), soft_wrap=True)
         lines = [(line, "", 2) for line in broken(row.formula, width - 2)]
         lines += [(line, "dim", 4) for c in row.where for line in broken(c, width - 4)]
-        lines += [(text, "cyan", 4) for text in (row.printed, row.note) if text]
+        lines += [(text, "cyan", 4) for text in row.told]
         lines += [(row.numbers, style, 4)] if row.numbers else []
-        out.print(*(Padding(Text(t, look), (0, 0, 0, n)) for t, look, n in lines), sep="\n")
+        padded = (Padding(Text(t, look), (0, 0, 0, n), expand=False) for t, look, n in lines)
+        out.print(*padded, sep="\n")
     counted = {row.shown: sum(r.shown == row.shown for r in rows) for row in rows}
     told = ", ".join(f"{n} {shown}" for shown, n in counted.items())
     out.print(Text(f"\n{told}", "bold"))
@@ -152,7 +153,9 @@ def report(one: Report, out: Console) -> None:
         out.print(_diagnosis(cause, one, out.width))
     if one.picture and len(one.diagnosis) < 3 and not any(cause.terms for cause in one.diagnosis):
         told, *rows = one.picture.lines
-        _prose(Text.assemble(("where     ", "cyan"), "\n            ".join((told, *rows))), out)
+        _prose(Text.assemble(("where     ", "cyan"), told), out)
+        for row in rows:
+            _prose(Text(" " * 10 + row), out)
     if one.counterexample:
         _prose(Text.assemble(("smallest  ", "cyan"), one.counterexample.given), out)
         _prose(Text.assemble("          ", one.counterexample.found), out)

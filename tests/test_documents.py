@@ -116,6 +116,7 @@ def test_each_identity_has_its_equation_and_its_proof(second):
         ("spectrum of sJ/γ", r"spectrum of $sJ$/$\gamma$"),
         ("rank of J, ε > 0", r"rank of $J$, $\varepsilon$ $>$ 0"),
         ("loss ½‖y‖²", r"loss $\frac{1}{2} \| y \| ^2$"),
+        ("∂F/∂dy", r"$\partial F$/$\partial$($\partial \ell / \partial y$)"),
         ("σ² a function of x", r"$\sigma^2$ a function of $x$"),
         ("double backward: ∂F/∂x", r"double backward: $\partial F$/$\partial x$"),
     ],

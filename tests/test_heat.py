@@ -34,7 +34,7 @@ def test_a_wrong_row_is_seen(bncheck, tmp_path):
     lines = shown(bncheck, tmp_path, "dx[-1] = 0")
     at = next(k for k, line in enumerate(lines) if line.startswith("  where"))
     assert "dx, D = 3 down, m = 7 across" in lines[at]
-    assert len(lines[at]) <= 88
+    assert len(lines[at]) <= 80
     rows = [line.split() for line in lines[at + 1 : at + 4]]
     assert all(row[:-1] == ["·"] * 6 and row[-1] in "░▒▓█" for row in rows)
     assert len(lines) <= 25

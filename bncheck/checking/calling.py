@@ -11,7 +11,7 @@ from bncheck.checking import objects, passes, running, second_calling, tensors
 from bncheck.checking.convention import Found
 from bncheck.checking.passes import Ran
 from bncheck.checking.results import Remark
-from bncheck.checking.returned import gradients, output
+from bncheck.checking.returned import by_field, gradients, output
 from bncheck.checking.trials import SECOND
 from bncheck.errors import CannotAsk
 
@@ -49,7 +49,7 @@ def call(found: Found, inputs: Inputs, memory: str = "plain") -> Outcome:
     named, remarks = _read(found, ran, inputs)
     given.pop("before", None)
     remarks = [*ran.remarks, *remarks, *_overwritten(given, inputs), *_aliased(named, given)]
-    returned_by_name = isinstance(ran.result, dict)
+    returned_by_name = isinstance(by_field(ran.result), dict)
     in_order = not (returned_by_name or {"dgamma", "dbeta"} <= ran.by_name)
     return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks), in_order)
 

@@ -14,6 +14,7 @@ from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking.arithmetic import Array, evaluate
+from bncheck.checking.axes import elsewhere
 from bncheck.checking.changes import Change, changes
 from bncheck.checking.edits import edits
 from bncheck.checking.forwards import PRIME, forward_changes
@@ -53,10 +54,11 @@ def _reason(
             limits.append("the average over the batch is a convention: --batch-average accepts it")
         return change.code, "; ".join([change.text, *limits])
     wrong = [t for t in fitted if t.reading != "ok"]
-    same = same_factor(fitted) if fitted else None
+    several = any(t.reading.startswith("another") for t in fitted)
+    same = same_factor(fitted) if fitted and not several else None
     if same is not None:
         return "factor", f"{gradient} is {same:.9g} times the right value"
-    if wrong and not any(t.reading.startswith("another") for t in wrong):
+    if wrong and not several:
         return _code_of(wrong), joined(wrong)
     more = (
         _held(found, gradient, off[:ENOUGH])
@@ -84,11 +86,18 @@ def _all_changes(found: Derivation, gradient: str) -> Iterator[Change]:
     yield from changes(found, gradient)
     yield from _forward_changes(found)
     yield from _edits(found)
+    if gradient == name_of(found.chain.outputs[0]):
+        yield from _elsewhere(found)
 
 
 @cache
 def _forward_changes(found: Derivation) -> tuple[Change, ...]:
     return tuple(forward_changes(found))
+
+
+@cache
+def _elsewhere(found: Derivation) -> tuple[Change, ...]:
+    return tuple(elsewhere(found))
 
 
 @cache

@@ -145,7 +145,7 @@ class Heat:
     def lines(self) -> tuple[str, ...]:
         """A line that says what is what, and the rows."""
         axes = f"{self.down} down, {self.across} across" if self.down else self.across
-        told = f"{self.gradient}, {axes}: · right, off ░ to 1%, ▒ 10%, ▓ 100%, █ more"
+        told = f"{self.gradient}, {axes}: · right ░ 1% ▒ 10% ▓ 100% █ more"
         return (told, *(" ".join(map(_shade, row)) for row in self.cells))
 
 

@@ -138,7 +138,8 @@ def _otherwise(work: Work, candidate: Candidate, report: Report) -> Report:
             continue
         asked = replace(work.asked, program=identity.program, layout=at.name)
         other = _asked(replace(work, asked=asked), candidate)
-        if other.layer and all(d.code != "shape" for d in other.diagnosis):
+        fewer = {g.name for g in report.gradients} - {g.name for g in other.gradients}
+        if other.layer and not fewer and all(d.code != "shape" for d in other.diagnosis):
             why = shapes[0] if shapes else report.assumed
             said = Remark("other-layout", f"not over {identity.layout.name}: {why}")
             return replace(other, remarks=(*other.remarks, said))

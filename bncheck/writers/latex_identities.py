@@ -5,6 +5,7 @@ it, and so does the right one.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -23,6 +24,9 @@ RELATIONS = {"=": "=", "≤": r"\le"}
 CODE = {letter: name for name, (_, letter) in SPELLINGS.items() if not letter.isascii()}
 """A value's name by its Unicode letter."""
 
+MOST = 4
+"""Statements that stand together, at most."""
+
 SHORT = {"dx", "dy", "dv"}
 """Gradients whose names could be words."""
 
@@ -32,12 +36,28 @@ def identity_blocks(known: Evidence, write: Write) -> list[Block]:
     if not known.identities:
         return []
     made = [Block("heading", ("Identities",)), Block("text", (_introduction(known, write),))]
-    for _, group in groupby(known.identities, lambda one: _condition(one.judgement.statement)):
-        members = list(group)
+    for members in _groups(known.identities):
         made.append(Block("text", (_title(members),)))
-        rows = tuple(_row(one, write) for one in members)
-        made.append(Block("equation", rows, tuple(_mark(one) for one in members)))
+        rows = [(_row(one, write), _mark(one)) for one in members]
+        parts = [rows] if _fit([row for row, _ in rows]) else [[row] for row in rows]
+        made += [Block("equation", *map(tuple, zip(*part, strict=True))) for part in parts]
     return made
+
+
+def _groups(known: Sequence[Identity]) -> Iterator[list[Identity]]:
+    """Statements of one condition, no more than one reads at a glance."""
+    for _, group in groupby(known, lambda one: _condition(one.judgement.statement)):
+        members = list(group)
+        for start in range(0, len(members), MOST):
+            yield members[start : start + MOST]
+
+
+def _fit(rows: list[str]) -> bool:
+    """Whether rows that are set at one equals sign are together narrow enough."""
+    sides = [re.split(r" &(?=[=\\])", row, maxsplit=1) for row in rows]
+    if any(len(pair) < 2 or r"\\ &" in pair[1] for pair in sides):
+        return True  # each is set alone
+    return sum(max(width(pair[k]) for pair in sides) for k in (0, 1)) <= WIDEST + 8
 
 
 def _introduction(known: Evidence, write: Write) -> str:
@@ -97,7 +117,7 @@ def worded(name: str) -> str:
 def _in_code(name: str) -> str:
     for letter in sorted(CODE, key=len, reverse=True):
         name = name.replace(letter, CODE[letter])
-    return name
+    return re.sub(r"∂(d\w+)", r"∂(\1)", name)
 
 
 def _word(word: str) -> str:

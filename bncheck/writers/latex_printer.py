@@ -81,12 +81,11 @@ class _Printer(LatexPrinter):
         above = short if below or len(above) > 1 else above
         last.sort(key=lambda f: isinstance(f, Total))
         behind = " ".join(self._bracketed(f, final=f is last[-1]) for f in last)
+        bottom = self._print(below[0]) if len(below) == 1 else self._run(below)
         if below and not above and len(last) == 1 and self._is_plain_sum(last[0]):
-            return rf"{sign}\frac{{{self._print(last[0])}}}{{{self._run(below)}}}"
+            return rf"{sign}\frac{{{self._print(last[0])}}}{{{bottom}}}"
         if below:
-            return (
-                rf"{sign}\frac{{{self._run(above) or 1}}}{{{self._run(below)}}} {behind}".rstrip()
-            )
+            return rf"{sign}\frac{{{self._run(above) or 1}}}{{{bottom}}} {behind}".rstrip()
         return f"{sign}{self._run(above)} {behind}".strip() if above else f"{sign}{behind}"
 
     def _is_tall(self, factor: Expr) -> bool:

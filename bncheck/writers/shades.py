@@ -1,8 +1,7 @@
 """The Jacobian as a picture of letters, for a terminal: a sign and a shade for every entry."""
 
-from bncheck.algebra.notation import name_of
 from bncheck.writers.sampled import Sampled
-from bncheck.writers.unicode import MINUS, spelled
+from bncheck.writers.unicode import MINUS
 
 SHADES = "░▒▓█"
 
@@ -11,11 +10,10 @@ def shades(at: Sampled) -> tuple[str, ...]:
     """A line for each row, and one that says what the shades are; numbers as in the SVG."""
     largest = max(abs(value) for row in at.rows for value in row) or 1.0
     rows = tuple(" ".join(_cell(value / largest) for value in row) for row in at.rows)
-    output, operand = (spelled(name_of(a)) for a in (at.output, at.operand))
     steps = ", ".join(
         f"{shade} to {largest * (k + 1) / len(SHADES):.2g}" for k, shade in enumerate(SHADES)
     )
-    return (*rows, f"∂{output}/∂{operand} in numbers, for a batch of small fractions: {steps}")
+    return (*rows, f"of a batch of small fractions; {steps}")
 
 
 def _cell(share: float) -> str:
