@@ -66,29 +66,35 @@ _ALL = (9, 0.0)
 
 
 def _choices(candidate: Candidate, hint: str | None, asked: Asked) -> Iterator[Identity]:
-    for name, ddof, at in _variants(candidate, hint, asked):
-        program = _program(name, "gamma" in candidate.takes, ddof)
+    for program, ddof, at in _variants(candidate, hint, asked):
         for eps in _eps(candidate, asked) if "eps" in program.tensors else (None,):
             yield Identity(program, at, ddof, eps, known=True)
 
 
 def _variants(
     candidate: Candidate, hint: str | None, asked: Asked
-) -> Iterator[tuple[str, int, Layout]]:
+) -> Iterator[tuple[Program, int | None, Layout]]:
+    said, affine = asked.program, "gamma" in candidate.takes
+    if said is not None and LAYERS.get(said.name) != said:
+        yield from ((said, None, at) for at in _layouts(said, asked.layout, affine))
+        return
+    if said is not None:
+        hint = said.name
     names = sorted(LAYERS, key=lambda name: (name != hint, name != "batch-norm"))
     for name in names if hint is None else [hint]:
         for ddof in (0, 1) if asked.ddof is None else (asked.ddof,):
             try:
-                program = _program(name, "gamma" in candidate.takes, ddof)
-                there = layouts.layouts(program)
-                if asked.layout:
-                    there = (layouts.named(program, asked.layout),)
+                program = _program(name, affine, ddof)
+                there = _layouts(program, asked.layout, affine)
             except CannotAsk:
                 continue
-            for at in there:
-                yield name, ddof, at
-            for at in there if "gamma" in candidate.takes and not asked.layout else ():
-                yield name, ddof, layouts.with_kept(at)
+            yield from ((program, ddof, at) for at in there)
+
+
+def _layouts(program: Program, said: str | None, affine: bool) -> tuple[Layout, ...]:
+    """With parameters as they usually are, then with parameters that keep all axes."""
+    there = (layouts.named(program, said),) if said else layouts.layouts(program)
+    return (*there, *(layouts.with_kept(at) for at in there if affine))
 
 
 def _eps(candidate: Candidate, asked: Asked) -> tuple[float | None, ...]:
