@@ -137,7 +137,12 @@ def latex_conditions(said: Statement) -> tuple[str, ...]:
 
 def as_json(judgements: Sequence[Judgement]) -> str:
     """Everything as JSON, numbers as exact text."""
-    return json.dumps([_record(one) for one in judgements], indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(as_data(judgements), indent=2, ensure_ascii=False) + "\n"
+
+
+def as_data(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """The same before it is text."""
+    return [_record(one) for one in judgements]
 
 
 def as_markdown(title: str, judgements: Sequence[Judgement]) -> str:
