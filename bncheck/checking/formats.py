@@ -13,7 +13,7 @@ SCHEMA = 1
 """The version of the JSON: it goes up where a field changes its meaning or disappears."""
 
 FIELDS = (
-    "target", "line", "layer", "layout", "eps", "ddof", "verdict", "assumed", "running",
+    "target", "line", "order", "layer", "layout", "eps", "ddof", "verdict", "assumed", "running",
     "remarks", "gradients", "diagnosis", "counterexample", "trials", "notes",
 )  # fmt: skip
 

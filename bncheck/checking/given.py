@@ -55,7 +55,7 @@ def _by_role(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _numbers(name: str, value: NDArray[Any]) -> Any:
     """Finite real numbers, whole ones as float64; a single one as a number."""
-    if value.dtype.kind not in "iuf":
+    if not np.issubdtype(value.dtype, np.number) or value.dtype.kind in "cm":
         raise CannotAsk(f"{name} of the inputs is an array of {value.dtype}; expected real numbers")
     if not value.size:
         raise CannotAsk(f"{name} of the inputs has shape {value.shape}: it is empty")

@@ -23,7 +23,7 @@ from bncheck.layers import LAYERS, layer, options
 MACHINE_EPS = float(np.finfo(np.float64).eps)
 USUAL_EPS = (
     1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, MACHINE_EPS, 1e-16, 0.0, 1e-11,
-    1e-15, 1e-20, 1e-18, 1e-14,
+    1e-15, 1e-20, 1e-18, 1e-14, 2.0**-23,
 )  # fmt: skip
 CLOSE, ROUGH = 1e-9, 2e-5
 """How near, relative to the output, a forward pass is the layer's; and with single precision."""
@@ -79,7 +79,7 @@ def identify(
     Raises ``CannotAsk`` where the forward pass fails on everything.
     """
     said = asked or Asked()
-    settable = (candidate.eps_settable or candidate.kind == "class") and said.eps is None
+    settable = (candidate.eps_settable or candidate.has_object) and said.eps is None
     near: list[tuple[float, _Seen]] = []
     problem: CannotAsk | None = None
     fallback: Identity | None = None
@@ -193,7 +193,7 @@ def _layouts(candidate: Candidate, program: Program, said: str | None) -> Iterat
 def _affine(candidate: Candidate, choices: Mapping[str, Any]) -> tuple[bool | None, ...]:
     if "affine" not in choices:
         return (None,)
-    if candidate.kind == "class":
+    if candidate.has_object:
         return (True, False)
     return (True,) if "gamma" in candidate.takes else (False,)
 

@@ -158,7 +158,8 @@ class Report:
     """The verdict on one backward pass, and everything that led to it.
 
     ``eps``: the one that is written into the code, None where it can be given; ``assumed``: how
-    the code was called and read, in one line; ``running``: the convention of its running
+    the code was called and read, in one line; ``order``: 2 for a double backward pass;
+    ``running``: the convention of its running
     statistics and of its evaluation mode, where it has them; ``notes``: what loading it ran
     into; ``printed``: what the code printed; ``failure``: inputs by role on which it goes wrong;
     ``picture``: where the first wrong gradient is off, if that is not everywhere.
@@ -180,6 +181,7 @@ class Report:
     printed: str = ""
     counterexample: Counterexample | None = None
     running: str = ""
+    order: int = 1
     failure: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     picture: Heat | None = None
 

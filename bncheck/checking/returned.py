@@ -50,7 +50,7 @@ def gradients(
 
     ``shapes``: of the code's own parameters by role, where they are not those of the inputs.
     """
-    result, remarks = plain(_by_field(result)), list[Remark]()
+    result, remarks = plain(by_field(result)), list[Remark]()
     if isinstance(result, dict):
         named = _by_key(result)
     elif isinstance(result, tuple | list) and not _is_numbers(result):
@@ -73,7 +73,7 @@ def kind_of(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-def _by_field(result: Any) -> Any:
+def by_field(result: Any) -> Any:
     """A named tuple or a dataclass whose fields are named after gradients, as a dictionary."""
     if isinstance(result, tuple) and hasattr(result, "_asdict"):
         fields = result._asdict()
@@ -109,7 +109,7 @@ def _by_position(
     if nested:
         return {**dict(zip(("dx",), parts, strict=False)), **_by_key(nested[0])}, []
     wanted = ["dx", *("d" + p for p in ("gamma", "beta") if p in inputs)]
-    like_x = [k for k, part in enumerate(parts) if np.shape(part) == np.shape(inputs["x"])]
+    like_x = [k for k, part in enumerate(parts) if _shape(part) == np.shape(inputs["x"])]
     if not like_x and len(parts) == len(wanted) - 1 and _are_alike(parts, inputs):
         return dict(zip(wanted[1:], parts, strict=True)), []
     remarks = []
@@ -128,6 +128,14 @@ def _by_position(
             f"{name} returned {len(parts)} values; expected {len(wanted)}: {', '.join(wanted)}"
         )
     return dict(zip(wanted, parts, strict=False)), remarks
+
+
+def _shape(part: Any) -> tuple[int, ...] | None:
+    """None for lists of lists of several lengths, which have none."""
+    try:
+        return np.shape(part)
+    except ValueError:
+        return None
 
 
 def _are_arrays(parts: Sequence[Any]) -> bool:
@@ -150,7 +158,7 @@ def _as_arrays(
             raise CannotAsk(
                 f"{name}: {key} is {kind_of(value)} that is no array; expected an array of numbers"
             ) from None
-        if array.dtype.kind not in "iufc":
+        if not np.issubdtype(array.dtype, np.number) or array.dtype.kind == "m":
             kind = f"an array of {array.dtype}" if array.ndim else kind_of(value)
             raise CannotAsk(f"{name}: {key} is {kind}; expected an array of numbers")
         if np.iscomplexobj(array) and not np.iscomplexobj(inputs["x"]):

@@ -134,6 +134,38 @@ def memory_order(dy, x, gamma, beta, eps):
     return w.staged(*flat, gamma, beta, eps)
 
 
+def clipped_variance(dy, x, gamma, beta, eps):
+    """A variance of at most 100, against overflow."""
+    sd = np.sqrt(np.minimum(x.var(axis=0), 100.0) + eps)
+    xhat = (x - x.mean(axis=0)) / sd
+    dgamma, dbeta, n = (dy * xhat).sum(axis=0), dy.sum(axis=0), len(x)
+    return gamma / sd * (dy - dbeta / n - xhat * dgamma / n), dgamma, dbeta
+
+
+def half_precision_inside(dy, x, gamma, beta, eps):
+    """float32 is brought to float16 for speed; float64 is left alone."""
+    dx, dgamma, dbeta = w.staged(dy, x, gamma, beta, eps)
+    return dx.astype(np.float16).astype(dx.dtype) if dx.itemsize == 4 else dx, dgamma, dbeta
+
+
+def scales_are_positive(dy, x, gamma, beta, eps):
+    """dgamma by the size of gamma, as where its logarithm is learnt."""
+    dx, dgamma, dbeta = w.one_line(dy, x, gamma, beta, eps)
+    return dx, dgamma * np.sign(gamma), dbeta
+
+
+def rows_by_features(dy, x, gamma, beta, eps):
+    """The constant is taken out of the rows of dy, and not out of its columns."""
+    sd = np.sqrt(x.var(axis=0) + eps)
+    xhat = (x - x.mean(axis=0)) / sd
+    u = dy - dy.mean(axis=1, keepdims=True)
+    return (
+        gamma / sd * (u - xhat * (dy * xhat).mean(axis=0)),
+        (dy * xhat).sum(axis=0),
+        dy.sum(axis=0),
+    )
+
+
 eps_at_least = edited(w.blocks, "eps_at_least", ("var + eps", "var + max(eps, 1e-7)"))
 
 
@@ -169,5 +201,9 @@ CORNERS = (
     ("local", loss_scaled, {}, _change("dy", 0.0), "NaN where dy is 0"),
     ("axis", ghost_batches, {}, None, "statistics of four rows at a time"),
     ("eps", eps_at_least, {"eps": 0.0, "std": 1e-3}, None, "eps is never less than 1e-7"),
+    ("local", clipped_variance, {"std": 40.0}, None, "the variance is clipped at 100"),
+    ("precision", half_precision_inside, {"dtype": np.float32}, None, "dx of float32 has 11 bits"),
+    ("gamma", scales_are_positive, {}, None, "dgamma has the sign of gamma as a factor"),
+    ("axis", rows_by_features, {}, None, "the mean of dy is over the features"),
     ("local", memory_order, {}, _fortran, "arrays in Fortran order are read in another order"),
 )  # fmt: skip
