@@ -6,6 +6,7 @@ from sympy import ImmutableDenseMatrix
 
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.evidence import evidence
 from bncheck.calculus.jacobian import Jacobian, explicit
 from bncheck.calculus.jacobian import jacobian as symbolic_jacobian
 from bncheck.calculus.second import derived, modes
@@ -91,13 +92,17 @@ def to_latex(
     form: Literal["document", "fragment", "markdown"] = "document",
     **variant: Any,
 ) -> str:
-    """The derivation as a LaTeX document, a fragment to include, or Markdown."""
+    """The derivation as a LaTeX document, a fragment to include, or Markdown.
+
+    Every equation is checked, and the layer's identities stand at the end with their proofs.
+    """
     forms = {
         "document": latex.document,
         "fragment": latex.fragment,
         "markdown": latex.markdown,
     }
-    return _chosen(forms, form)(_derived(layer, None, variant))
+    found = _derived(layer, None, variant)
+    return _chosen(forms, form)(found, evidence(found))
 
 
 def to_graph(

@@ -39,19 +39,22 @@ def text_of(found: Any, form: str) -> str:
     if form == "json":
         import json
 
+        from bncheck.calculus.evidence import evidence
         from bncheck.writers.records import record
 
-        return json.dumps(record(found), indent=2, ensure_ascii=False) + "\n"
-    if form == "html":
-        from bncheck.writers.html import html
-
-        return html(found)
-    from bncheck.writers import graph, latex
-
+        return json.dumps(record(found, evidence(found)), indent=2, ensure_ascii=False) + "\n"
     if form in ("mermaid", "dot"):
+        from bncheck.writers import graph
+
         return {"mermaid": graph.mermaid, "dot": graph.dot}[form](found.layer)
-    forms = {"latex": latex.document, "fragment": latex.fragment, "markdown": latex.markdown}
-    return forms[form](found)
+    from bncheck.calculus.evidence import evidence
+    from bncheck.writers import html, latex
+
+    forms = {
+        "latex": latex.document, "fragment": latex.fragment, "markdown": latex.markdown,
+        "html": html.html,
+    }  # fmt: skip
+    return forms[form](found, evidence(found))
 
 
 def arrays(path: Path | None) -> dict[str, Any]:

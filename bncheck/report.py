@@ -26,6 +26,8 @@ STYLES = {
     "cannot call": "yellow",
 }
 PIPE_WIDTH = 100
+MOST_TERMS = 6
+"""A longer sum is shown without the terms that are right."""
 
 
 def console(stderr: bool = False) -> Console:
@@ -115,9 +117,10 @@ def statements(rows: Any, out: Console) -> None:
         out.print(title.append(known, style), soft_wrap=True)
         lines = [(line, "", 2) for line in broken(row.formula, width - 2)]
         lines += [(line, "dim", 4) for c in row.where for line in broken(c, width - 4)]
-        lines += [(text, "cyan", 4) for text in (row.printed, row.note) if text]
+        lines += [(text, "cyan", 4) for text in row.told]
         lines += [(row.numbers, style, 4)] if row.numbers else []
-        out.print(*(Padding(Text(t, look), (0, 0, 0, n)) for t, look, n in lines), sep="\n")
+        padded = (Padding(Text(t, look), (0, 0, 0, n), expand=False) for t, look, n in lines)
+        out.print(*padded, sep="\n")
     counted = {row.shown: sum(r.shown == row.shown for r in rows) for row in rows}
     told = ", ".join(f"{n} {shown}" for shown, n in counted.items())
     out.print(Text(f"\n{told}", "bold"))
@@ -142,11 +145,17 @@ def report(one: Report, out: Console) -> None:
     if one.gradients:
         out.print(_witnesses(one.gradients))
         if any("reference" in c.second_witness for g in one.gradients for c in g.comparisons):
-            out.print(Text("  * of the reference forward pass: none was given", style="dim"))
+            below = "forward" if one.order == 1 else "backward"
+            out.print(Text(f"  * of the reference {below} pass: none was given", style="dim"))
     for remark in one.remarks[: 2 if one.diagnosis else 4]:
         _prose(Text.assemble(("remark  ", "cyan"), remark.text), out)
     for cause in one.diagnosis:
-        out.print(_diagnosis(cause, one))
+        out.print(_diagnosis(cause, one, out.width))
+    if one.picture and len(one.diagnosis) < 3 and not any(cause.terms for cause in one.diagnosis):
+        told, *rows = one.picture.lines
+        _prose(Text.assemble(("where     ", "cyan"), told), out)
+        for row in rows:
+            _prose(Text(" " * 10 + row), out)
     if one.counterexample:
         _prose(Text.assemble(("smallest  ", "cyan"), one.counterexample.given), out)
         _prose(Text.assemble("          ", one.counterexample.found), out)
@@ -266,22 +275,22 @@ def _short(number: float) -> str:
     )
 
 
-def _diagnosis(cause: Diagnosis, one: Report) -> Group:
-    title = Text.assemble((f"  {cause.gradient} ", "bold red"), _wording(cause), f": {cause.text}")
+def _diagnosis(cause: Diagnosis, one: Report, width: int) -> Group:
+    lead = "is inaccurate" if cause.code == "inaccurate" else "is wrong"
+    title = Text.assemble((f"  {cause.gradient} ", "bold red"), f"{lead}: {cause.text}")
     wrong = [t for t in cause.terms if t.reading != "ok"]
     title = Text.assemble(title, f"\n    {cause.line_text}") if cause.line_text else title
-    right = [Text(f"    right: {cause.formula}")] if cause.formula else []
+    lines = [line for f in cause.formula.split("; ") if f for line in broken(f, width - 11)]
+    right = [Text(("    right: ", " " * 11)[k > 0] + line) for k, line in enumerate(lines)]
     if not wrong or cause is not one.diagnosis[0]:
         return Group(title, *(right if cause is one.diagnosis[0] else []))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for term in cause.terms:
+    for term in cause.terms if len(cause.terms) <= MOST_TERMS else wrong:
         style = "" if term.reading == "ok" else "red"
         table.add_row(
             f"    {term.formula}", f"{term.found:.4g} × found", f"{term.expected:.4g} × expected",
             Text(term.reading, style=style),
         )  # fmt: skip
+    if len(cause.terms) > max(MOST_TERMS, len(wrong)):
+        table.add_row(f"    {_counted(len(cause.terms) - len(wrong), 'other term')}", "", "", "ok")
     return Group(title, table, *right)
-
-
-def _wording(cause: Diagnosis) -> str:
-    return "is inaccurate" if cause.code == "inaccurate" else "is wrong"

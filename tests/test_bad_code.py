@@ -111,7 +111,7 @@ def test_the_other_formats(tmp_path, bncheck):
     assert junit.get("failures") == "1"
     assert "wrong sign" in junit.find("testcase/failure").get("message")
     said = bncheck("verify", path, "--format", "github").stdout
-    assert said.startswith(f"::error file={path},line=9,title=")
+    assert said.startswith(f"::error file={path},line=10,title=")  # the line that is wrong
     table = bncheck("verify", path, "--format", "markdown").stdout
     assert "| **wrong** |" in table
     assert "- dbeta: dbeta has the wrong sign" in table

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bncheck.algebra.notation import name_of
+from bncheck.calculus.evidence import evidence
 from bncheck.calculus.second import derived
 from bncheck.layers import LAYERS, layer, variants
 from bncheck.own import program
@@ -255,7 +256,12 @@ def test_without_a_batch_size_there_is_none():
     assert sampled(derived(LAYERS["batch-norm"], (), 3, 2)) is None
 
 
+def whole(name):
+    found = derived(LAYERS[name])
+    return html(found, evidence(found))
+
+
 def test_the_command_line_writes_it(bncheck, tmp_path):
     done = bncheck("derive", "rms-norm", "--format", "html", "-o", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == html(derived(LAYERS["rms-norm"]))
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == whole("rms-norm")

@@ -5,13 +5,14 @@ import shutil
 import subprocess
 
 import pytest
+from sympy import sqrt
 
 from bncheck.algebra.notation import indices_of
 from bncheck.calculus.derivation import derivation
-from bncheck.calculus.second import derived
 from bncheck.layers import LAYERS, layer, variants
 from bncheck.writers.graph import dot, edges, mermaid, nodes, tikz
-from bncheck.writers.latex import PREAMBLE, blocks, document, fragment, markdown
+from bncheck.writers.latex import PREAMBLE, document, fragment, markdown, written
+from bncheck.writers.latex_blocks import Block
 from bncheck.writers.latex_printer import latex_of
 
 EVERY = [(name, options, None) for name in LAYERS for options, _ in variants(name)]
@@ -87,6 +88,13 @@ def test_formulas_read_as_in_a_textbook():
     )
 
 
+def test_one_over_something_stands_in_a_fraction():
+    s, r = LAYERS["batch-norm"].tensors["sd"], LAYERS["rms-norm"].tensors["rms"]
+    assert latex_of(1 / s - 1 / r) == r"\frac{1}{s_{j}} - \frac{1}{r_{i}}"
+    assert latex_of(s**-2 + 1) == r"\frac{1}{s_{j}^{2}} + 1"
+    assert latex_of(1 / sqrt(s)) == r"\frac{1}{\sqrt{s_{j}}}"
+
+
 @pytest.mark.parametrize("case", EVERY, ids=lambda c: "-".join(map(str, (c[0], *c[1].values()))))
 def test_no_formula_starts_with_the_wrong_sign_or_a_bar(case):
     text = fragment(derivation(layer(case[0], **case[1])))
@@ -103,11 +111,10 @@ def test_a_mean_over_two_axes_divides_by_the_product_of_their_sizes():
 
 
 def test_no_equation_is_lost_beside_one_of_several_lines():
-    found = derived(layer("group-norm", ddof=1), order=2)
-    text = fragment(found)
-    first = next(b for b in blocks(found) if b.kind == "equation" and "\\\\ &" in "".join(b.lines))
-    assert len(first.lines) == 4
-    assert all(line in text for line in first.lines)
+    block = Block("equation", (r"a &= b \\ &\quad + c", "d &= e", "f &= g"))
+    text = written([block], LAYERS["batch-norm"])
+    assert all(line in text for line in block.lines)
+    assert text.count("equation") == 6
 
 
 def test_a_sum_inside_a_gradient_runs_over_another_letter():

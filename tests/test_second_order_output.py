@@ -16,8 +16,10 @@ from bncheck.calculus.second import derived, double_backward, modes
 from bncheck.calculus.tangent import forward_mode
 from bncheck.errors import CannotAsk
 from bncheck.layers import LAYERS, layer, variants
-from bncheck.writers.latex import PREAMBLE, fragment
+from bncheck.writers.latex import PREAMBLE, fragment, written
+from bncheck.writers.latex_blocks import marker, writer
 from bncheck.writers.latex_lines import folded, width
+from bncheck.writers.latex_second import second_order
 from bncheck.writers.numpy_source import functions
 from bncheck.writers.text import page
 from bncheck.writers.unicode import spelled
@@ -164,9 +166,10 @@ def test_names_are_spelled():
 
 
 def test_json_of_second_order_and_of_forward_mode(bncheck):
-    second = json.loads(bncheck("derive", "layer-norm", "--order", "2", "--format", "json").stdout)
-    assert (second["order"], second["mode"], second["layer"]) == (2, "reverse", "layer-norm")
-    assert [a["name"] for a in second["given"]] == ["ddx", "ddgamma", "ddbeta"]
+    second = json.loads(bncheck("derive", "rms-norm", "--order", "2", "--format", "json").stdout)
+    assert (second["order"], second["mode"], second["layer"]) == (2, "reverse", "rms-norm")
+    assert [a["name"] for a in second["given"]] == ["ddx", "ddgamma"]
+    assert {s.get("check", "proved") for s in second["chain"]} == {"proved"}
     assert [a["name"] for a in second["results"]] == ["ddy", "d2x", "d2gamma"]
     assert second["normalised"] == ["j"]
     moved = json.loads(bncheck("derive", "--mode", "forward", "--format", "json").stdout)
@@ -180,7 +183,7 @@ def test_json_of_second_order_and_of_forward_mode(bncheck):
 )
 @pytest.mark.parametrize("asked", [["--order", "2"], ["--mode", "forward"]])
 def test_every_format(bncheck, form, asked):
-    done = bncheck("derive", "group-norm", *asked, "--format", form, "-m", "3")
+    done = bncheck("derive", "weight-norm", *asked, "--format", form, "-m", "3")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
 
@@ -218,9 +221,11 @@ def test_both_meanings_of_mode():
 def test_every_layer_and_variant_compiles(tmp_path):
     """Second order and forward mode of all, in one document; nothing stands over the margin."""
     found = [derived(layer(n, **o), order=2) for n, o in EVERY]
-    found += [derived(layer(n, **o), mode="forward") for n, o in EVERY]
     found += [derived(LAYERS[n], batch_size=3, order=2) for n in ("batch-norm", "group-norm")]
-    pages = "\n\\newpage\n".join(map(fragment, found))
+    second = [second_order(f, writer(f.layer), marker(None), None) for f in found]
+    made = [written(blocks, f.layer) for blocks, f in zip(second, found, strict=True)]
+    made += [fragment(derived(layer(n, **o), mode="forward")) for n, o in EVERY]
+    pages = "\n\\newpage\n".join(made)
     assert "sum_{" in pages
     assert "sum_dxhat" not in pages
     assert not re.search(r"\\mathrm\{[dt]", pages)

@@ -23,6 +23,8 @@ from bncheck.calculus.theorems import statements, theorems
 from bncheck.calculus.words import words
 from bncheck.cli import stating
 from bncheck.layers import layer
+from bncheck.writers.statements import rows
+from tests.conftest import ROOT
 
 BATCH_NORM = words(layer("batch-norm"))
 RAW, OVER_LESS = layer("batch-norm", variance="raw"), layer("batch-norm", ddof=1)
@@ -236,3 +238,31 @@ def test_disagreement_is_exit_code_3(capsys):
         stating._tell("theorems", [judge(wrong, BATCH_NORM)], stating.Told.text)
     assert stopped.value.exit_code == 3
     assert "REFUTED" in capsys.readouterr().out
+
+
+def claims():
+    """The rows of the README's table: what is asked for, and what is shown."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("| claim |")[2].partition("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    return [(asked.strip("`'"), shown) for _, _, asked, shown in rows]
+
+
+def test_the_readme_shows_every_claim_that_is_false_with_its_counterexample():
+    judged = list(theorems(BATCH_NORM.forward, RAW, OVER_LESS, layer("weight-norm")))
+    told = set()
+    for asked, shown in claims():
+        found = [a for a in judged if stating.is_about(a.statement, asked)]
+        names = {row.name for row in rows(found) if shown in row.numbers or shown in row.shown}
+        assert names, (asked, shown)
+        told |= names
+    printed = {a.statement.name for a in judged if a.verdict == "refuted" and a.statement.printed}
+    assert printed <= told
+
+
+def test_a_text_picks_theorems(bncheck):
+    done = bncheck("theorems", "36", "--format", "json")
+    assert [r["name"] for r in json.loads(done.stdout)] == ["dx, the sum of x − μ alone"]
+    none = bncheck("theorems", "nonsense")
+    assert none.returncode == 2
+    assert "'nonsense'" in none.stderr

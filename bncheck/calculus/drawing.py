@@ -71,10 +71,10 @@ def _others(said: Statement, layer: Words) -> set[Tensor]:
 
 
 def _numbers(operand: Tensor, seed: int) -> dict[tuple[int, ...], Jet]:
-    """Small rationals of both signs, none 0; positive where the name says so."""
+    """Small rationals of both signs, none 0 or 1; positive where the name says so."""
     drawn, rng = {}, Random(f"{name_of(operand)} {seed}")
     for number, at in enumerate(places(indices_of(operand))):
-        one = Fraction(rng.choice((-1, 1)) * rng.randint(1, 9), rng.randint(1, 3))
+        one = Fraction(rng.choice((-1, 1)) * rng.randint(4, 9), rng.randint(1, 3))
         drawn[at] = Jet(abs(one) if operand.is_positive or operand.is_nonnegative else one)
         if name_of(operand).endswith("var"):
             drawn[at] = Jet(Fraction((number + 2) ** 2 - 1))  # with eps = 1 the root is rational

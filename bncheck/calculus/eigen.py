@@ -58,7 +58,8 @@ def _spectra(layer: Words) -> Iterator[Statement]:
     yield Statement("trace of J", TRACE, layer.scale / layer.root * (many - lost - rho))
     spectrum = lam**lost * (lam - delta) * (lam - 1) ** (many - lost - 1)
     spectrum = lam**lost * (lam - delta) * (lam - 1) ** (many - lost - 1)
-    yield Statement("spectrum of sJ/γ", POLYNOMIAL, spectrum)
+    told = "for every size it follows from what J does to 1, to x̂ and to the rest"
+    yield Statement("spectrum of sJ/γ", POLYNOMIAL, spectrum, note=told)
     if layer.eps == 0:
         yield Statement("rank of J", RANK, many - lost - 1)
         return

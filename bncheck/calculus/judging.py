@@ -41,7 +41,8 @@ def judge(statement: Statement, layer: Words, seed: int = 0) -> Judgement:
     trial = tried(statement, layer, seed)
     if trial.apart != 0:
         return Judgement(statement, "refuted", trial)
-    return Judgement(statement, "proved" if is_proved(statement, layer) else "exact", trial)
+    proved = statement.general and is_proved(statement, layer)
+    return Judgement(statement, "proved" if proved else "exact", trial)
 
 
 def judge_all(

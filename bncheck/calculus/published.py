@@ -84,6 +84,7 @@ def printed_graph(raw: Words) -> Iterator[Statement]:
     yield replace(
         no, name="raw σ²: ∂σ²/∂x at fixed μ is 2(x − μ)/m", left=written,
         right=spread + t * raw.sum(a * slope), order=(t,), note="that is the derivative in total",
+        at={**K4, "a": (0, 1, 0, 0)},
     )  # fmt: skip
     yield replace(
         no, name="raw σ²: both together give dx", left=raw.dx, right=mixed + direct / raw.many,

@@ -63,14 +63,17 @@ def modes(names: tuple[str, ...]) -> tuple[str, str | None]:
     return (derivative or ["reverse"])[0], layer[0] if layer else None
 
 
-def double_backward(first: Derivation, batch_size: int | None = None) -> Derivation:
+def double_backward(
+    first: Derivation, batch_size: int | None = None, seen: bool = True
+) -> Derivation:
     """Derive the gradients of a closed backward pass, for every batch size or for one.
 
     They are with respect to the inputs of ``first`` and the upstream gradient; those on which
     no gradient depends (``beta``) are left out, for their gradient is 0. Checked by the exact
-    witness in one group of values. Raises ``CannotAsk`` where no gradient depends on any.
+    witness in one group of values, unless ``seen`` is False. Raises ``CannotAsk`` where no
+    gradient depends on any.
     """
-    return _derived(first, with_backward(first, ()), batch_size)
+    return _derived(first, with_backward(first, ()), batch_size, seen)
 
 
 def hessian(first: Derivation, batch_size: int | None = None) -> Derivation:
@@ -102,12 +105,15 @@ def with_backward(first: Derivation, more: tuple[Tensor, ...]) -> Program:
     return replace(program, wrt=tuple(a for a in (*given, *first.wrt) if a in reached))
 
 
-def _derived(first: Derivation, program: Program, batch_size: int | None) -> Derivation:
+def _derived(
+    first: Derivation, program: Program, batch_size: int | None, seen: bool = True
+) -> Derivation:
     if first.mode != "reverse" or first.origin:
         raise CannotAsk(f"{first.forward.name}: second order starts from a first-order derivation")
     chain = backward(program)
     found = Derivation(program, chain, close(program, chain), origin=first)
-    witness(found, most=1, sizes=_one_group(program), together=True)
+    if seen:
+        witness(found, most=1, sizes=_one_group(program), together=True)
     return found if batch_size is None else specialised(found, batch_size)
 
 

@@ -37,6 +37,7 @@ class Statement:
     ``order``: infinitesimals; the statement is about their first powers (``t**2 = 0``), and so
     about derivatives. ``slack``: of a bound, what ``right - left`` is, written so that no term of
     it can be negative. ``at``: numbers by name on which it is tried, in place of random ones.
+    ``general``: whether the prover is asked; it would not see a root cancel its square.
     ``printed``: where a published text says it, for claims that are not ours; ``holds``: whether
     bncheck expects it to be true.
     """
@@ -51,6 +52,7 @@ class Statement:
     relation: Literal["=", "≤"] = "="
     slack: Expr = S.Zero
     at: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    general: bool = True
     printed: str = ""
     holds: bool = True
     note: str = ""

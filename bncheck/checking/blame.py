@@ -25,7 +25,7 @@ from bncheck.errors import BncheckError, CannotAsk
 NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 """Kinds of failure that no line of arithmetic is to blame for, as far as bncheck can tell."""
 
-VAGUE = ("unexplained", "term-factor", "factor", "two-changes")
+VAGUE = ("unexplained", "term-factor", "two-changes")
 """Kinds of failure for which other ways to write the line are looked for."""
 
 SLOW, PATIENCE = 1.0, 5.0
@@ -103,7 +103,7 @@ def _with_line(
     if place is None:
         return cause
     if place.mended:
-        text = f"right with {place.mended}, on line {place.line}"
+        text = f"right {place.mended}, on line {place.line}"
         cause = replace(cause, code="edit", text=text, terms=())
     return replace(cause, line=place.line, line_text=place.text)
 

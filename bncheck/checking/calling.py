@@ -1,13 +1,13 @@
 """Call the user's code in its own convention; arrays by role in, a uniform outcome back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.checking import objects, passes, running, tensors
+from bncheck.checking import objects, passes, running, second_calling, tensors
 from bncheck.checking.convention import Found
 from bncheck.checking.passes import Ran
 from bncheck.checking.results import Remark
@@ -46,7 +46,7 @@ def call(found: Found, inputs: Inputs, memory: str = "plain") -> Outcome:
     if memory == SECOND:
         given["before"] = 2.0 * given["x"][::-1] + 1.0
     ran: Ran = _tried(found, _WAYS[found.candidate.kind], given)
-    named, remarks = gradients(found.candidate.name, ran.result, ran.extra, inputs, ran.shapes)
+    named, remarks = _read(found, ran, inputs)
     given.pop("before", None)
     remarks = [*ran.remarks, *remarks, *_overwritten(given, inputs), *_aliased(named, given)]
     returned_by_name = isinstance(by_field(ran.result), dict)
@@ -62,7 +62,7 @@ def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
 
     def once_more(inputs: Inputs) -> dict[str, Any]:
         ran: Ran = _tried(found, _WAYS[found.candidate.kind], _copied(inputs))
-        return gradients(found.candidate.name, ran.result, ran.extra, inputs)[0]
+        return _read(found, ran, inputs)[0]
 
     once = once_more(first)
     kept = {name: np.array(value) for name, value in once.items()}
@@ -120,9 +120,29 @@ def _near(one: Any, other: Any) -> bool:
     )
 
 
+def first_gradients(found: Found, many: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
+    """The gradients of the backward pass below a double one, for several inputs."""
+    below = found.first
+    if below is None:
+        raise CannotAsk(f"{found.candidate.name} has no backward pass below it")
+    made = []
+    for inputs in many:
+        ran: Ran = _tried(below, _WAYS[below.candidate.kind], _copied(inputs))
+        named, _ = gradients(below.candidate.name, ran.result, ran.extra, inputs, ran.shapes)
+        made.append({n: np.array(g) for n, g in named.items()})
+    return made
+
+
 def running_statistics(found: Found, inputs: Inputs) -> dict[str, Any] | None:
     """What the code keeps from batch to batch, and its evaluation mode: see ``running``."""
     return _tried(found, running.observed, _copied(inputs))
+
+
+def _read(found: Found, ran: Ran, inputs: Inputs) -> tuple[dict[str, Any], list[Remark]]:
+    """Gradients by name; those of a double backward pass by their place."""
+    if found.candidate.kind == "double":
+        return second_calling.parts(found.candidate.name, ran.result, inputs)
+    return gradients(found.candidate.name, ran.result, ran.extra, inputs, ran.shapes)
 
 
 def _tried(found: Found, way: Callable[..., Any], given: dict[str, Any]) -> Any:
@@ -150,13 +170,18 @@ def _function_output(found: Found, given: Inputs) -> NDArray[Any]:
     return output(passes.called(found.forward, given, found.roles))
 
 
+def _double_output(found: Found, given: Inputs) -> NDArray[Any]:
+    way = objects.output_of if found.candidate.has_object else _function_output
+    return way(found, given)
+
+
 _WAYS: dict[str, Callable[..., Ran]] = {
     "class": objects.run, "pair": passes.run_pair, "function": passes.run_function,
-    "autograd": tensors.run_autograd,
+    "autograd": tensors.run_autograd, "double": second_calling.run_double,
 }  # fmt: skip
 _FORWARDS: dict[str, Callable[..., NDArray[Any]]] = {
     "class": objects.output_of, "pair": _function_output, "function": _function_output,
-    "autograd": tensors.output_of,
+    "autograd": tensors.output_of, "double": _double_output,
 }  # fmt: skip
 
 

@@ -22,7 +22,8 @@ class Case:
     """What is being judged, and what has been found so far.
 
     ``averaged``: whether parameter gradients divided by the batch size are accepted;
-    ``swapped``: whether dgamma and dbeta turned out to come in the other order.
+    ``swapped``: whether dgamma and dbeta turned out to come in the other order; ``order``: in
+    which order a double backward pass turned out to return its gradients.
     """
 
     subject: Subject
@@ -31,6 +32,7 @@ class Case:
     identity: Identity
     averaged: bool = False
     swapped: bool = False
+    order: tuple[str, ...] = ()
     comparisons: dict[str, list[Comparison]] = field(default_factory=dict)
     remarks: dict[str, Remark] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
@@ -55,11 +57,14 @@ def remark(case: Case, said: Remark) -> None:
 
 def assumed(case: Case) -> str:
     """How the code was called and read, in one line."""
-    identity, program = case.identity, case.found.forward
+    identity, program = case.identity, case.found.layer
     eps = "" if identity.eps is None else f", eps = {identity.eps:.6g}"
     ddof = "" if identity.ddof is None else f", ddof = {identity.ddof}"
     over = "" if not identity.layout.name else f" over {', '.join(layout.fields(identity.layout))}"
     layer = f"{program.title.lower() or program.name}{over}{ddof}{eps}"
     if not identity.known:
         return f"forward pass of no known layer (nearest: {layer}); {case.candidate.description}"
-    return f"{layer}; {case.candidate.description}"
+    order = f"; returns ({', '.join(case.order)})" if case.order else ""
+    if case.found.order == 2 and case.method and "reference" not in case.method:
+        order += f"; differences of {case.candidate.first}"
+    return f"{layer}; {case.candidate.description}{order}"

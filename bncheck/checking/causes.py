@@ -17,6 +17,7 @@ from bncheck.checking.matching import fingerprint
 from bncheck.checking.orders import reordered
 from bncheck.checking.places import is_off
 from bncheck.checking.results import Diagnosis, GradientResult, Remark
+from bncheck.checking.second_diagnose import diagnose_second
 from bncheck.checking.terms import Seen
 from bncheck.checking.trials import SECOND
 
@@ -60,11 +61,14 @@ def cause(
         return Diagnosis("exchanged", name, "dgamma and dbeta are exchanged")
     if not identity.known:
         return Diagnosis("not-own-gradient", name, "not the derivative of its own forward pass")
+    there = [s for s in seen if name in s.gradients]
+    if found.order == 2:
+        return diagnose_second(found, name, there)
     usable = [s for s in easy if np.size(s.gradients[name]) <= LARGEST][:3]
     order = reordered(found, identity.layout, name, usable)
     if order:
         return Diagnosis("reordered", name, order)
-    made = diagnose(found, name, [s for s in seen if name in s.gradients])
+    made = diagnose(found, name, there)
     if identity.ignored and made.code == "eps-other":
         text = "backward uses the eps that it is given, and the forward pass does not"
         return replace(made, code="eps-in-backward-only", text=text)

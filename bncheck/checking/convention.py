@@ -28,7 +28,7 @@ from bncheck.errors import CannotAsk
 LISTED = 20
 """How many names a message lists."""
 
-Kind = Literal["function", "pair", "class", "autograd"]
+Kind = Literal["function", "pair", "class", "autograd", "double"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Candidate:
     """A backward pass that was found; plain data, so that it can leave the child process.
 
     ``takes``: the roles that reach the code; ``eps_settable``: whether eps is one of them.
+    ``first``: the name of the backward pass below a double one; ``problem``: why it cannot be
+    called.
     """
 
     name: str
@@ -45,6 +47,13 @@ class Candidate:
     takes: tuple[str, ...]
     layer_hint: str | None
     description: str
+    first: str = ""
+    problem: str = ""
+
+    @property
+    def has_object(self) -> bool:
+        """Whether an object of a class holds what is handed from pass to pass."""
+        return self.kind == "class" or (self.kind == "double" and "." in self.name)
 
     @property
     def eps_settable(self) -> bool:
@@ -54,14 +63,17 @@ class Candidate:
     @property
     def statistics(self) -> tuple[str, ...]:
         """What the backward pass wants of the forward pass, where none is there to give it."""
-        return tuple(r for r in self.takes if r in STATISTICS) if self.kind == "function" else ()
+        if self.kind not in ("function", "double") or "cache" in self.takes:
+            return ()
+        return tuple(r for r in self.takes if r in STATISTICS)
 
 
 @dataclass(frozen=True)
 class Found:
     """A candidate with the objects behind it.
 
-    ``roles``: what the user said that parameters are; ``memory``: what calling it has taught.
+    ``roles``: what the user said that parameters are; ``memory``: what calling it has taught;
+    ``first``: the backward pass below a double one.
     """
 
     candidate: Candidate
@@ -69,6 +81,7 @@ class Found:
     forward: Callable[..., Any] | None = None
     roles: Roles = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
+    first: "Found | None" = None
 
 
 def find(

@@ -11,14 +11,19 @@ from sympy import Expr, Integer, Rational
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.calculus.derivation import normalised
 from bncheck.calculus.unroll import evaluate
-from bncheck.checking import layout
+from bncheck.checking import layout, second_names
 from bncheck.checking.case import Case, user_inputs
 from bncheck.checking.results import Counterexample, GradientResult
+from bncheck.checking.second_reading import BETA
 from bncheck.checking.trials import Trial
+from bncheck.checking.witnesses import named_again
 from bncheck.errors import BncheckError, CannotAsk
 
 GROUPS = {2: ((0, 2), (1, 0)), 3: ((-3, 0, 3), (1, 2, 0)), 4: ((10, 4, 2, -4), (1, 2, -1, 3))}
 """By their number: the values of a group and their upstream gradients."""
+
+DIRECTIONS = {2: (1, -1), 3: (2, 0, 1), 4: (1, 2, 0, -1)}
+"""By the number of values of a group: where dx moves, in second order."""
 
 SIZES = ((2, 1), (3, 1), (4, 1), (2, 2), (3, 2), (4, 3))
 """Values in a group, and groups: the smallest on which the mistake shows is taken."""
@@ -27,6 +32,8 @@ SIZES = ((2, 1), (3, 1), (4, 1), (2, 2), (3, 2), (4, 3))
 def smallest(case: Case, wrong: Sequence[GradientResult]) -> Counterexample | None:
     """An input to check by hand, for the first gradient that is wrong and has the right shape."""
     for result in wrong:
+        if result.name == BETA:
+            continue  # right is 0, whatever the input
         if result.verdict == "wrong" and f"shape {result.name}" not in case.remarks:
             return _counterexample(case, result.name)
     return None
@@ -60,8 +67,8 @@ def _tried(case: Case, gradient: str, per_group: int, groups: int) -> Counterexa
     trial = Trial("by hand", {n: _array(v) for n, v in exact.items()}, parts=parts)
     given = user_inputs(case, trial.values, trial)
     outcome = case.subject.call(case.candidate.name, given)
-    back = layout.from_user(at, program, outcome.gradients, trial.values, parts)
-    operand = program.tensors[gradient[1:]]
+    back = named_again(case, trial, outcome.gradients)
+    operand = next(a for a in program.inputs if name_of(program.gradient(a)) == gradient)
     right = _right(case, lengths, exact, gradient)
     wanted = np.array(_nested({k: float(v) for k, v in right.items()}))
     theirs = back[gradient]
@@ -69,7 +76,8 @@ def _tried(case: Case, gradient: str, per_group: int, groups: int) -> Counterexa
         return None
     shown = {k: layout.array_to_user(at, program, operand, _texts(v), parts)
              for k, v in (("right", right), ("yours", _entries(theirs)))}  # fmt: skip
-    inputs = {n: np.asarray(v).tolist() for n, v in given.items() if n != "groups"}
+    unread = {"groups", *({"beta"} - {*case.candidate.takes} if case.found.order == 2 else ())}
+    inputs = {n: np.asarray(v).tolist() for n, v in given.items() if n not in unread}
     return Counterexample(gradient, inputs, shown["right"].tolist(), shown["yours"].tolist())
 
 
@@ -89,6 +97,7 @@ def _inputs(case: Case, lengths: Mapping[str, int]) -> dict[str, Any]:
     along = normalised(program)[-1].label.name
     values, upstream = GROUPS[lengths[along]]
     exact: dict[str, Any] = {}
+    takes = case.candidate.takes
     for operand in (*program.inputs, *found.upstream):
         name, names = name_of(operand), [i.label.name for i in indices_of(operand)]
         if not names:
@@ -100,8 +109,12 @@ def _inputs(case: Case, lengths: Mapping[str, int]) -> dict[str, Any]:
             group = sum(k for n, k in where.items() if n != along)
             if operand == program.inputs[0]:
                 number: Expr = Integer(values[where[along]] + group)
-            elif operand in found.upstream:
+            elif operand == found.upstream[0] and found.order == 2:
+                number = Integer(DIRECTIONS[lengths[along]][where[along]] + 2 * group)
+            elif operand in (*found.upstream, *program.first) and along in names:
                 number = Integer(upstream[where[along]] - group)
+            elif layout.role_of(program, name) in set(second_names.DIRECTIONS) - set(takes):
+                number = Integer(0)
             else:
                 number = Rational(2 + group if name == "gamma" else 1 + 2 * group, 1)
             exact[name][tuple(k + 1 for k in place)] = number

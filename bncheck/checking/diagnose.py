@@ -54,11 +54,12 @@ def _reason(
             limits.append("the average over the batch is a convention: --batch-average accepts it")
         return change.code, "; ".join([change.text, *limits])
     wrong = [t for t in fitted if t.reading != "ok"]
-    same = same_factor(fitted) if fitted else None
+    several = any(t.reading.startswith("another") for t in fitted)
+    same = same_factor(fitted) if fitted and not several else None
     if same is not None:
         return "factor", f"{gradient} is {same:.9g} times the right value"
-    if wrong and not any(t.reading.startswith("another") for t in wrong):
-        return _code_of(wrong), _joined(wrong)
+    if wrong and not several:
+        return _code_of(wrong), joined(wrong)
     more = (
         _held(found, gradient, off[:ENOUGH])
         or misread(found, gradient, off[:ENOUGH])
@@ -68,7 +69,7 @@ def _reason(
         return more
     place = where(found, gradient, off, fine)
     if wrong:
-        return "term-factor", f"{_joined(wrong)}; {place}"
+        return "term-factor", f"{joined(wrong)}; {place}"
     return "unexplained", f"no change of the program explains it: {place}"
 
 
@@ -105,7 +106,7 @@ def _edits(found: Derivation) -> tuple[Change, ...]:
 
 
 def _reproduces(change: Change, gradient: str, one: Seen) -> bool:
-    return _is_theirs(_made(change, gradient, one), gradient, one)
+    return is_theirs(_made(change, gradient, one), gradient, one)
 
 
 def _made(change: Change, gradient: str, one: Seen) -> Array:
@@ -120,7 +121,7 @@ def _made(change: Change, gradient: str, one: Seen) -> Array:
         return evaluate(change.program, inputs)[gradient].value
 
 
-def _is_theirs(got: Array, gradient: str, one: Seen) -> bool:
+def is_theirs(got: Array, gradient: str, one: Seen) -> bool:
     """Whether these are the user's numbers, to within rounding."""
     theirs, allowed = one.gradients[gradient], one.reference.allowed[gradient]
     scale = abs(one.reference.gradients[gradient]).max(initial=0)
@@ -137,7 +138,7 @@ def _held(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, 
     """Other statistics or another upstream gradient with the right programs."""
     for hold in holds(found):
         for program in (found.closed, found.chain):
-            if all(_is_theirs(_with(hold, program, gradient, s), gradient, s) for s in seen):
+            if all(is_theirs(_with(hold, program, gradient, s), gradient, s) for s in seen):
                 return hold.code, hold.text
     return None
 
@@ -167,7 +168,7 @@ def _two(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, s
     close = np.argwhere((abs(sums) <= 1e-9 * (1 + abs(sought).max())).all(axis=2))
     for first, second in close[:50]:
         if first < second and all(
-            _is_theirs(_sum(tried[first], tried[second], gradient, s), gradient, s) for s in seen
+            is_theirs(_sum(tried[first], tried[second], gradient, s), gradient, s) for s in seen
         ):
             return "two-changes", f"{tried[first].text}; and {tried[second].text}"
     return None
@@ -184,7 +185,7 @@ def _code_of(wrong: Sequence[Term]) -> str:
     return codes.get(readings.pop(), "term-factor") if len(readings) == 1 else "term-factor"
 
 
-def _joined(wrong: Sequence[Term]) -> str:
+def joined(wrong: Sequence[Term]) -> str:
     """Terms with one reading together: ``sign flipped in A and B``."""
     by: dict[str, list[str]] = {}
     for term in wrong:

@@ -46,12 +46,7 @@ def differences(
     """
     upstream = np.asarray(values[name_of(found.upstream[0])])
     plans = {name_of(a): _moves(found, name_of(a), values, together) for a in found.wrt}
-    if _takes_complex_step(forward, values, plans):
-        parts = {name: _complex(forward, values, name, moves) for name, moves in plans.items()}
-        method = "complex step"
-    else:
-        parts = {name: _central(forward, values, name, moves) for name, moves in plans.items()}
-        method = "central differences"
+    parts, method = slopes_of(forward, values, plans)
     gradients, error = {}, {}
     for name, (slopes, spreads) in parts.items():
         shape = np.shape(values[name])
@@ -60,15 +55,28 @@ def differences(
     return Differences(gradients, error, method)
 
 
+def slopes_of(
+    forward: Forward, values: Mapping[str, Any], plans: Mapping[str, list["Move"]]
+) -> tuple[dict[str, tuple[list[Array], list[Array]]], str]:
+    """For each name the derivatives of the output along its moves and how far they may be off;
+    and the method.
+    """
+    if _takes_complex_step(forward, values, plans):
+        way, method = _complex, "complex step"
+    else:
+        way, method = _central, "central differences"
+    return {name: way(forward, values, name, moves) for name, moves in plans.items()}, method
+
+
 @dataclass(frozen=True)
-class _Move:
+class Move:
     """Which entries move together, and the axes of the output over which each is summed."""
 
     where: tuple[Any, ...]
     summed: tuple[int, ...]
 
 
-def _moves(found: Derivation, name: str, values: Mapping[str, Any], together: bool) -> list[_Move]:
+def _moves(found: Derivation, name: str, values: Mapping[str, Any], together: bool) -> list[Move]:
     at = _entries(found, name)
     indices = indices_of(at.column)
     alone = {str(d.args[0]) for d in Mul.make_args(at.entry) if isinstance(d, KroneckerDelta)}
@@ -79,7 +87,7 @@ def _moves(found: Derivation, name: str, values: Mapping[str, Any], together: bo
     summed = tuple(order for order, i in enumerate(rows) if i not in kept)
     lengths = [1 if o in free else n for o, n in enumerate(np.shape(values[name]))]
     return [
-        _Move(tuple(slice(None) if o in free else k for o, k in enumerate(place)), summed)
+        Move(tuple(slice(None) if o in free else k for o, k in enumerate(place)), summed)
         for place in np.ndindex(*lengths)
     ]
 
@@ -90,7 +98,7 @@ def _entries(found: Derivation, name: str) -> Jacobian:
 
 
 def _gathered(
-    moves: list[_Move], slopes: list[Array], upstream: Array, shape: tuple[int, ...]
+    moves: list[Move], slopes: list[Array], upstream: Array, shape: tuple[int, ...]
 ) -> Array:
     gradient = np.empty(shape)
     for move, slope in zip(moves, slopes, strict=True):
@@ -99,7 +107,7 @@ def _gathered(
 
 
 def _takes_complex_step(
-    forward: Forward, values: Mapping[str, Any], plans: Mapping[str, list[_Move]]
+    forward: Forward, values: Mapping[str, Any], plans: Mapping[str, list[Move]]
 ) -> bool:
     """Whether the code carries an imaginary part through, checked against central differences.
 
@@ -118,7 +126,7 @@ def _takes_complex_step(
 
 
 def _complex(
-    forward: Forward, values: Mapping[str, Any], name: str, moves: list[_Move]
+    forward: Forward, values: Mapping[str, Any], name: str, moves: list[Move]
 ) -> tuple[list[Array], list[Array]]:
     outputs = forward([_moved(values, name, move, 1j * STEP) for move in moves])
     if not all(np.iscomplexobj(y) for y in outputs):
@@ -129,7 +137,7 @@ def _complex(
 
 
 def _central(
-    forward: Forward, values: Mapping[str, Any], name: str, moves: list[_Move]
+    forward: Forward, values: Mapping[str, Any], name: str, moves: list[Move]
 ) -> tuple[list[Array], list[Array]]:
     step = _step(np.asarray(values[name]))
     steps = [sign * k * step for k in WEIGHTS for sign in (1, -1)]
@@ -154,7 +162,7 @@ def _step(values: Array) -> float:
     return roundoff ** (1 / 7) * 0.25 * (spread or float(abs(values).max(initial=0)) or 1.0)
 
 
-def _moved(values: Mapping[str, Any], name: str, move: _Move, by: complex) -> dict[str, Any]:
+def _moved(values: Mapping[str, Any], name: str, move: Move, by: complex) -> dict[str, Any]:
     given = np.asarray(values[name])
     shifted = given.astype(complex if isinstance(by, complex) else given.dtype)
     shifted[move.where] += by

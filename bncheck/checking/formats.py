@@ -13,7 +13,7 @@ SCHEMA = 1
 """The version of the JSON: it goes up where a field changes its meaning or disappears."""
 
 FIELDS = (
-    "target", "line", "layer", "layout", "eps", "ddof", "verdict", "assumed", "running",
+    "target", "line", "order", "layer", "layout", "eps", "ddof", "verdict", "assumed", "running",
     "remarks", "gradients", "diagnosis", "counterexample", "trials", "notes",
 )  # fmt: skip
 
@@ -48,15 +48,16 @@ def as_markdown(reports: Sequence[Report], strict: bool = False) -> str:
 
 
 def as_github(reports: Sequence[Report], strict: bool = False) -> str:
-    """Workflow commands that annotate the file and line of each backward pass."""
+    """Workflow commands that annotate each backward pass: where it goes wrong, or begins."""
     lines = []
     for r in reports:
         level = "error" if r.code(strict) else "warning" if r.remarks else "notice"
         place = r.target.rpartition(":")[0] or r.target
         text = "; ".join(_said(r)) or "right"
+        line = next((d.line for d in r.diagnosis if d.line), r.line) or 1
         title = f"bncheck: {r.target.rpartition(':')[2]} is {r.verdict}"
         lines.append(
-            f"::{level} file={_property(place)},line={r.line or 1},title={_property(title)}::"
+            f"::{level} file={_property(place)},line={line},title={_property(title)}::"
             + _escaped(text)
         )
     return "\n".join(lines) + "\n"

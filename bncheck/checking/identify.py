@@ -79,7 +79,7 @@ def identify(
     Raises ``CannotAsk`` where the forward pass fails on everything.
     """
     said = asked or Asked()
-    settable = (candidate.eps_settable or candidate.kind == "class") and said.eps is None
+    settable = (candidate.eps_settable or candidate.has_object) and said.eps is None
     near: list[tuple[float, _Seen]] = []
     problem: CannotAsk | None = None
     fallback: Identity | None = None
@@ -193,7 +193,7 @@ def _layouts(candidate: Candidate, program: Program, said: str | None) -> Iterat
 def _affine(candidate: Candidate, choices: Mapping[str, Any]) -> tuple[bool | None, ...]:
     if "affine" not in choices:
         return (None,)
-    if candidate.kind == "class":
+    if candidate.has_object:
         return (True, False)
     return (True,) if "gamma" in candidate.takes else (False,)
 

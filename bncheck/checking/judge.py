@@ -9,7 +9,6 @@ import numpy as np
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
-from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.blame import traceable, with_lines
 from bncheck.checking.case import Case, assumed, remark, user_inputs
@@ -17,7 +16,8 @@ from bncheck.checking.causes import cause
 from bncheck.checking.compare import compare, result_of
 from bncheck.checking.convention import Candidate
 from bncheck.checking.counterexample import smallest
-from bncheck.checking.differences import Differences, differences
+from bncheck.checking.differences import Differences
+from bncheck.checking.heat import heat
 from bncheck.checking.identify import Identity
 from bncheck.checking.outputs import check_output, check_type, is_output
 from bncheck.checking.reference import Reference, precision, truth_of
@@ -25,13 +25,16 @@ from bncheck.checking.results import (
     WORST_FIRST,
     Comparison,
     GradientResult,
+    Heat,
     Remark,
     Report,
 )
 from bncheck.checking.rounding import is_rounding, is_single
+from bncheck.checking.second_reading import with_beta
 from bncheck.checking.subject import Subject
 from bncheck.checking.terms import Seen
 from bncheck.checking.trials import SECOND, Trial
+from bncheck.checking.witnesses import measured_at, named
 from bncheck.errors import CannotAsk, Disagreement
 
 LOW = {"float32": 10.0, "float16": np.inf}
@@ -68,13 +71,13 @@ def judge(
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
     shapes = {g.name: case.remarks.get(f"shape {g.name}") for g in wrong}
     causes = tuple(cause(found, identity, case.seen, g, shapes[g.name]) for g in wrong if diagnosed)
-    if lines and identity.known:
+    if lines and identity.known and found.order == 1:
         causes = with_lines(causes, traceable(case), case.seen, trials)
-    program = found.forward
     return Report(
         target=candidate.name,
         verdict=min((g.verdict for g in gradients), key=WORST_FIRST.index),
-        layer=program.name if identity.known else None,
+        order=found.order,
+        layer=found.layer.name if identity.known else None,
         layout=identity.layout.name,
         eps=identity.eps,
         ddof=identity.ddof,
@@ -85,7 +88,15 @@ def judge(
         trials=tuple(t.name for t in trials),
         counterexample=smallest(case, wrong) if diagnosed else None,
         failure=_failure(case, wrong, trials),
+        picture=_picture(case, wrong) if diagnosed else None,
     )
+
+
+def _picture(case: Case, wrong: Sequence[GradientResult]) -> Heat | None:
+    """Of the first gradient that is wrong here and right there."""
+    names = [g.name for g in wrong if g.verdict == "wrong"]
+    drawn = (heat(case.found, case.seen, name) for name in names)
+    return next((picture for picture in drawn if picture), None)
 
 
 def _failure(
@@ -100,7 +111,6 @@ def _failure(
 
 
 def _try(case: Case, trial: Trial) -> None:
-    program = case.found.forward
     if trial.memory == SECOND and case.candidate.kind != "class":
         return
     try:
@@ -117,20 +127,18 @@ def _try(case: Case, trial: Trial) -> None:
     for said in outcome.remarks:
         remark(case, said)
     truth = truth_of(case.found, trial)
-    at = case.identity.layout
     if trial.memory == SECOND and not is_output(case, trial, outcome, truth):
         text = "the output depends on the batches before: on running statistics?"
         remark(case, Remark("state", text))
         return
-    gradients = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
-    if outcome.in_order:
-        gradients = _in_order(case, trial, gradients, truth)
-    measured = _differences(case, trial) if trial.differences else None
-    if case.identity.known:
-        check_output(case, trial, outcome, truth)
-    check_type(case, trial, gradients)
+    gradients = named(case, trial, outcome, truth)
+    truth = with_beta(truth, gradients)
     if trial.easy:
         case.seen.append(Seen(trial.values, truth, gradients, trial.parts))
+    measured = measured_at(case, trial) if trial.differences else None
+    if case.identity.known and case.found.order == 1:
+        check_output(case, trial, outcome, truth)
+    check_type(case, trial, gradients)
     for name in truth.gradients:
         if name in gradients:
             _compare(case, trial, name, gradients[name], truth, measured)
@@ -139,29 +147,6 @@ def _try(case: Case, trial: Trial) -> None:
 def _is_wrong(case: Case) -> bool:
     """Whether a gradient was wrong already: then code that fails elsewhere has a verdict."""
     return any(c.verdict == "wrong" for made in case.comparisons.values() for c in made)
-
-
-def _in_order(
-    case: Case, trial: Trial, gradients: dict[str, Array], truth: Reference
-) -> dict[str, Array]:
-    """dgamma and dbeta by value: where they fit only the other way round, that is the order."""
-    names = ("dgamma", "dbeta")
-    if not case.identity.known or not all(n in gradients and n in truth.gradients for n in names):
-        return gradients
-    other = {**gradients, "dgamma": gradients["dbeta"], "dbeta": gradients["dgamma"]}
-    if not case.comparisons:
-
-        def fits(made: dict[str, Array]) -> bool:
-            return all(
-                made[n].shape == truth.gradients[n].shape
-                and bool(np.all(abs(made[n] - truth.gradients[n]) <= truth.allowed[n]))
-                for n in names
-            )
-
-        case.swapped = fits(other) and not fits(gradients)
-        if case.swapped:
-            remark(case, Remark("return-order", "returns dbeta before dgamma"))
-    return other if case.swapped else gradients
 
 
 def _try_again(case: Case, trial: Trial) -> None:
@@ -205,13 +190,18 @@ def _compare(
         ):
             found = replace(found, verdict="inaccurate")
         made.append(found)
-    if measured is not None:
+    if measured is not None and name in measured.gradients:
         slope, off = measured.gradients[name], measured.error[name]
         allowed = truth.allowed[name] + off
         made.append(compare(("yours", case.method), yours, slope, allowed, trial.name, u))
         if case.identity.known:
             between = compare(("symbolic", case.method), right, slope, allowed, trial.name, u)
             _believe(case, between)
+            if between.verdict == "wrong" and case.found.order == 2:
+                text = (
+                    f"{case.candidate.first}, of which differences were taken, is another layer's"
+                )
+                remark(case, Remark("first-differs", text))
             made.append(between)
 
 
@@ -229,34 +219,12 @@ def _not_averaged(case: Case, trial: Trial, name: str, yours: Array, truth: Refe
 
 def _believe(case: Case, between: Comparison) -> None:
     """Symbolic gradient and differences of the reference forward agree, or bncheck is wrong."""
-    if between.verdict == "wrong" and not case.candidate.has_forward:
+    if between.verdict == "wrong" and case.method.endswith("of the reference"):
         raise Disagreement(
             f"{case.found.forward.name}: the symbolic gradient and finite differences of the "
-            f"reference forward differ at {list(between.at)}: {between.first:.17g} and "
+            f"reference differ at {list(between.at)}: {between.first:.17g} and "
             f"{between.second:.17g}. This is a defect of bncheck; please report it."
         )
-
-
-def _differences(case: Case, trial: Trial) -> Differences:
-    """Differences of the user's own forward pass, or of the reference where there is none."""
-    program, at = case.found.forward, case.identity.layout
-
-    def theirs(many: Sequence[Any]) -> list[Array]:
-        asked = [user_inputs(case, values, trial) for values in many]
-        outputs = case.subject.forward(case.candidate.name, asked)
-        return [layout.output_from_user(at, program, y, trial.values, trial.parts) for y in outputs]
-
-    def ours(many: Sequence[Any]) -> list[Array]:
-        from bncheck.checking.arithmetic import evaluate
-
-        out = name_of(program.outputs[0])
-        return [np.asarray(evaluate(program, v)[out].value) for v in many]
-
-    forward = theirs if case.candidate.has_forward else ours
-    measured = differences(forward, case.found, trial.values, together=case.identity.known)
-    whose = "" if case.candidate.has_forward else " of the reference"
-    case.method = measured.method + whose
-    return measured
 
 
 def _graded(case: Case, made: list[Comparison], trials: Sequence[Trial]) -> list[Comparison]:

@@ -267,9 +267,16 @@ def operands_of(program: Program) -> Mapping[str, Tensor]:
 
 
 def role_of(program: Program, name: str) -> str:
-    """The role of an input or upstream gradient: the first input is ``x``."""
-    if name == name_of(program.inputs[0]):
+    """The role of an input or upstream gradient: the first input is ``x``.
+
+    In second order the upstream gradient of the layer is an input, and that of dx is ``ddx``.
+    """
+    first = name_of(program.inputs[0])
+    if name == first:
         return "x"
+    if program.first:
+        given = {name_of(a) for a in program.inputs if a in program.first}
+        return "dy" if name in given else "ddx" if name == f"dd{first}" else name
     return "dy" if name == "d" + name_of(program.outputs[0]) else name
 
 

@@ -17,25 +17,20 @@ from numpy.typing import NDArray
 
 from bncheck.checking.convention import Found
 from bncheck.checking.kept import (
-    Holder,
     attributes,
-    content,
     gradients_kept,
     gradients_named,
-    holders,
 )
 from bncheck.checking.methods import backward_method, forward_method
 from bncheck.checking.names import SETUPS, TESTING, role
+from bncheck.checking.parameters import RATE, parameters, set_parameters, updates
 from bncheck.checking.passes import Ran, called, defaults, with_cache
 from bncheck.checking.results import Remark
 from bncheck.checking.returned import output, plain
 from bncheck.checking.roles import required, roles_of
+from bncheck.checking.watching import Watch
 
 Inputs = Mapping[str, Any]
-
-RATE = 2.0**20
-"""The learning rate that is set where backward updates parameters: the update is the gradient
-times this, exactly, and the parameter's own digits do not drown it."""
 
 
 def output_of(found: Found, given: Inputs) -> NDArray[Any]:
@@ -56,76 +51,35 @@ def run_again(found: Found, given: Inputs, before: Inputs) -> Ran:
     """The same in an object through which another batch went ``before``, there and back."""
     instance, y, rest, watch = ready(found, before)
     _back(found, before, instance, y, rest, watch)
-    _set_parameters(instance, given)
+    set_parameters(instance, given)
     y, rest = passed(instance, given, found)
     watch.seen.clear()
     return _back(found, given, instance, y, rest, watch)
 
 
 def _back(
-    found: Found, given: Inputs, instance: Any, y: NDArray[Any], rest: list[Any], watch: "Watch"
+    found: Found, given: Inputs, instance: Any, y: NDArray[Any], rest: list[Any], watch: Watch
 ) -> Ran:
     before = dict(gradients_kept(instance))
-    parameters = {n: np.array(plain(v)) for n, v in _parameters(instance)}
-    backward = getattr(instance, str(backward_method(type(instance))))
-    needed, known = required(backward), roles_of(backward, found.roles)
-    if rest and len(needed) > 1 and not {"x", "gamma"} & {known[n] for n in needed}:
-        result = with_cache(backward, given, rest, found.roles)
-    elif len(needed) <= 1 and "dy" not in known.values() and known:
-        result = backward(**{(needed or list(known))[0]: given["dy"]})
-    else:
-        result = called(backward, {**given, "output": y}, found.roles, first="dy")
+    old = {n: np.array(plain(v)) for n, v in parameters(instance)}
+    result = passed_back(instance, {**given, "output": y}, rest, found)
     kept = dict(gradients_kept(instance))
     extra = {n: v for n, v in kept.items() if n != "dx" or result is None}
     extra = extra or before
     remarks: tuple[Remark, ...] = ()
     if not {"dgamma", "dbeta"} & set(extra) and not _is_several(result):
-        updates = watch.seen or _updates(instance, parameters)
-        extra = {**extra, **updates}
-        if updates:
+        seen = watch.seen or updates(instance, old)
+        extra = {**extra, **seen}
+        if seen:
             text = "backward updates the parameters; their gradients are read off the update"
             remarks = (Remark("updates-parameters", text),)
-    shapes = {n: v.shape for n, v in parameters.items()}
+    shapes = {n: v.shape for n, v in old.items()}
     by_name = {*watch.seen, *gradients_named(instance)}
     return Ran(y, result, extra, remarks, shapes, frozenset(by_name & set(extra)))
 
 
 _OPTIMIZER = re.compile(r"optim|(?<![a-z])opt(?![a-z])|updater", re.IGNORECASE)
 """What an attribute that holds an optimizer is called."""
-
-
-class Watch:
-    """Stands in for an optimizer: notes each gradient that it is given.
-
-    What it gives back is a parameter that has moved, so that its use after the update shows.
-    """
-
-    def __init__(self, parameters: Callable[[], Iterator[tuple[str, Any]]]) -> None:
-        self.parameters, self.seen = parameters, dict[str, Any]()
-        self.lr = self.learning_rate = 1.0
-
-    def __copy__(self) -> "Watch":
-        return self
-
-    def __deepcopy__(self, memo: Any) -> "Watch":
-        return self
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """An update: a step against the gradient."""
-        arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
-        if len(arrays) < 2:
-            return self if not arrays else arrays[0]
-        for name, value in self.parameters():
-            for one, other in (arrays[:2], arrays[1::-1]):
-                if value is one:
-                    self.seen["d" + name] = np.array(other)
-                    return one - other.reshape(one.shape) if one.size == other.size else one
-        return arrays[0]
 
 
 def ready(found: Found, given: Inputs) -> tuple[Any, NDArray[Any], list[Any], Watch]:
@@ -158,15 +112,15 @@ def _made(
     found: Found, given: Inputs, width: Any, optional: bool
 ) -> tuple[Any, NDArray[Any], list[Any], Watch]:
     cls = found.backward
-    watch = Watch(lambda: _parameters(instance))
+    watch = Watch(lambda: parameters(instance))
     supplied = {
         **defaults(given), **given, "width": width, "optimizer": watch, "rate": RATE,
     }  # fmt: skip
-    instance = cls(**_filled(cls, supplied, found, optional))
+    instance = cls(**_filled(cls, {**supplied, "x": width}, found, optional))
     _set_up(instance, supplied, found)
-    _set_parameters(instance, given)
+    set_parameters(instance, given)
     y, rest = passed(instance, given, found)
-    if _set_parameters(instance, given):
+    if set_parameters(instance, given):
         y, rest = passed(instance, given, found)
     return instance, y, rest, watch
 
@@ -239,59 +193,15 @@ def _is_mode(name: str) -> bool:
     return role(name) == "training" or bool(TESTING.match(name.strip("_")))
 
 
-def _parameters(instance: Any) -> Iterator[tuple[str, Any]]:
-    """The object's gamma and beta, wherever they are."""
-    for _, holder in holders(instance):
-        for name, value in list(holder.items()):
-            known = role(str(name))
-            inner = content(value)
-            if known in ("gamma", "beta") and inner is not None:
-                yield known, inner[1]
-
-
-def _set_parameters(instance: Any, inputs: Inputs) -> bool:
-    """Give the object the trial's gamma, beta and eps; whether a parameter was changed by it."""
-    changed = False
-    for _, holder in holders(instance):
-        for name, value in list(holder.items()):
-            known = role(str(name))
-            if known not in ("gamma", "beta", "eps") or known not in inputs:
-                continue
-            if known == "eps" and isinstance(value, float | int) and not isinstance(value, bool):
-                holder[name] = inputs["eps"]
-                continue
-            inner = content(value)
-            if inner is None or np.prod(inner[1].shape) != np.prod(inputs[known].shape):
-                continue
-            new = inputs[known].reshape(inner[1].shape)
-            new = new.copy() if isinstance(new, np.ndarray) else new.clone()
-            changed |= not np.array_equal(plain(new), plain(inner[1]))
-            _put(holder, name, inner, new)
-    return changed
-
-
-def _put(holder: Holder, name: Any, inner: tuple[str | None, Any], new: Any) -> None:
-    """In place where the type allows it, since lists of parameters may hold the same array."""
-    attribute, old = inner
-    if isinstance(old, np.ndarray) and old.dtype == new.dtype and old.flags.writeable:
-        old[...] = new
-    elif attribute is None:
-        holder[name] = new
-    else:
-        setattr(holder[name], attribute, new)
-
-
-def _updates(instance: Any, before: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Gradients read off a plain step of descent: (before - after)/rate."""
-    if not any(role(n) == "rate" for n in attributes(instance)):
-        return {}
-    after = {n: np.asarray(plain(v)) for n, v in _parameters(instance)}
-    return {
-        "d" + name: (before[name] - value) / RATE
-        for name, value in after.items()
-        if name in before and before[name].shape == value.shape
-        and not np.array_equal(before[name], value)
-    }  # fmt: skip
+def passed_back(instance: Any, given: Inputs, rest: list[Any], found: Found) -> Any:
+    """What an object's backward pass returns; ``rest``: what its forward pass handed on."""
+    backward = getattr(instance, str(backward_method(type(instance))))
+    needed, known = required(backward), roles_of(backward, found.roles)
+    if rest and len(needed) > 1 and not {"x", "gamma"} & {known[n] for n in needed}:
+        return with_cache(backward, given, rest, found.roles)
+    if len(needed) <= 1 and "dy" not in known.values() and known:
+        return backward(**{(needed or list(known))[0]: given["dy"]})
+    return called(backward, given, found.roles, first="dy")
 
 
 def _is_several(result: Any) -> bool:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, derivation
+from bncheck.calculus.second import double_backward
 from bncheck.checking.arithmetic import EXACT, Array, Bounded, evaluate
 from bncheck.checking.trials import Trial
 from bncheck.errors import Disagreement
@@ -28,6 +29,12 @@ SAFETY = 4.0
 def derivation_of(program: Program) -> Derivation:
     """A program's derivation, once; differences of a forward pass are its witness here."""
     return derivation(program, most=0)
+
+
+@cache
+def double_of(program: Program, seen: bool = True) -> Derivation:
+    """The derivation of second order, once; ``seen``: the exact witness has seen it."""
+    return double_backward(derivation_of(program), seen=seen)
 
 
 @dataclass(frozen=True)

@@ -124,14 +124,45 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+SHADES = ((0.0, "·"), (0.01, "░"), (0.1, "▒"), (1.0, "▓"), (float("inf"), "█"))
+"""The sign of an entry by its error, up to so much of the gradient's largest value."""
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A picture of where a gradient is off: ``cells`` are errors, 0 where rounding explains them.
+
+    ``down`` and ``across``: the axes and their lengths; ``down`` is empty for an array of one axis.
+    An error is relative to the largest value of the gradient.
+    """
+
+    gradient: str
+    down: str
+    across: str
+    cells: tuple[tuple[float, ...], ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A line that says what is what, and the rows."""
+        axes = f"{self.down} down, {self.across} across" if self.down else self.across
+        told = f"{self.gradient}, {axes}: · right ░ 1% ▒ 10% ▓ 100% █ more"
+        return (told, *(" ".join(map(_shade, row)) for row in self.cells))
+
+
+def _shade(error: float) -> str:
+    return next(sign for limit, sign in SHADES if error <= limit)
+
+
 @dataclass(frozen=True)
 class Report:
     """The verdict on one backward pass, and everything that led to it.
 
     ``eps``: the one that is written into the code, None where it can be given; ``assumed``: how
-    the code was called and read, in one line; ``running``: the convention of its running
+    the code was called and read, in one line; ``order``: 2 for a double backward pass;
+    ``running``: the convention of its running
     statistics and of its evaluation mode, where it has them; ``notes``: what loading it ran
-    into; ``printed``: what the code printed; ``failure``: inputs by role on which it goes wrong.
+    into; ``printed``: what the code printed; ``failure``: inputs by role on which it goes wrong;
+    ``picture``: where the first wrong gradient is off, if that is not everywhere.
     """
 
     target: str
@@ -150,7 +181,9 @@ class Report:
     printed: str = ""
     counterexample: Counterexample | None = None
     running: str = ""
+    order: int = 1
     failure: dict[str, Any] | None = field(default=None, repr=False, compare=False)
+    picture: Heat | None = None
 
     def __str__(self) -> str:
         """The report as plain text."""
@@ -180,6 +213,8 @@ class Report:
                 yield f"    {t.formula}: {factors} ({t.reading})"
             if cause.formula:
                 yield f"    right: {cause.formula}"
+        if self.picture:
+            yield "  where: " + "\n    ".join(self.picture.lines)
         if self.counterexample:
             yield f"  smallest: {self.counterexample}"
 

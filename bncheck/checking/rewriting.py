@@ -187,13 +187,17 @@ def _edits(expression: ast.expr, frame: types.FrameType) -> Iterator[_Edit]:
             if word != "**":
                 yield _Edit(at, node.right, f"without {_short(node.left)} {word}")
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            yield _Edit(at, node.operand, f"{_short(node.operand)} where {_short(node)} stands")
+            yield _Edit(
+                at, node.operand, f"with {_short(node.operand)} where {_short(node)} stands"
+            )
     for at, node in nodes:
         if isinstance(node, ast.keyword) and node.arg in ("axis", "dim"):
             for axis in AXES:
                 if ast.unparse(node.value) != axis:
                     new = ast.parse(axis, mode="eval").body
-                    text = f"{node.arg}={axis} where {node.arg}={ast.unparse(node.value)} stands"
+                    text = (
+                        f"with {node.arg}={axis} where {node.arg}={ast.unparse(node.value)} stands"
+                    )
                     number = next(k for k, n in nodes if n is node.value)
                     yield _Edit(number, new, text)
         elif isinstance(node, ast.Constant) and id(node) not in inner:
@@ -207,7 +211,7 @@ def _operators(at: int, node: ast.BinOp) -> Iterator[_Edit]:
     for operator, sign in OPERATORS.items():
         if not isinstance(node.op, operator):
             old = OPERATORS[type(node.op)]
-            text = f"{sign} where {old} stands before {_short(node.right)}"
+            text = f"with {sign} where {old} stands before {_short(node.right)}"
             yield _Edit(at, ast.BinOp(node.left, operator(), node.right), text)
 
 
@@ -217,7 +221,7 @@ def _numbers(at: int, node: ast.Constant) -> Iterator[_Edit]:
     number = node.value
     for other in (-number, 2 * number, number / 2, number + 1, number - 1, 1):
         if other != number:
-            yield _Edit(at, ast.Constant(other), f"={other:g} where {number:g} stands")
+            yield _Edit(at, ast.Constant(other), f"=with {other:g} where {number:g} stands")
 
 
 def _others(at: int, node: ast.Name | ast.Attribute, frame: types.FrameType) -> Iterator[_Edit]:
@@ -236,7 +240,7 @@ def _others(at: int, node: ast.Name | ast.Attribute, frame: types.FrameType) -> 
             continue
         if np.shape(plain(value)) == old.shape:
             new = ast.parse(name, mode="eval").body
-            yield _Edit(at, new, f"={name} where {ast.unparse(node)} stands")
+            yield _Edit(at, new, f"=with {name} where {ast.unparse(node)} stands")
 
 
 def _short(node: ast.AST) -> str:

@@ -21,7 +21,9 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
     names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     found: dict[str, str | None] = {}
     # g is an upstream gradient, but beside v alone it is the length in weight norm
-    own = {"g": "gamma"} if {"v", "g"} <= set(names) and "mean" not in map(role, names) else {}
+    others = {role(name) for name in names}
+    is_weight_norm = {"v", "g"} <= set(names) and others.isdisjoint({"mean", "x", "gamma"})
+    own = {"g": "gamma"} if is_weight_norm else {}
     for name in names:
         known = (said or {}).get(name) or own.get(name) or role(name)
         taken = known in found.values() and known is not None
@@ -29,12 +31,19 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
     for name in [n for n, r in found.items() if r is None]:
         known = likely_role(name)
         found[name] = None if known in found.values() else known
-    if "G" in found and "gamma" in found.values() and "groups" not in found.values():
+    told = said or {}
+    if (
+        "G" in found
+        and "G" not in told
+        and "gamma" in found.values()
+        and "groups" not in found.values()
+    ):
         # beside gamma, as in forward(x, gamma, beta, G), it counts groups
         found["G"] = "groups"
     if "mean" in found.values() and "var" not in found.values():
         # v beside a mean is a variance; alone it is the weights of weight norm
-        found = {n: "var" if n.strip("_").lower() in ("v", "s2") else r for n, r in found.items()}
+        short = [n for n in found if n.strip("_").lower() in ("v", "s2") and n not in told]
+        found |= dict.fromkeys(short, "var")
     return found
 
 

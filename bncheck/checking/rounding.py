@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from bncheck.checking import layout
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.case import Case, user_inputs
 from bncheck.checking.reference import precision, reference
 from bncheck.checking.trials import SECOND, Trial
+from bncheck.checking.witnesses import named_again
 from bncheck.errors import CannotAsk
 
 LOST = 64.0
@@ -48,13 +48,9 @@ def is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array)
 
 
 def _again(case: Case, trial: Trial, name: str, values: dict[str, Any]) -> Array | None:
-    program, at = case.found.forward, case.identity.layout
     try:
         memory = SECOND if trial.memory == SECOND else "plain"
         outcome = case.subject.call(case.candidate.name, user_inputs(case, values, trial), memory)
+        return named_again(case, trial, outcome.gradients).get(name)
     except CannotAsk:
         return None
-    back = layout.from_user(at, program, outcome.gradients, trial.values, trial.parts)
-    if case.swapped:
-        back = {**back, "dgamma": back["dbeta"], "dbeta": back["dgamma"]}
-    return back.get(name)

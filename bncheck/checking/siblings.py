@@ -84,10 +84,10 @@ def beside(single: ast.stmt, path: Path) -> ast.stmt | None:
         return None
     here, (alias,) = path.resolve().parent, single.names
     inner = single.module.rpartition(".")[2]
-    if (here / f"{alias.name}.py").exists():
-        return ast.copy_location(ast.Import([alias]), single)
     if (here / f"{inner}.py").exists() and inner != single.module:
         return ast.copy_location(ast.ImportFrom(inner, [alias], 0), single)
+    if (here / f"{alias.name}.py").exists():
+        return ast.copy_location(ast.Import([alias]), single)
     return None
 
 

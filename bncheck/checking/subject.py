@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from bncheck.checking import calling, rewriting, tracing, wire
 from bncheck.checking.calling import Inputs, Outcome
-from bncheck.checking.convention import Candidate, from_callables
+from bncheck.checking.convention import Candidate
 from bncheck.checking.exceptions import described
 from bncheck.checking.results import Remark
 from bncheck.checking.rewriting import Written
+from bncheck.checking.second_convention import from_callables
 from bncheck.checking.tracing import Assigned, Replacement
 from bncheck.errors import CannotAsk
 
@@ -93,6 +94,10 @@ class FileSubject:
     def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
         """The outputs of the forward pass for several inputs."""
         return list(self._request({"do": "forward", "name": name, "inputs": list(inputs)}))
+
+    def firsts(self, name: str, inputs: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
+        """The gradients of the backward pass below a double one, for several inputs."""
+        return list(self._request({"do": "firsts", "name": name, "inputs": list(inputs)}))
 
     def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
         """One forward and backward pass; ``memory``: how the arrays lie (``calling.MEMORY``)."""
@@ -202,10 +207,16 @@ class CallableSubject:
     printed = ""
 
     def __init__(
-        self, backward: Callable[..., Any], forward: Callable[..., Any] | None = None
+        self,
+        backward: Callable[..., Any],
+        forward: Callable[..., Any] | None = None,
+        first: Callable[..., Any] | None = None,
     ) -> None:
-        """Raises ``CannotAsk`` where bncheck does not know how to call them."""
-        self._found = from_callables(backward, forward)
+        """Raises ``CannotAsk`` where bncheck does not know how to call them.
+
+        ``first``: the backward pass of which ``backward`` is the double one.
+        """
+        self._found = from_callables(backward, forward, first)
 
     def candidates(self) -> tuple[Candidate, ...]:
         """The one candidate."""
@@ -214,6 +225,10 @@ class CallableSubject:
     def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
         """The outputs of the forward pass for several inputs."""
         return [self._guarded(calling.forward, one) for one in inputs]
+
+    def firsts(self, name: str, inputs: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
+        """The gradients of the backward pass below a double one, for several inputs."""
+        return list(self._guarded(calling.first_gradients, inputs))
 
     def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
         """One forward and backward pass; ``memory``: how the arrays lie (``calling.MEMORY``)."""

@@ -54,7 +54,7 @@ def fit(found: Derivation, gradient: str, one: Seen) -> tuple[Term, ...]:
     if any(theirs[at].size < len(parts) for at in groups) or not np.isfinite(theirs).all():
         return ()
     allowed = np.asarray(one.reference.allowed[gradient], float)
-    fitted = [_group(columns, theirs, allowed, at) for at in groups]
+    fitted = [factors_of(columns, theirs, allowed, at) for at in groups]
     if any(made is None for made in fitted):
         return ()
     factors = np.array([made[0] for made in fitted if made is not None])
@@ -71,10 +71,13 @@ def fit(found: Derivation, gradient: str, one: Seen) -> tuple[Term, ...]:
     return tuple(found_terms)
 
 
-def _group(
+def factors_of(
     columns: list[Array], theirs: Array, allowed: Array, at: tuple[Any, ...]
 ) -> tuple[Array, Array] | None:
-    """Factors and their standard errors in one group; None where the fit leaves too much."""
+    """Factors of the columns and their standard errors where ``at`` is, in one group say.
+
+    None where the fit leaves too much.
+    """
     matrix = np.stack([c[at].ravel() for c in columns], axis=1)
     wanted = theirs[at].ravel()
     factor, *_ = np.linalg.lstsq(matrix, wanted, rcond=None)
@@ -143,7 +146,7 @@ def _factors(
         "half": ones / 2,
         "minus twice": -2 * ones,
     }
-    for letter, n in _counts(found, one).items():
+    for letter, n in counts_of(found, one).items():
         known[f"{letter} times: a sum where a mean belongs"] = n * ones
         known[f"1/{letter}: divided by {letter} once too often"] = ones / n
         if n > 1:
@@ -184,12 +187,12 @@ def _multiplied(
     counted = {
         f"{said}, and divided by {letter} once too often": value / n
         for said, value in powers.items()
-        for letter, n in _counts(found, one).items()
+        for letter, n in counts_of(found, one).items()
     }
     return powers | counted
 
 
-def _counts(found: Derivation, one: Seen) -> dict[str, float]:
+def counts_of(found: Derivation, one: Seen) -> dict[str, float]:
     """The length of every axis, and of the parts of those that the layout splits."""
     first = found.forward.inputs[0]
     shape = one.reference.known[name_of(first)].shape

@@ -34,8 +34,7 @@ class Trial:
     into corners. ``differences``: whether finite differences are taken here too. ``own``: these
     are inputs of the user's. ``parts``: the lengths of the parts of axes that the layout splits.
     ``memory``: how the arrays that the user's code gets lie in memory, or ``SECOND``.
-    ``at_most``: a precision that is all that can be asked for here, where it is not that of the
-    arrays.
+    ``at_most``: a precision that is all that can be asked for here, if that of the arrays is not.
     """
 
     name: str

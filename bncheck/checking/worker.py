@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from bncheck.checking import calling, rewriting, tracing, wire
-from bncheck.checking.convention import Found, find
+from bncheck.checking.convention import Found
 from bncheck.checking.exceptions import described
+from bncheck.checking.second_convention import find
 from bncheck.checking.source import load, parse_target
 from bncheck.errors import CannotAsk
 
@@ -89,6 +90,8 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     chosen = next(f for f in found if f.candidate.name == question["name"])
     if question["do"] == "forward":
         return [calling.forward(chosen, inputs) for inputs in question["inputs"]]
+    if question["do"] == "firsts":
+        return calling.first_gradients(chosen, question["inputs"])
     if question["do"] == "repeat":
         return [asdict(r) for r in calling.repeated(chosen, *question["inputs"])]
     if question["do"] == "trace":

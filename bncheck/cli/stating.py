@@ -52,17 +52,32 @@ def identities(
 
 
 def theorems(
+    about: Annotated[
+        str,
+        typer.Argument(help="Only those with this text in what is told about them: 36, Deb."),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of the random rationals.")] = 0,
     form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
 ) -> None:
     """What is published about batch norm: proved, or refuted with its counterexample."""
     from bncheck.calculus import theorems as stated
+    from bncheck.errors import CannotAsk
     from bncheck.layers import layer
 
     batch, raw = layer("batch-norm"), layer("batch-norm", variance="raw")
     over_less, weight = layer("batch-norm", ddof=1), layer("weight-norm")
-    found = tuple(stated.theorems(batch, raw, over_less, weight, seed))
+    every = tuple(stated.theorems(batch, raw, over_less, weight, seed))
+    found = [a for a in every if is_about(a.statement, about)]
+    if not found:
+        raise CannotAsk(
+            f"no theorem has {about!r} in what is told about it; bncheck theorems lists all"
+        )
     _tell("Theorems about batch norm", found, form)
+
+
+def is_about(said: Any, text: str) -> bool:
+    """Whether a statement has the text in its name, in its source or in what is told about it."""
+    return any(text in part for part in (said.name, said.printed, said.note))
 
 
 def _tell_power(program: Any, seed: int, form: Told) -> None:

@@ -12,6 +12,7 @@ from sympy import Expr
 
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.evidence import Evidence
 from bncheck.writers import svg
 from bncheck.writers.latex import blocks, title
 from bncheck.writers.latex_blocks import Block, latex_of_name, listed
@@ -39,6 +40,7 @@ td { padding: .35rem 0; vertical-align: baseline; white-space: nowrap; }
 td.left { width: 1%; padding-left: .5rem; text-align: right; }
 td.right { padding-left: .35em; padding-right: 1rem; }
 td.right > div + div { margin-top: .45rem; }
+.mark { color: var(--plus); white-space: normal; }
 td.note { color: var(--faint); padding-right: 1rem; }
 td.number { position: sticky; right: 0; width: 1%; padding: .35rem .3rem .35rem .7rem;
   background: var(--paper); color: var(--faint); text-align: right;
@@ -47,6 +49,7 @@ td.number { position: sticky; right: 0; width: 1%; padding: .35rem .3rem .35rem 
 .result td.number { background: var(--box); vertical-align: middle; }
 figure { margin: .8rem 0; }
 figure svg { display: block; margin: 0 auto; color: var(--ink); }
+figure.wide > svg { max-width: 100%; height: auto; }
 figcaption { color: var(--faint); font-size: .9rem; text-align: center; }
 @media (max-width: 40rem) {
   .noted tr { display: grid; grid-template-columns: max-content 1fr max-content;
@@ -60,10 +63,10 @@ figcaption { color: var(--faint); font-size: .9rem; text-align: center; }
 """
 
 
-def html(found: Derivation) -> str:
-    """A complete HTML page, well-formed as XML, too."""
+def html(found: Derivation, known: Evidence | None = None) -> str:
+    """A complete HTML page, well-formed as XML, too; ``known`` as in the LaTeX document."""
     name, numbers = title(found), count(1)
-    body = "\n".join(_set(block, found, numbers) for block in blocks(found))
+    body = "\n".join(_set(block, found, numbers) for block in blocks(found, known))
     return (
         '<!DOCTYPE html>\n<html lang="en" xmlns="http://www.w3.org/1999/xhtml">\n<head>\n'
         '<meta charset="utf-8"/>\n'
@@ -77,12 +80,12 @@ def _set(block: Block, found: Derivation, numbers: Iterator[int]) -> str:
     if block.kind == "heading":
         return f"<h2>{worded(block.lines[0])}</h2>"
     if block.kind == "graph":
-        return f'<figure class="wide">{svg.graph(found.forward)}</figure>'
+        return f'<figure class="wide">{svg.graph(found.layer)}</figure>'
     if block.kind == "text":
         return f"<p>{worded(block.lines[0])}</p>"
     if block.kind == "result":
-        return _table("result", [_cells(line) for line in block.lines], [next(numbers)])
-    rows = [_cells(line) for line in block.lines]
+        return _table("result", [_cells(*row) for row in block.rows], [next(numbers)])
+    rows = [_cells(*row) for row in block.rows]
     kind = "noted" if any("note" in row for row in rows) else "plain"
     return _table(kind, rows, [next(numbers) for _ in rows])
 
@@ -102,11 +105,15 @@ def _table(kind: str, rows: list[str], numbers: list[int]) -> str:
     return f'<div class="wide {kind}" tabindex="0"><table>\n{inside}\n</table></div>'
 
 
-def _cells(line: str) -> str:
-    r"""One equation of a block, ``left &= right \\ &= further && \text{note}``, as cells."""
+def _cells(line: str, mark: str) -> str:
+    r"""One equation of a block, ``left &= right \\ &= further && \text{note}``, as cells.
+
+    One whose left side is long starts with ``&`` and has all of it on the right.
+    """
     line, _, note = line.partition(" && ")
-    left, *right = re.split(r" \\\\ &| &(?==)", line)
+    left, *right = re.split(r"^& | \\\\ &| &(?==|\\le|\\ne)", line)
     rows = "".join(f"<div>{mathml(part, display=True)}</div>" for part in right)
+    rows += f'<div class="mark">({mark})</div>' if mark else ""
     cells = f'<td class="left">{mathml(left, display=True)}</td><td class="right">{rows}</td>'
     if not note:
         return cells

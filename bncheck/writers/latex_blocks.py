@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 from sympy import Add, Expr, Idx
@@ -11,8 +12,11 @@ from bncheck.algebra.notation import Tensor, indices_of, name_of, size
 from bncheck.algebra.program import Program, Step
 from bncheck.algebra.spelling import SPELLINGS, in_reading_order
 from bncheck.calculus.chain import Use, uses
+from bncheck.calculus.checked import Line, jacobian_line
 from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.evidence import Evidence
 from bncheck.calculus.jacobian import jacobian
+from bncheck.calculus.judging import Verdict
 from bncheck.writers.latex_lines import folded
 from bncheck.writers.latex_printer import flat_latex, latex_of
 from bncheck.writers.reading import (
@@ -27,6 +31,9 @@ from bncheck.writers.reading import (
 from bncheck.writers.unicode import line
 
 Write = Callable[..., str]
+Marks = Callable[[Tensor, Expr], str]
+
+MARKS: dict[Verdict, str] = {"proved": "", "exact": "not proved", "refuted": "refuted"}
 
 WIDEST = 70
 """Characters in a row of the widest matrix that fits the page."""
@@ -34,10 +41,29 @@ WIDEST = 70
 
 @dataclass(frozen=True)
 class Block:
-    """A heading, a paragraph, an equation of one or more lines, or the graph."""
+    """A heading, a paragraph, an equation of one or more lines, or the graph.
+
+    ``marks``: of an equation, by line: words where it is known by less than a proof, else nothing.
+    """
 
     kind: Literal["heading", "text", "equation", "result", "graph"]
     lines: tuple[str, ...]
+    marks: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """Each line with its mark."""
+        return tuple(zip_longest(self.lines, self.marks, fillvalue=""))
+
+
+def marked(verdict: Verdict) -> str:
+    """The mark of an equation: words where it is known by less than a proof."""
+    return MARKS[verdict]
+
+
+def marker(known: Evidence | None) -> Marks:
+    """The mark of a line of the derivation; without evidence nothing is marked."""
+    return lambda target, expr: marked(known.lines[Line(target, expr)]) if known else ""
 
 
 def writer(forward: Program) -> Write:
@@ -71,9 +97,10 @@ def step_blocks(forward: Program, write: Write) -> list[Block]:
     return [Block("equation", tuple(rows))]
 
 
-def chain_blocks(found: Derivation, write: Write) -> list[Block]:
+def chain_blocks(found: Derivation, write: Write, marks: Marks) -> list[Block]:
     """Each value in the order of the flow: its uses, their derivatives, the sum of both."""
     made = []
+    steps = {step.target: step.expr for step in found.chain.steps}
     known = found.forward
     values = {known.gradient(a): a for a in (*known.inputs, *known.targets)}
     for step in written(found, found.chain.steps):
@@ -83,7 +110,8 @@ def chain_blocks(found: Derivation, write: Write) -> list[Block]:
         made.append(Block("text", (f"${write(operand)}$ is used by {names}.",)))
         rule = _rule(found, operand, used, write)
         value = equation(step.target, step.expr, write).removeprefix(write(step.target))
-        made.append(Block("equation", (rf"{write(step.target)} {rule} \\ {value.strip()}",)))
+        row = rf"{write(step.target)} {rule} \\ {value.strip()}"
+        made.append(Block("equation", (row,), (marks(step.target, steps[step.target]),)))
     return made
 
 
@@ -106,23 +134,33 @@ def _rule(found: Derivation, operand: Tensor, used: tuple[Use, ...], write: Writ
     return f"&= {folded(' + '.join(terms))}"
 
 
-def closing_blocks(found: Derivation, write: Write) -> list[Block]:
+def closing_blocks(found: Derivation, write: Write, marks: Marks) -> list[Block]:
     """The rewritings with their reasons, the closed form and its cache."""
     made: list[Block] = []
     reason = ""
-    for rewriting in lines(found):
+    for rewriting, own in zip(lines(found), found.rewritings, strict=True):
         if rewriting.reason != reason:
             reason = rewriting.reason
             made.append(Block("text", (prose(f"{reason[0].upper()}{reason[1:]}:"),)))
-        made.append(Block("equation", (equation(rewriting.target, rewriting.expr, write),)))
+        row = equation(rewriting.target, rewriting.expr, write)
+        made.append(Block("equation", (row,), (marks(own.target, own.expr),)))
     made.append(Block("text", ("In closed form, then,",)))
-    rows = [equation(s.target, s.expr, write) for s in results(found)]
-    made.append(Block("result", tuple(rows)))
+    made.append(result_block("result", found, write, marks))
     kept = written(found, tuple(Step(a, a) for a in found.cached))
     cached = ", ".join(f"${write(s.target)}$" for s in kept) or "nothing"
     both = "forward and the backward pass" if found.origin else "forward pass"
     made.append(Block("text", (f"Of the {both} it needs {cached}.",)))
     return made
+
+
+def result_block(
+    kind: Literal["equation", "result"], found: Derivation, write: Write, marks: Marks
+) -> Block:
+    """The closed form."""
+    own = {step.target: step.expr for step in found.closed.steps}
+    shown = results(found)
+    rows = tuple(equation(s.target, s.expr, write) for s in shown)
+    return Block(kind, rows, tuple(marks(s.target, own.get(s.target, s.expr)) for s in shown))
 
 
 def equation(target: Tensor, expr: Expr, write: Write) -> str:
@@ -137,14 +175,16 @@ def equation(target: Tensor, expr: Expr, write: Write) -> str:
     return f"{write(target)} &= {folded(text)}"
 
 
-def jacobian_blocks(found: Derivation, write: Write) -> list[Block]:
+def jacobian_blocks(found: Derivation, write: Write, marks: Marks) -> list[Block]:
     """The entries of the Jacobian, and the matrix where it is small."""
-    rows = []
+    rows, known = [], []
     for operand in found.wrt:
         at = jacobian(found, name_of(operand))
         left = rf"\frac{{\partial {write(at.row)}}}{{\partial {write(at.column)}}}"
         rows.append(f"{left} &= {write(at.entry)}")
-    made = [Block("equation", tuple(rows))]
+        line = jacobian_line(found, name_of(operand))
+        known.append(marks(line.target, line.expr))
+    made = [Block("equation", tuple(rows), tuple(known))]
     if has_sizes(found):
         made += _matrix(found, write)
     return made
@@ -183,7 +223,8 @@ def prose(text: str) -> str:
             words.append(rf"$\partial S / \partial {latex_of_name(word[2:])}$")
         else:
             words.append(re.sub(r"([#$%&_{}])", r"\\\1", word))
-    return re.sub(r"\b([mD]|K L|L)( not | - 1)", r"$\1$\2", "".join(words))
+    text = re.sub(r"\b([mD]|K L|L) - 1", r"$\1 - 1$", "".join(words))
+    return re.sub(r"\b([mD]|K L|L) not ", r"$\1$ not ", text)
 
 
 def latex_of_name(name: str) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Symbol
+from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Pow, Symbol
 from sympy.printing.latex import LatexPrinter
 
 from bncheck.algebra.notation import Mean, Tensor, Total, count, indices_of, name_of, size
@@ -81,18 +81,19 @@ class _Printer(LatexPrinter):
         above = short if below or len(above) > 1 else above
         last.sort(key=lambda f: isinstance(f, Total))
         behind = " ".join(self._bracketed(f, final=f is last[-1]) for f in last)
+        bottom = self._print(below[0]) if len(below) == 1 else self._run(below)
         if below and not above and len(last) == 1 and self._is_plain_sum(last[0]):
-            return rf"{sign}\frac{{{self._print(last[0])}}}{{{self._run(below)}}}"
+            return rf"{sign}\frac{{{self._print(last[0])}}}{{{bottom}}}"
         if below:
-            return (
-                rf"{sign}\frac{{{self._run(above) or 1}}}{{{self._run(below)}}} {behind}".rstrip()
-            )
+            return rf"{sign}\frac{{{self._run(above) or 1}}}{{{bottom}}} {behind}".rstrip()
         return f"{sign}{self._run(above)} {behind}".strip() if above else f"{sign}{behind}"
 
     def _is_tall(self, factor: Expr) -> bool:
         """What is printed as a fraction itself stands beside a fraction, not in it."""
+        if isinstance(factor, Pow):
+            return self._is_tall(factor.base)
         if isinstance(factor, Indexed):
-            return self._print(factor).startswith(r"\frac")
+            return self._print(factor).lstrip("{").startswith(r"\frac")
         return isinstance(factor, Mean)
 
     def _is_plain_sum(self, factor: Expr) -> bool:
@@ -122,6 +123,8 @@ class _Printer(LatexPrinter):
             base = self._print(expr.base)
             plain = "^" not in base and r"\frac" not in base
             return f"{base}^{{{expr.exp}}}" if plain else rf"\left({base}\right)^{{{expr.exp}}}"
+        if expr.exp.is_Rational and expr.exp < 0:  # SymPy would take it for a product
+            return rf"\frac{{1}}{{{self._print(Pow(expr.base, -expr.exp))}}}"
         text: str = super()._print_Pow(expr)
         return text
 

@@ -2,42 +2,46 @@
 
 from bncheck.algebra.notation import like, name_of
 from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.evidence import Evidence
 from bncheck.writers.latex_blocks import (
     Block,
+    Marks,
     Write,
     chain_blocks,
     closing_blocks,
     equation,
     listed,
-    notation,
-    step_blocks,
+    marked,
 )
-from bncheck.writers.reading import action, results, written
+from bncheck.writers.reading import action, written
 
 
-def forward_mode(found: Derivation, write: Write) -> list[Block]:
+def forward_mode(found: Derivation, write: Write, marks: Marks) -> list[Block]:
     """From the forward pass to the tangent in closed form."""
     tangents = listed([f"${write(a)}$" for a in found.upstream])
     about = rf"A dot is the derivative along a direction, in which the inputs move by {tangents}."
+    steps = {step.target: step.expr for step in found.chain.steps}
     return [
-        Block("text", (notation(found.forward, write),)),
-        Block("heading", ("Forward pass",)),
-        *step_blocks(found.forward, write),
         Block("heading", ("Tangents by the chain rule",)),
         Block("text", (about,)),
         *(
-            Block("equation", (equation(s.target, s.expr, write),))
+            Block(
+                "equation",
+                (equation(s.target, s.expr, write),),
+                (marks(s.target, steps[s.target]),),
+            )
             for s in written(found, found.chain.steps)
         ),
         Block("heading", ("Closed form",)),
-        *closing_blocks(found, write),
+        *closing_blocks(found, write, marks),
     ]
 
 
-def second_order(found: Derivation, write: Write) -> list[Block]:
-    """From the forward pass over the backward pass to the double backward and the Hessian."""
+def second_order(
+    found: Derivation, write: Write, marks: Marks, known: Evidence | None
+) -> list[Block]:
+    """From the closed backward pass to the double backward and the Hessian."""
     assert found.origin
-    first = tuple(equation(s.target, s.expr, write) for s in results(found.origin))
     total = action(found)
     directions = listed([f"${write(a)}$" for a in found.upstream])
     about = (
@@ -47,24 +51,19 @@ def second_order(found: Derivation, write: Write) -> list[Block]:
         "a)$, and says how $a$ moves along the direction."
     )
     return [
-        Block("text", (notation(found.layer, write),)),
-        Block("heading", ("Forward pass",)),
-        *step_blocks(found.layer, write),
-        Block("heading", ("Backward pass in closed form",)),
-        Block("equation", first),
         Block("heading", ("The loss along a direction",)),
         Block("text", (about,)),
         Block("equation", (equation(total.target, total.expr, write),)),
         Block("heading", ("Double backward pass by the chain rule",)),
-        *chain_blocks(found, write),
-        Block("heading", ("Closed form",)),
-        *closing_blocks(found, write),
+        *chain_blocks(found, write, marks),
+        Block("heading", ("Double backward pass in closed form",)),
+        *closing_blocks(found, write, marks),
         Block("heading", ("Hessian of the loss",)),
-        *_hessian(found, write),
+        *_hessian(found, write, known),
     ]
 
 
-def _hessian(found: Derivation, write: Write) -> list[Block]:
+def _hessian(found: Derivation, write: Write, known: Evidence | None) -> list[Block]:
     """The double backward pass and the backward pass of what the loss bends."""
     assert found.origin
     (out, *_), rows = found.layer.outputs, []
@@ -80,4 +79,5 @@ def _hessian(found: Derivation, write: Write) -> list[Block]:
         rf"$H = \frac{{\partial^2 \ell}}{{\partial {write(out.base.label)}^2}} "
         rf"\, {moved}$ in place of ${write(found.origin.upstream[0])}$."
     )
-    return [Block("text", (about,)), Block("equation", tuple(rows))]
+    told = [marked(known.hessian[a]) if known else "" for a in found.origin.wrt]
+    return [Block("text", (about,)), Block("equation", tuple(rows), tuple(told))]

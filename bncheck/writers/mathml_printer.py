@@ -98,7 +98,8 @@ def _command(token: str, tokens: Tokens) -> str:
         return f'<mover accent="true">{_atom(tokens)}{accent}</mover>'
     if token in (r"\mathrm", r"\operatorname", r"\text"):
         tag = "mtext" if name == "text" else "mi"
-        return f'<{tag} mathvariant="normal">{escape(_words(tokens))}</{tag}>'
+        word = f'<{tag} mathvariant="normal">{escape(_words(tokens))}</{tag}>'
+        return f"<mrow>{word}{signs.THIN}</mrow>" if name == "operatorname" else word
     if token == r"\textstyle":
         return _atom(tokens).replace("<mo>", '<mo largeop="false">')
     if token == r"\left":

@@ -11,11 +11,12 @@ EMPTY = "<mi></mi></mrow>"
 
 LETTERS = {
     "gamma": "γ", "beta": "β", "varepsilon": "ε", "mu": "μ", "sigma": "σ", "delta": "δ",
-    "ell": "ℓ", "pi": "π", "Gamma": "Γ", "infty": "∞",
+    "ell": "ℓ", "lambda": "λ", "pi": "π", "Gamma": "Γ", "infty": "∞",
 }  # fmt: skip
 UPRIGHT = {"partial": "∂", "nabla": "∇"}
 SIGNS = {
     "times": "×", "cdot": "·", "leq": "≤", "geq": "≥", "neq": "≠", "wedge": "∧", "vee": "∨",
+    "to": "→", "le": "≤", "ge": "≥", "ne": "≠", "colon": ":", "|": "‖",
     "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
 }  # fmt: skip
 SPACES = {r"\,": "0.167em", r"\:": "0.222em", r"\;": "0.278em", r"\ ": "0.25em", r"\quad": "1em"}

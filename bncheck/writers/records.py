@@ -6,10 +6,14 @@ from sympy import Expr, sstr
 
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.algebra.program import Program, Step
+from bncheck.calculus.checked import Line, jacobian_line
+from bncheck.calculus.closed import Rewriting
 from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.calculus.evidence import Evidence
 from bncheck.calculus.jacobian import explicit, jacobian
 from bncheck.writers.latex_printer import latex_of
 from bncheck.writers.reading import group_size, has_sizes
+from bncheck.writers.statements import as_data
 
 SCHEMA = 1
 """Counts up with every change that a reader of the JSON would notice."""
@@ -18,8 +22,11 @@ LARGEST = 16
 """Rows of the largest Jacobian that is written entry by entry; beyond, its rule says it all."""
 
 
-def record(found: Derivation) -> dict[str, Any]:
+def record(found: Derivation, known: Evidence | None = None) -> dict[str, Any]:
     """Programs, rewritings, cache and Jacobians; expressions as ``sstr`` and as LaTeX.
+
+    ``known``: how each equation is known, as its ``check`` (``proved``, ``exact``, ``refuted``),
+    and the identities of the layer.
 
     ``given`` are the upstream gradients or tangents, ``results`` what is derived. In second order
     ``forward`` has the backward pass behind it, and there are no Jacobians.
@@ -39,15 +46,22 @@ def record(found: Derivation) -> dict[str, Any]:
         "given": [_operand(a) for a in found.upstream],
         "results": [_operand(a) for a in found.closed.outputs],
         "forward": _steps(forward, layer),
-        "chain": _steps(found.chain, layer),
-        "closed": _steps(found.closed, layer),
+        "chain": _steps(found.chain, layer, known),
+        "closed": _steps(found.closed, layer, known),
         "rewritings": [
-            {**_equation(Step(r.target, r.expr), layer), "reason": r.reason}
+            {**_equation(Step(r.target, r.expr), layer), "reason": r.reason, **_check(r, known)}
             for r in found.rewritings
         ],
         "cache": [name_of(a) for a in found.cached],
-        "jacobians": [_jacobian(found, name_of(a)) for a in found.wrt] if plain else [],
+        "jacobians": [_jacobian(found, name_of(a), known) for a in found.wrt] if plain else [],
+        **({"identities": as_data([i.judgement for i in known.identities])} if known else {}),
     }
+
+
+def _check(step: Step | Rewriting | Line, known: Evidence | None) -> dict[str, str]:
+    """How an equation is known; nothing for one that only gives a sum its name."""
+    verdict = known.lines.get(Line(step.target, step.expr)) if known else None
+    return {"check": verdict} if verdict else {}
 
 
 def _operand(operand: Any) -> dict[str, Any]:
@@ -58,8 +72,13 @@ def _operand(operand: Any) -> dict[str, Any]:
     }
 
 
-def _steps(program: Program, forward: Program) -> list[dict[str, Any]]:
-    return [{**_equation(step, forward), "note": step.note} for step in program.steps]
+def _steps(
+    program: Program, forward: Program, known: Evidence | None = None
+) -> list[dict[str, Any]]:
+    return [
+        {**_equation(step, forward), "note": step.note, **_check(step, known)}
+        for step in program.steps
+    ]
 
 
 def _equation(step: Step, forward: Program) -> dict[str, Any]:
@@ -74,13 +93,14 @@ def _written(expr: Expr, forward: Program, free: tuple[Any, ...] = ()) -> dict[s
     return {"expr": sstr(expr), "latex": latex_of(expr, free, forward.tensors)}
 
 
-def _jacobian(found: Derivation, name: str) -> dict[str, Any]:
+def _jacobian(found: Derivation, name: str, known: Evidence | None) -> dict[str, Any]:
     at = jacobian(found, name)
     record = {
         "wrt": name,
         "row": sstr(at.row),
         "column": sstr(at.column),
         "entry": _written(at.entry, found.forward),
+        **(_check(jacobian_line(found, name), known) if known else {}),
     }
     if not has_sizes(found):
         return record

@@ -32,7 +32,7 @@ LONGEST = 24
 class Row:
     """One statement in Unicode: its name, the formula, where it holds, how that is known.
 
-    ``numbers``: of a claim that is false, both sides at the counterexample; else empty.
+    ``told``: words about it; ``numbers``: of a false claim, both sides at the counterexample.
     """
 
     name: str
@@ -41,9 +41,8 @@ class Row:
     shown: str
     residual: str
     good: bool
-    printed: str
-    note: str
-    numbers: str = ""
+    told: tuple[str, ...]
+    numbers: str
 
 
 def rows(judgements: Sequence[Judgement]) -> tuple[Row, ...]:
@@ -56,12 +55,16 @@ def rows(judgements: Sequence[Judgement]) -> tuple[Row, ...]:
             _shown(one),
             _residual(one),
             one.as_expected,
-            one.statement.printed and f"after {one.statement.printed}",
-            one.statement.note,
+            tuple(text for text in _told(one.statement) if text),
             f"on numbers: {_residual(one)}" if one.verdict == "refuted" else "",
         )
         for one in judgements
     )
+
+
+def _told(said: Statement) -> tuple[str, ...]:
+    """Where it is published, what to know about it, and the numbers on which it is tried."""
+    return (said.printed and f"after {said.printed}", said.note, _example(said))
 
 
 def formula(said: Statement) -> str:
@@ -80,8 +83,7 @@ def conditions(said: Statement) -> tuple[str, ...]:
         told.append(f"{run.mark}: {changed or 'the batch twice'}")
     if said.slack != 0:
         told.append("right − left = " + unicode.line(said.slack, _free(said.slack)))
-    told += [f"{unicode.line(s)}² = 0" for s in said.order]
-    return (*told, *([_example(said)] if said.at else []))
+    return (*told, *(f"{unicode.line(s)}² = 0" for s in said.order))
 
 
 def _example(said: Statement) -> str:
@@ -126,7 +128,12 @@ def latex_conditions(said: Statement) -> tuple[str, ...]:
 
 def as_json(judgements: Sequence[Judgement]) -> str:
     """Everything as JSON, numbers as exact text."""
-    return json.dumps([_record(one) for one in judgements], indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(as_data(judgements), indent=2, ensure_ascii=False) + "\n"
+
+
+def as_data(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """The same before it is text."""
+    return [_record(one) for one in judgements]
 
 
 def as_markdown(title: str, judgements: Sequence[Judgement]) -> str:

@@ -20,6 +20,8 @@ from bncheck.writers.reading import (
     results,
     written,
 )
+from bncheck.writers.sampled import sampled
+from bncheck.writers.shades import shades
 from bncheck.writers.unicode import MINUS, equation, line, spelled
 
 WIDEST = 66
@@ -203,9 +205,7 @@ def _matrix(found: Derivation) -> Section:
         f"Jacobian d{name_of(found.forward.outputs[0])}/d{first} of one group, {count} × {count}"
     )
     if count > LARGEST:
-        return Section(
-            title, ((f"left out beyond {LARGEST} rows; its entries are the line above",),)
-        )
+        return Section(title, _picture(found))
     shared, entries = matrix(found, first)
     cells = [[line(e) for e in row] for row in entries]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
@@ -223,6 +223,14 @@ def _matrix(found: Derivation) -> Section:
             for k, (row, (left, right)) in enumerate(zip(rows, ends, strict=True))
         ),
     )
+
+
+def _picture(found: Derivation) -> tuple[tuple[str, ...], ...]:
+    """The matrix in shades, where its entries are too many to be written out."""
+    at = sampled(found)
+    if at is None:
+        return (("left out beyond 16 rows; its entries are the line above",),)
+    return tuple((line,) for line in shades(at))
 
 
 def _brackets(rows: int) -> list[tuple[str, str]]:

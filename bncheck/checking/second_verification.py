@@ -1,0 +1,38 @@
+"""The questions in order for a double backward pass."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bncheck.checking.convention import Candidate
+from bncheck.checking.given import own_trials
+from bncheck.checking.identify import Identity, identify
+from bncheck.checking.judge import judge
+from bncheck.checking.names import layer_hint
+from bncheck.checking.reference import double_of
+from bncheck.checking.results import Report
+from bncheck.checking.second_identity import by_second_gradients
+from bncheck.checking.second_trials import directed, second_trials
+from bncheck.checking.understanding import as_said
+from bncheck.checking.work import Work, at_most
+
+
+def double_report(work: Work, candidate: Candidate) -> Report:
+    """The report on a double backward pass."""
+    identity = _identity(work, candidate)
+    found, options = double_of(identity.program), work.options
+    made = second_trials(found, identity, candidate.takes, options.seed, options.trials)
+    rng = np.random.default_rng(options.seed)
+    own = [directed(found, identity, candidate.takes, trial, rng, work.given)
+           for trial in own_trials(identity, work.given)]  # fmt: skip
+    drawn = [*(at_most(trial, own) for trial in made), *own]
+    return judge(work.subject, candidate, found, identity, drawn, lines=False)
+
+
+def _identity(work: Work, candidate: Candidate) -> Identity:
+    asked, hint = work.asked, candidate.layer_hint or layer_hint(Path(work.place).stem)
+    if candidate.has_forward:
+        return identify(work.subject, candidate, hint, asked)
+    if asked.program is not None:
+        return as_said(asked)
+    return by_second_gradients(work.subject, candidate, hint, asked)

@@ -1,0 +1,174 @@
+"""The identities of a layer as blocks: statements of one condition together, each with its proof.
+
+Of a statement that was proved the normal form stands between its two sides: the left side becomes
+it, and so does the right one.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from sympy import Expr, Idx, S
+
+from bncheck.algebra.notation import Tensor, carried, size
+from bncheck.algebra.spelling import SPELLINGS
+from bncheck.calculus.evidence import Evidence, Identity
+from bncheck.calculus.statement import Statement
+from bncheck.writers.latex_blocks import Block, Write, listed, marked, prose
+from bncheck.writers.latex_lines import WIDEST, folded, width
+from bncheck.writers.statements import LETTERS, latex_conditions
+
+RELATIONS = {"=": "=", "≤": r"\le"}
+
+CODE = {letter: name for name, (_, letter) in SPELLINGS.items() if not letter.isascii()}
+"""A value's name by its Unicode letter."""
+
+MOST = 4
+"""Statements that stand together, at most."""
+
+SHORT = {"dx", "dy", "dv"}
+"""Gradients whose names could be words."""
+
+
+def identity_blocks(known: Evidence, write: Write) -> list[Block]:
+    """The section; nothing where no identities are known."""
+    if not known.identities:
+        return []
+    made = [Block("heading", ("Identities",)), Block("text", (_introduction(known, write),))]
+    for members in _groups(known.identities):
+        made.append(Block("text", (_title(members),)))
+        rows = [(_row(one, write), _mark(one)) for one in members]
+        parts = [rows] if _fit([row for row, _ in rows]) else [[row] for row in rows]
+        made += [Block("equation", *map(tuple, zip(*part, strict=True))) for part in parts]
+    return made
+
+
+def _groups(known: Sequence[Identity]) -> Iterator[list[Identity]]:
+    """Statements of one condition, no more than one reads at a glance."""
+    for _, group in groupby(known, lambda one: _condition(one.judgement.statement)):
+        members = list(group)
+        for start in range(0, len(members), MOST):
+            yield members[start : start + MOST]
+
+
+def _fit(rows: list[str]) -> bool:
+    """Whether rows that are set at one equals sign are together narrow enough."""
+    sides = [re.split(r" &(?=[=\\])", row, maxsplit=1) for row in rows]
+    if any(len(pair) < 2 or r"\\ &" in pair[1] for pair in sides):
+        return True  # each is set alone
+    return sum(max(width(pair[k]) for pair in sides) for k in (0, 1)) <= WIDEST + 8
+
+
+def _introduction(known: Evidence, write: Write) -> str:
+    rules = listed([f"${write(a, _free(a, b))} = {write(b, _free(a, b))}$" for a, b in known.rules])
+    told = (
+        "What has a stroke is taken where the inputs are changed as is said before the equation. "
+        f"Each proof puts {rules} into both sides and collects equal terms; where it says more "
+        "than they do and is short, what both become stands between them."
+    )
+    verdicts = {one.judgement.verdict for one in known.identities}
+    if "exact" in verdicts:
+        told += " What is true of exact rational numbers but was not proved is marked so."
+    return told
+
+
+def _condition(said: Statement) -> tuple[object, ...]:
+    """What statements that stand together have in common."""
+    return said.given, said.needs, said.runs, said.order
+
+
+def _title(members: list[Identity]) -> str:
+    """The names of statements, what they share said once, and their condition."""
+    said = [one.judgement.statement for one in members]
+    names = [s.name for s in said]
+    shared, between, _ = names[0].partition(": ")
+    if between and all(n.startswith(shared + between) for n in names):
+        names = [names[0], *(n.removeprefix(shared + between) for n in names[1:])]
+    title = worded((", " if between else "; ").join(names))
+    where = ", ".join(_conditions(replace(said[0], slack=S.Zero)))
+    if title[1:2].isalpha():
+        title = f"{title[0].upper()}{title[1:]}"
+    return f"{title}{f', where {where}' if where else ''}:"
+
+
+def _conditions(said: Statement) -> list[str]:
+    """Each condition as a formula; of one run the stroke goes without saying."""
+    told = [f"${c}$" for c in latex_conditions(said) if r"\text" not in c]
+    for count in (1, 2, 3):
+        stroke = "$" + "'" * count + r"\colon\ "
+        if len(said.runs) == 1:
+            told = [c.replace(stroke, "$") for c in told]
+        else:
+            told = [c.replace(stroke, rf"$(\cdot){stroke[1:]}") for c in told]
+    return told
+
+
+def worded(name: str) -> str:
+    """A statement's name with what stands for values set as mathematics."""
+    text = "".join(_word(word) for word in re.split(r"(\W+)", _in_code(name)))
+    for letter in sorted(set(text) & LETTERS.keys()):
+        if not letter.isascii():
+            text = text.replace(letter, LETTERS[letter])
+    text = text.replace(r"\frac12", r"\frac{1}{2}").replace(">", "$>$")
+    return text.replace("$$", " ")
+
+
+def _in_code(name: str) -> str:
+    for letter in sorted(CODE, key=len, reverse=True):
+        name = name.replace(letter, CODE[letter])
+    return re.sub(r"∂(d\w+)", r"∂(\1)", name)
+
+
+def _word(word: str) -> str:
+    if re.fullmatch("[b-zB-Z]|sJ", word):  # a is a word
+        return f"${word}$"
+    return rf"$\partial \ell / \partial {word[1]}$" if word in SHORT else prose(word)
+
+
+def _row(one: Identity, write: Write) -> str:
+    """Left side, normal form, right side: in one line, or each in lines of its own."""
+    said = one.judgement.statement
+    if said.slack != 0:
+        apart = said.right - said.left
+        sides = _written(apart, said.slack, write), _written(said.slack, apart, write)
+        return rf"{_equated(*sides)} \\ &\geq 0"
+    left, right = _written(said.left, said.right, write), _written(said.right, said.left, write)
+    relation = RELATIONS[said.relation] if one.judgement.verdict != "refuted" else r"\ne"
+    between = _form(one, (left, right), write)
+    if between and width(left) + width(between) <= WIDEST:
+        return rf"{left} &= {between} \\ &= {folded(right)}"
+    return _equated(left, right, relation)
+
+
+def _equated(left: str, right: str, relation: str = "=") -> str:
+    """Two sides; the right one below the left one where both together are too wide."""
+    together = width(left) + min(width(right), WIDEST)
+    if width(left) <= WIDEST * 2 // 3 and together <= WIDEST + 8:
+        return f"{left} &{relation} {folded(right)}"
+    return rf"& {folded(left)} \\ &\quad {relation} {folded(right)}"
+
+
+def _form(one: Identity, sides: tuple[str, str], write: Write) -> str:
+    """The normal form where it says more than the sides do, and is short."""
+    said = one.judgement.statement
+    if one.form is None or isinstance(said.right, Tensor) or isinstance(-said.right, Tensor):
+        return ""
+    text = _written(one.form, said.left - said.right, write)
+    return "" if text in sides else text
+
+
+def _written(expr: Expr, other: Expr, write: Write) -> str:
+    return write(expr, _free(expr, other))
+
+
+def _free(*exprs: Expr) -> tuple[Idx, ...]:
+    """The indices of a statement that no sum binds."""
+    found = {i for e in exprs for i in carried(e) if size(i).free_symbols}
+    return tuple(sorted(found, key=str))
+
+
+def _mark(one: Identity) -> str:
+    if one.judgement.as_expected and not one.judgement.statement.holds:
+        return ""
+    return marked(one.judgement.verdict)
