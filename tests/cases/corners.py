@@ -143,9 +143,9 @@ def clipped_variance(dy, x, gamma, beta, eps):
 
 
 def rounded_where_short(dy, x, gamma, beta, eps):
-    """float32 is kept to two decimals; float64 is left alone."""
+    """float32 is kept to one decimal; float64 is left alone."""
     dx, dgamma, dbeta = w.staged(dy, x, gamma, beta, eps)
-    return np.round(dx, 2) if dx.itemsize == 4 else dx, dgamma, dbeta
+    return np.round(dx, 1) if dx.itemsize == 4 else dx, dgamma, dbeta
 
 
 def scales_are_positive(dy, x, gamma, beta, eps):
