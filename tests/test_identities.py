@@ -29,7 +29,7 @@ QUICK = [(name, {}) for name in LAYERS] + [
     ("batch-norm", {"affine": False}),
     ("layer-norm", {"affine": False, "ddof": 1}),
 ]
-ON_NUMBERS_ONLY = {
+DEDUCED = {
     "spectrum of sJ/γ", "rank of J", "rank of J, ε > 0", "rank of J, ε = 0", "norm of J",
     "norm of J, two values", "y is monotone where γ > 0",
 }  # fmt: skip
@@ -41,7 +41,8 @@ def test_every_identity_holds_and_is_proved_for_every_size(name, options):
     found = judge_all(identities(program), words(program))
     assert [one.statement.name for one in found if not one.as_expected] == []
     kept = [one for one in found if one.statement.holds and one.verdict != "proved"]
-    assert {one.statement.name for one in kept} <= ON_NUMBERS_ONLY
+    assert {one.statement.name for one in kept} <= DEDUCED
+    assert {one.verdict for one in kept} <= {"deduced"}
 
 
 WHERE = {}  # every statement, in the first of these layers that it is about
@@ -180,6 +181,21 @@ def test_identities_of_a_layer_of_ones_own():
     cubed = (*steps[:2], Step(y[i, j], xhat[i, j] ** 3))
     with pytest.raises(CannotAsk, match="does not normalise"):
         identities(replace(own, steps=cubed))
+
+
+def test_what_is_deduced_stands_on_what_is_proved():
+    found = words(LAYERS["batch-norm"])
+    said = {one.name: one for one in identities(found.forward)}
+    bases = ("J on 1", "J on x̂", "J on the rest")
+    chain = [said[name] for name in (*bases, "spectrum of sJ/γ", "rank of J, ε > 0")]
+    assert [one.verdict for one in judge_all(chain, found)] == ["proved"] * 3 + ["deduced"] * 2
+    # what it stands on is not proved, or is not there: numbers alone are left
+    unproved = [replace(chain[0], general=False), *chain[1:]]
+    assert [one.verdict for one in judge_all(unproved, found)][-2:] == ["exact"] * 2
+    assert judge_all(chain[3:], found)[0].verdict == "exact"
+    # and numbers refute what does not follow
+    wrong = replace(chain[-1], right=chain[-1].right - 1)
+    assert judge_all([*chain[:-1], wrong], found)[-1].verdict == "refuted"
 
 
 @pytest.mark.parametrize("form", ["text", "json", "markdown", "latex"])

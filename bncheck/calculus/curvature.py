@@ -97,6 +97,7 @@ def _convex(layer: Words) -> Iterator[Statement]:
         slack=layer.scale**2 * (layer.root + root) / 2 * far,
         runs=runs,
         general=layer.eps == 0,
+        follows=("potential is convex",),
         note="the sum of two of the lines above, with x and x′ changed about",
     )
 

@@ -57,21 +57,23 @@ def _spectra(layer: Words) -> Iterator[Statement]:
     rho = layer.spread / layer.root**2 if layer.eps != 0 else S.One
     yield Statement("trace of J", TRACE, layer.scale / layer.root * (many - lost - rho))
     spectrum = lam**lost * (lam - delta) * (lam - 1) ** (many - lost - 1)
-    spectrum = lam**lost * (lam - delta) * (lam - 1) ** (many - lost - 1)
-    told = "for every size it follows from what J does to 1, to x̂ and to the rest"
-    yield Statement("spectrum of sJ/γ", POLYNOMIAL, spectrum, note=told)
+    actions = ("J on 1",) * lost + ("J on x̂", "J on the rest")
+    yield Statement("spectrum of sJ/γ", POLYNOMIAL, spectrum, follows=actions)
+    known = ("spectrum of sJ/γ",)
     if layer.eps == 0:
-        yield Statement("rank of J", RANK, many - lost - 1)
+        yield Statement("rank of J", RANK, many - lost - 1, follows=known)
         return
     some, above = (many >= 2,) if layer.centred else (), (layer.eps > 0,)
-    yield Statement("rank of J, ε > 0", RANK, many - lost, needs=above)
+    yield Statement("rank of J, ε > 0", RANK, many - lost, needs=above, follows=known)
     zero: Pairs = ((layer.eps, S.Zero),)
-    yield Statement("rank of J, ε = 0", RANK, many - lost - 1, given=zero, needs=some)
+    yield Statement(
+        "rank of J, ε = 0", RANK, many - lost - 1, given=zero, needs=some, follows=known
+    )
     longest = Abs(layer.scale) / layer.root
-    yield Statement("norm of J", NORM, longest, needs=(many >= lost + 2,))
+    yield Statement("norm of J", NORM, longest, needs=(many >= lost + 2,), follows=known)
     if layer.centred and len(layer.over) == 1:
         pair: Pairs = ((layer.over[0].upper, Integer(2)),)
-        yield Statement("norm of J, two values", NORM, longest * delta, given=pair)
+        yield Statement("norm of J, two values", NORM, longest * delta, given=pair, follows=known)
 
 
 def special(layer: Words) -> Iterator[Statement]:

@@ -1,7 +1,7 @@
 """What becomes of a statement: proved for every size, exact on rationals, or refuted by numbers."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sympy import Expr
@@ -11,12 +11,14 @@ from bncheck.calculus.proof import is_proved
 from bncheck.calculus.statement import Statement
 from bncheck.calculus.words import Words
 
-Verdict = Literal["proved", "exact", "refuted"]
+Verdict = Literal["proved", "deduced", "exact", "refuted"]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """``proved``: for every size, by the algebra; ``exact``: on the numbers of ``trial`` alone."""
+    """``proved``: for every size, by the algebra; ``deduced``: from what is proved; ``exact``: on
+    the numbers of ``trial`` alone.
+    """
 
     statement: Statement
     verdict: Verdict
@@ -48,5 +50,12 @@ def judge(statement: Statement, layer: Words, seed: int = 0) -> Judgement:
 def judge_all(
     statements: Iterable[Statement], layer: Words, seed: int = 0
 ) -> tuple[Judgement, ...]:
-    """All of them, in order."""
-    return tuple(judge(statement, layer, seed) for statement in statements)
+    """All of them, in order; what is a consequence of those that are proved is marked so."""
+    known: dict[str, Judgement] = {}
+    for statement in statements:
+        made = judge(statement, layer, seed)
+        before = [known[name].verdict for name in statement.follows if name in known]
+        if made.verdict == "exact" and before and set(before) <= {"proved", "deduced"}:
+            made = replace(made, verdict="deduced")
+        known[statement.name] = made
+    return tuple(known.values())

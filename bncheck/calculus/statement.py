@@ -38,6 +38,8 @@ class Statement:
     about derivatives. ``slack``: of a bound, what ``right - left`` is, written so that no term of
     it can be negative. ``at``: numbers by name on which it is tried, in place of random ones.
     ``general``: whether the prover is asked; it would not see a root cancel its square.
+    ``follows``: the names of statements of which it is a consequence for every size, by linear
+    algebra that the prover does not know.
     ``printed``: where a published text says it, for claims that are not ours; ``holds``: whether
     bncheck expects it to be true.
     """
@@ -53,6 +55,7 @@ class Statement:
     slack: Expr = S.Zero
     at: Mapping[str, Any] = field(default_factory=dict, hash=False)
     general: bool = True
+    follows: tuple[str, ...] = ()
     printed: str = ""
     holds: bool = True
     note: str = ""

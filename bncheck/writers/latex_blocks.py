@@ -33,7 +33,9 @@ from bncheck.writers.unicode import line
 Write = Callable[..., str]
 Marks = Callable[[Tensor, Expr], str]
 
-MARKS: dict[Verdict, str] = {"proved": "", "exact": "not proved", "refuted": "refuted"}
+MARKS: dict[Verdict, str] = {
+    "proved": "", "deduced": "", "exact": "not proved", "refuted": "refuted",
+}  # fmt: skip
 
 WIDEST = 70
 """Characters in a row of the widest matrix that fits the page."""

@@ -89,7 +89,10 @@ def _title(members: list[Identity]) -> str:
     where = ", ".join(_conditions(replace(said[0], slack=S.Zero)))
     if title[1:2].isalpha():
         title = f"{title[0].upper()}{title[1:]}"
-    return f"{title}{f', where {where}' if where else ''}:"
+    deduced = [s.statement for s in (m.judgement for m in members) if s.verdict == "deduced"]
+    bases = dict.fromkeys(name for s in deduced for name in s.follows if name not in names)
+    after = f", by {listed([worded(name) for name in bases])}" if bases else ""
+    return f"{title}{f', where {where}' if where else ''}{after}:"
 
 
 def _conditions(said: Statement) -> list[str]:

@@ -73,7 +73,8 @@ def rows(judgements: Sequence[Judgement]) -> tuple[Row, ...]:
 
 def _told(said: Statement) -> tuple[str, ...]:
     """Where it is published, what to know about it, and the numbers on which it is tried."""
-    return (said.printed and f"after {said.printed}", said.note, _example(said))
+    after = said.follows and f"from {', '.join(said.follows)}"
+    return (said.printed and f"after {said.printed}", after or "", said.note, _example(said))
 
 
 def formula(said: Statement) -> str:
@@ -205,6 +206,8 @@ def _shown(one: Judgement) -> str:
     if one.verdict == "proved":
         sizes = [b for a, b in one.statement.given if a.is_Symbol and a.is_integer]
         return "proved" if sizes else "proved for every size"
+    if one.verdict == "deduced":
+        return "deduced for every size"
     if one.verdict == "exact":
         return "exact on rationals"
     return "false, as told" if one.as_expected else "REFUTED"
