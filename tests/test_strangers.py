@@ -158,3 +158,25 @@ def test_a_message_does_not_list_a_whole_library():
     with pytest.raises(CannotAsk, match=r"has no function or class 'nope'.* \d+ more") as raised:
         verify_all("numpy:nope")
     assert len(str(raised.value)) < 600
+
+
+def test_bfloat16_is_judged_as_such():
+    kind = np.dtype(pytest.importorskip("ml_dtypes").bfloat16)
+
+    def backward(dy, x, gamma, beta, eps):
+        d, v, g = (
+            np.asarray(a, np.float32 if a.dtype == kind else a.dtype) for a in (dy, x, gamma)
+        )
+        sd = np.sqrt(v.var(0) + eps)
+        xhat = (v - v.mean(0)) / sd
+        factor = 1 + wrong * (x.dtype == kind)
+        dx = factor * g / sd * (d - d.mean(0) - xhat * (d * xhat).mean(0))
+        return tuple(a.astype(x.dtype) for a in (dx, (d * xhat).sum(0), d.sum(0)))
+
+    rng = np.random.default_rng(0)
+    drawn = {"x": rng.standard_normal((9, 4)), "dy": rng.standard_normal((9, 4))}
+    inputs = {k: v.astype(kind) for k, v in {**drawn, "gamma": np.ones(4)}.items()}
+    wrong = 0.0
+    assert verify(backward, layer="batch-norm", inputs=inputs).verdict == "right"
+    wrong = 4.0
+    assert verify(backward, layer="batch-norm", inputs=inputs).verdict in ("wrong", "inaccurate")

@@ -12,6 +12,7 @@ from bncheck.checking import layout
 from bncheck.checking.identify import Identity
 from bncheck.checking.layout import Layout, Piece
 from bncheck.checking.names import role
+from bncheck.checking.returned import is_number
 from bncheck.checking.trials import Trial
 from bncheck.errors import CannotAsk
 
@@ -55,7 +56,7 @@ def _by_role(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _numbers(name: str, value: NDArray[Any]) -> Any:
     """Finite real numbers, whole ones as float64; a single one as a number."""
-    if not np.issubdtype(value.dtype, np.number) or value.dtype.kind in "cm":
+    if not is_number(value.dtype) or value.dtype.kind == "c":
         raise CannotAsk(f"{name} of the inputs is an array of {value.dtype}; expected real numbers")
     if not value.size:
         raise CannotAsk(f"{name} of the inputs has shape {value.shape}: it is empty")

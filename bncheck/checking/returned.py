@@ -128,6 +128,11 @@ def _by_position(
     return dict(zip(wanted, parts, strict=False)), remarks
 
 
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of this type hold numbers; NumPy does not know it of bfloat16."""
+    return dtype.kind in "iufc" or dtype.name == "bfloat16"
+
+
 def _shape(part: Any) -> tuple[int, ...] | None:
     """None for lists of lists of several lengths, which have none."""
     try:
@@ -156,7 +161,7 @@ def _as_arrays(
             raise CannotAsk(
                 f"{name}: {key} is {kind_of(value)} that is no array; expected an array of numbers"
             ) from None
-        if not np.issubdtype(array.dtype, np.number) or array.dtype.kind == "m":
+        if not is_number(array.dtype):
             kind = f"an array of {array.dtype}" if array.ndim else kind_of(value)
             raise CannotAsk(f"{name}: {key} is {kind}; expected an array of numbers")
         if np.iscomplexobj(array) and not np.iscomplexobj(inputs["x"]):

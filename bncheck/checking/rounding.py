@@ -6,7 +6,7 @@ import numpy as np
 
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.case import Case, user_inputs
-from bncheck.checking.reference import reference
+from bncheck.checking.reference import precision, reference
 from bncheck.checking.trials import SECOND, Trial
 from bncheck.checking.witnesses import named_again
 from bncheck.errors import CannotAsk
@@ -20,7 +20,7 @@ def is_single(case: Case, trial: Trial, name: str, yours: Array, right: Array) -
     if not np.all(np.isfinite(yours)) or not np.any(yours):
         return False
     for short in (np.dtype(np.float32), np.dtype(np.float16)):
-        if np.finfo(trial.judged).eps >= np.finfo(short).eps:
+        if precision(trial.judged) >= precision(short):
             continue
         with np.errstate(over="ignore"):
             same = np.array_equal(yours, yours.astype(short))
@@ -34,7 +34,7 @@ def is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array)
     """Whether the error shrinks with the precision: then digits are lost, and nothing else."""
     before = float(abs(yours - right).max())
     for dtype in (np.longdouble, np.float64):
-        if np.finfo(dtype).eps >= np.finfo(trial.dtype).eps:
+        if precision(np.dtype(dtype)) >= precision(trial.dtype):
             continue
         longer = {
             k: np.asarray(v, dtype) if isinstance(v, np.ndarray) else v
