@@ -83,7 +83,6 @@ EDITS = [
     (LAYER, "scale / count * inner", "scale / count + inner", "dx", "edit", "* where + stands"),
     (LAYER, "scale / count * inner", "scale / (count + self.eps) + inner", "dx", "edit",
      "* where + stands before inner and without + self.eps"),
-    (LAYER, "scale / count * inner", "scale / (count * 2 - 1) * inner", "dx", "edit", "without"),
     (LAYER, "return dx", "return dy", "dx", "handed-on", "handed on as it came"),
     (LAYER, "(dy * self.hat).sum(axis=0)\n", "(dy * self.hat)[: dy.shape[1]].sum(axis=0)\n",
      "dgamma", "rows-lost", "first rows"),

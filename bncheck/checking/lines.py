@@ -29,6 +29,7 @@ from bncheck.checking.mending import (
 )
 from bncheck.checking.rewriting import Written
 from bncheck.checking.tracing import Assigned, Replacement
+from bncheck.errors import CannotAsk
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,12 @@ def _mended(search: Search, blamed: Look, yours: Array, rewrite: Rewrite) -> str
     prints = [fingerprint(k.value) for k in wanted]
     if is_same(fingerprint(blamed.value), fingerprint(yours)):
         prints.append(fingerprint(search.right))
+    try:
+        written = rewrite(blamed.made.line, blamed.made.name)
+    except CannotAsk:
+        return ""  # the line is known without it
     ways = [
-        w for w in rewrite(blamed.made.line, blamed.made.name)
+        w for w in written
         if any(is_same(fingerprint(w.value), p) for p in prints)
     ]  # fmt: skip
     tries = [put(blamed, np.asarray(w.value, float)) for w in ways[:AT_ONCE]]

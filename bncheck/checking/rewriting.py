@@ -22,7 +22,7 @@ from bncheck.checking import calling
 from bncheck.checking.calling import Inputs
 from bncheck.checking.convention import Found
 from bncheck.checking.returned import plain
-from bncheck.checking.tracing import files
+from bncheck.checking.tracing import files, is_number
 
 MOST, LARGEST = 1500, 4096
 """How many ways are tried, and how many entries a value may have."""
@@ -236,7 +236,7 @@ def _others(at: int, node: ast.Name | ast.Attribute, frame: types.FrameType) -> 
     for name, value in list(names.items()):
         if name == ast.unparse(node) or hasattr(value, "shape") != (old.ndim > 0):
             continue
-        if isinstance(value, bool | str) or value is None or callable(value):
+        if not is_number(value):
             continue
         if np.shape(plain(value)) == old.shape:
             new = ast.parse(name, mode="eval").body

@@ -180,7 +180,7 @@ class _Frame:
             self._changes(frame)
             if event == "return" and not self.recorder.puts:
                 for place, part in enumerate(arg if isinstance(arg, tuple) else (arg,)):
-                    if _is_number(part):
+                    if is_number(part):
                         self.recorder.note(frame, self.line, f"return[{place}]", part, False)
         except Exception:
             sys.settrace(None)
@@ -212,13 +212,13 @@ class _Frame:
 def _variables(variables: Any) -> Iterator[tuple[str, Any, Any, Any]]:
     """Numbers and arrays by name, with where each is held: locals, ``self``, dictionaries."""
     for name, value in list(variables.items()):
-        if _is_number(value):
+        if is_number(value):
             yield name, value, variables, name
         elif isinstance(value, dict):
             yield from _entries(name, value)
         elif name in ("self", "ctx") and hasattr(value, "__dict__"):
             for attribute, inner in list(vars(value).items()):
-                if _is_number(inner):
+                if is_number(inner):
                     yield f"{name}.{attribute}", inner, vars(value), attribute
                 elif isinstance(inner, dict):
                     yield from _entries(f"{name}.{attribute}", inner)
@@ -226,11 +226,12 @@ def _variables(variables: Any) -> Iterator[tuple[str, Any, Any, Any]]:
 
 def _entries(name: str, holder: dict[Any, Any]) -> Iterator[tuple[str, Any, Any, Any]]:
     for key, value in list(holder.items()):
-        if isinstance(key, str) and _is_number(value):
+        if isinstance(key, str) and is_number(value):
             yield f"{name}[{key!r}]", value, holder, key
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is a number, or an array or tensor of not too many."""
     if isinstance(value, np.ndarray | np.generic):
         return 0 < value.size <= LARGEST and value.dtype.kind in "iuf"
     if isinstance(value, int | float):
