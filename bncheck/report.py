@@ -143,7 +143,7 @@ def report(one: Report, out: Console) -> None:
     if one.running:
         _prose(Text(one.running, style="dim"), out)
     if one.gradients:
-        out.print(_witnesses(one.gradients))
+        out.print(_witnesses(one.gradients, 3 if one.order == 2 and out.width < 85 else 5))
         if any("reference" in c.second_witness for g in one.gradients for c in g.comparisons):
             below = "forward" if one.order == 1 else "backward"
             out.print(Text(f"  * of the reference {below} pass: none was given", style="dim"))
@@ -239,24 +239,24 @@ def _headline(one: Report) -> Text:
     )
 
 
-def _witnesses(gradients: Sequence[GradientResult]) -> Table:
+def _witnesses(gradients: Sequence[GradientResult], digits: int) -> Table:
     table = _table("", "witnesses", "ULPs", "of bound", "at", "first", "second", "verdict")
     for column in (2, 3, 5, 6):
         table.columns[column].justify = "right"
     for gradient in gradients:
         for order, made in enumerate(gradient.comparisons):
-            table.add_row(gradient.name if order == 0 else "", *_cells(made))
+            table.add_row(gradient.name if order == 0 else "", *_cells(made, digits))
     return table
 
 
-def _cells(made: Comparison) -> tuple[Any, ...]:
+def _cells(made: Comparison, digits: int) -> tuple[Any, ...]:
     return (
         f"{_name(made.first_witness)} / {_name(made.second_witness)}",
         _short(made.ulps),
         _short(made.of_bound),
         "[" + ", ".join(map(str, made.at)) + "]",
-        f"{made.first:.5g}",
-        f"{made.second:.5g}",
+        f"{made.first:.{digits}g}",
+        f"{made.second:.{digits}g}",
         Text(made.verdict, style=STYLES[made.verdict]),
     )
 

@@ -250,6 +250,12 @@ def test_every_layer_has_a_heat_map(name):
     assert page.count("<svg") == 2
 
 
+def test_the_heat_map_belongs_to_the_jacobian():
+    page = html(derived(LAYERS["batch-norm"], (), 3, 2))
+    assert page.count("<svg") == 2
+    assert page.index("<h2>Jacobian") < page.rindex("<svg") < page.index("<h2>The loss along")
+
+
 def test_without_a_batch_size_there_is_none():
     assert html(derived(LAYERS["batch-norm"])).count("<svg") == 1
     assert sampled(derived(LAYERS["batch-norm"], (), 17)) is None

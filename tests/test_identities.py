@@ -192,7 +192,7 @@ def test_the_command_writes_every_identity(bncheck, form):
         assert [r["name"] for r in records] == names
         assert {r["residual"] for r in records if r["expected"] == "true"} == {"0"}
     elif form == "latex":
-        assert done.stdout.count(r"\begin{multline}") == len(names)
+        assert done.stdout.count(r"\said{") == len(names)
         assert done.stdout.isascii()
     else:
         assert all(name in done.stdout for name in names)

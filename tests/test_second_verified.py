@@ -39,13 +39,24 @@ def test_what_is_found_out_is_said():
 
 
 def test_an_unusual_eps_of_its_own_has_to_be_said():
-    def double_backward(ddx, ddgamma, ddbeta, dy, x, gamma):
+    def batchnorm_double_backward(ddx, ddgamma, ddbeta, dy, x, gamma):
         return doubles.batch_norm(ddx, ddgamma, ddbeta, dy, x, gamma, 0.37)
 
-    report = verify(double_backward)
+    report = verify(batchnorm_double_backward)
     assert report.verdict == "cannot call"
     assert "say which eps it has with --eps" in report.assumed
-    assert verify(double_backward, eps=0.37).verdict == "right"
+    assert verify(batchnorm_double_backward, eps=0.37).verdict == "right"
+    assert verify(doubles.own_eps, layer="batch-norm").verdict == "right"
+
+
+def odd_forward(x, gamma, eps):
+    """Of no layer that bncheck knows."""
+    return gamma * np.sinh(x) + eps
+
+
+def test_a_forward_pass_of_no_known_layer_is_not_needed():
+    report = verify(doubles.batch_norm, forward=odd_forward)
+    assert (report.verdict, report.layer) == ("right", "batch-norm")
 
 
 @pytest.mark.parametrize("layer", doubles.RIGHT)
@@ -339,7 +350,8 @@ def test_names_of_functions(name):
 
 @pytest.mark.parametrize("name", [
     "backward", "batchnorm_backward", "batchnorm_backward_alt", "backward_pass", "grad", "vjp",
-    "test_double_backward", "check_grad_grad", "hessian_vector", "layernorm_forward",
+    "batchnorm_backward_2", "layernorm_fallback_backward", "test_double_backward",
+    "check_grad_grad", "hessian_vector", "layernorm_forward",
 ])  # fmt: skip
 def test_names_of_other_functions(name):
     assert not is_double(name)
@@ -349,7 +361,9 @@ def test_parameters_say_what_a_function_is():
     def plain(ggI, ggG, ggB, gO, input, gamma, eps): ...
     def helper(ddx, xhat): ...
     def backward(dy, x, gamma, beta, eps): ...
+    def double_backward(dout, cache): ...
 
+    assert not looks_double("double_backward", double_backward, {})  # of double precision?
     assert looks_double("plain", plain, {})
     assert not looks_double("helper", helper, {})
     assert not looks_double("backward", backward, {})

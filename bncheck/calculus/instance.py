@@ -175,13 +175,18 @@ def _matrices(said: Statement, layer: Words, known: Known, by: Arithmetic) -> No
     evaluate(layer, known, by, [name_of(layer.xhat)])
     matrix = Matrix(rows)
     ratio = by.exactly(by.value(layer.root / layer.scale, known, group))
-    polynomial = (matrix * ratio).charpoly()
-    lengths = (matrix.T * matrix).eigenvals()
-    found = {
-        TRACE: matrix.trace(),
-        RANK: S(matrix.rank()),
-        NORM: sqrt(max(lengths)),
-        POLYNOMIAL: polynomial.as_expr().xreplace({polynomial.gen: lam}),
+    asked = {
+        TRACE: matrix.trace,
+        RANK: lambda: S(matrix.rank()),
+        NORM: lambda: sqrt(max((matrix.T * matrix).eigenvals())),
+        POLYNOMIAL: lambda: _polynomial(matrix * ratio),
     }
-    known |= {name_of(a): {(): number} for a, number in found.items()}
+    for symbol in said.left.free_symbols & MATRIX:
+        known[name_of(symbol)] = {(): asked[symbol]()}
     known[name_of(lam)] = {(): lam}
+
+
+def _polynomial(matrix: Matrix) -> Expr:
+    """``det(lam - matrix)``."""
+    polynomial = matrix.charpoly()
+    return polynomial.as_expr().xreplace({polynomial.gen: lam})

@@ -113,11 +113,9 @@ def _by_position(
     if not like_x and len(parts) == len(wanted) - 1 and _are_alike(parts, inputs):
         return dict(zip(wanted[1:], parts, strict=True)), []
     remarks = []
-    if len(parts) > len(wanted) and like_x[:1] == [0] and (
-        len(wanted) == 1 or _are_alike(parts[1 : len(wanted)], inputs)
-    ):  # fmt: skip
-        text = f"{len(parts)} values are returned; the last {len(parts) - len(wanted)} not checked"
-        return dict(zip(wanted, parts, strict=False)), [Remark("not-checked", text)]
+    if len(parts) > len(wanted) == len(like_x) == 1:
+        text = f"{len(parts)} values are returned; all but dx belong to parameters not found"
+        return {"dx": parts[like_x[0]]}, [Remark("not-checked", text)]
     if len(like_x) == 1 and like_x[0] > 0 and len(parts) == len(wanted):
         order = [*wanted[1:]]
         order.insert(like_x[0], "dx")

@@ -21,7 +21,7 @@ def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[st
     names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     found: dict[str, str | None] = {}
     # g is an upstream gradient, but beside v alone it is the length in weight norm
-    others = {role(name) for name in names}
+    others = {role(name) for name in names if name not in ("v", "g")}
     is_weight_norm = {"v", "g"} <= set(names) and others.isdisjoint({"mean", "x", "gamma"})
     own = {"g": "gamma"} if is_weight_norm else {}
     for name in names:

@@ -26,6 +26,11 @@ def second_differences(case: Case, trial: Trial) -> Differences:
     try:
         return _of(case, trial, lambda many: _theirs(case, trial, many), "")
     except (CannotAsk, KeyError):
+        if not case.identity.known:
+            raise CannotAsk(
+                f"{case.candidate.name}: its forward pass is of no layer that bncheck knows, and "
+                "there is no backward pass of which differences could be taken"
+            ) from None
         return _of(case, trial, lambda many: _ours(case, many), " of the reference")
 
 

@@ -20,8 +20,9 @@ LETTERS = {"ddx": ("v", "u", "vx"), "ddgamma": ("a", "va", "alpha"), "ddbeta": (
 """What they are called in formulas; only where another parameter is plainly x."""
 
 _NAME = re.compile(
-    r"double_?back|double_?(grad|bwd|vjp)|back(ward|prop)?_?(of_?)?back|grad_?grad|second_?back|"
-    r"second_?order_?(back|grad|vjp)|second_?(grad|vjp|bwd)|bwd_?bwd|vjp_?vjp|(bwd|backward)_?2$|"
+    r"double_?back|double_?(grad|bwd|vjp)|(?<!fall)(?<!feed)back(ward|prop)?_?(of_?)?back|"
+    r"grad_?grad|second_?back|second_?order_?(back|grad|vjp)|second_?(grad|vjp|bwd)|bwd_?bwd|"
+    r"vjp_?vjp|"
     r"2nd_?(order_?)?(back|bwd|grad)|higher_?order_?(back|grad)",
     re.IGNORECASE,
 )
@@ -117,11 +118,16 @@ def takes(
 
 
 def looks_double(name: str, thing: Any, said: Mapping[str, str]) -> bool:
-    """A function whose name says so, or whose parameters do: ddx beside dy and what was kept."""
+    """A function whose name says so, or whose parameters do: ddx beside dy and what was kept.
+
+    Whatever it is called, one that takes what a backward pass takes and no more is none.
+    """
     if not inspect.isfunction(thing):
         return False
+    roles = double_roles(thing, said)
+    found = set(roles.values())
     if is_double(name):
-        return True
+        known = all(roles[n] for n in required(thing))
+        return not (known and "dy" in found and "ddx" not in found)
     strict = {said.get(n) or double_role(n) for n in inspect.signature(thing).parameters}
-    found = set(double_roles(thing, said).values())
     return "ddx" in strict and "dy" in found and bool({"x", "xhat", "cache"} & found)

@@ -1,7 +1,8 @@
 """The trials of second order: those of first order, and directions for the gradients to move."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from bncheck.algebra.notation import indices_of, name_of
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking import layout as layouts
 from bncheck.checking.identify import Identity
+from bncheck.checking.layout import Layout
 from bncheck.checking.second_names import DIRECTIONS, double_role
 from bncheck.checking.trials import Trial, trials
 from bncheck.errors import CannotAsk
@@ -17,11 +19,27 @@ from bncheck.errors import CannotAsk
 
 def second_trials(
     found: Derivation, identity: Identity, takes: tuple[str, ...], seed: int = 0, more: int = 0
-) -> Iterator[Trial]:
+) -> tuple[Trial, ...]:
     """Trials of the layer with ddx, ddgamma, ...; 0 for those that the user's code lacks."""
+    there = tuple(role for role in DIRECTIONS if role in takes)
+    return _drawn(found, identity.eps, identity.layout, there, seed, more)
+
+
+@lru_cache(64)
+def _drawn(
+    found: Derivation,
+    eps: float | None,
+    layout: Layout,
+    takes: tuple[str, ...],
+    seed: int,
+    more: int,
+) -> tuple[Trial, ...]:
     rng = np.random.default_rng([seed, 2])
-    for trial in trials(found.layer, identity.eps, seed, identity.layout, more):
-        yield directed(found, identity, takes, trial, rng, {})
+    identity = Identity(found.layer, layout, None, eps, known=True)
+    return tuple(
+        directed(found, identity, takes, trial, rng, {})
+        for trial in trials(found.layer, eps, seed, layout, more)
+    )
 
 
 def directed(

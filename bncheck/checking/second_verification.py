@@ -13,8 +13,8 @@ from bncheck.checking.reference import double_of
 from bncheck.checking.results import Report
 from bncheck.checking.second_identity import by_second_gradients
 from bncheck.checking.second_trials import directed, second_trials
-from bncheck.checking.understanding import as_said
 from bncheck.checking.work import Work, at_most
+from bncheck.errors import CannotAsk
 
 
 def double_report(work: Work, candidate: Candidate) -> Report:
@@ -30,9 +30,16 @@ def double_report(work: Work, candidate: Candidate) -> Report:
 
 
 def _identity(work: Work, candidate: Candidate) -> Identity:
-    asked, hint = work.asked, candidate.layer_hint or layer_hint(Path(work.place).stem)
+    """By the forward pass, if that is of a layer; else by the second gradients themselves."""
+    hint = candidate.layer_hint or layer_hint(Path(work.place.partition(":")[0]).stem)
+    alone = "cache" not in candidate.takes and not candidate.has_object
     if candidate.has_forward:
-        return identify(work.subject, candidate, hint, asked)
-    if asked.program is not None:
-        return as_said(asked)
-    return by_second_gradients(work.subject, candidate, hint, asked)
+        try:
+            identity = identify(work.subject, candidate, hint, work.asked)
+        except CannotAsk:
+            if not alone:
+                raise
+        else:
+            if identity.known or not alone:
+                return identity
+    return by_second_gradients(work.subject, candidate, hint, work.asked)

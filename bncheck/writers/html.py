@@ -72,7 +72,7 @@ def html(found: Derivation, known: Evidence | None = None) -> str:
         '<meta charset="utf-8"/>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
         f"<title>{escape(name)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{escape(name)}</h1>\n{body}\n{_heat(found)}</main>\n</body>\n</html>\n"
+        f"<h1>{escape(name)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -81,6 +81,8 @@ def _set(block: Block, found: Derivation, numbers: Iterator[int]) -> str:
         return f"<h2>{worded(block.lines[0])}</h2>"
     if block.kind == "graph":
         return f'<figure class="wide">{svg.graph(found.layer)}</figure>'
+    if block.kind == "heat":
+        return _heat(found.origin or found)
     if block.kind == "text":
         return f"<p>{worded(block.lines[0])}</p>"
     if block.kind == "result":
@@ -147,7 +149,7 @@ def _heat(found: Derivation) -> str:
     )
     return (
         f'<figure><div class="wide" tabindex="0">{svg.heat(at)}</div>\n'
-        f"<figcaption>{worded(about)}</figcaption></figure>\n"
+        f"<figcaption>{worded(about)}</figcaption></figure>"
     )
 
 

@@ -55,13 +55,14 @@ def fragment(found: Derivation, known: Evidence | None = None) -> str:
 
 def written(made: Iterable[Block], forward: Program) -> str:
     """Blocks as LaTeX; ``forward``: what the graph is of."""
-    return "\n".join(_set_latex(block, forward) for block in made) + "\n"
+    return "\n".join(_set_latex(block, forward) for block in made if block.kind != "heat") + "\n"
 
 
 def markdown(found: Derivation, known: Evidence | None = None) -> str:
     """Markdown with mathematics and a Mermaid graph, as GitHub renders them."""
     parts = [f"# {title(found)}"]
-    parts += [_set_markdown(block, found.layer) for block in blocks(found, known)]
+    made = blocks(found, known)
+    parts += [_set_markdown(block, found.layer) for block in made if block.kind != "heat"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -41,12 +41,14 @@ WIDEST = 70
 
 @dataclass(frozen=True)
 class Block:
-    """A heading, a paragraph, an equation of one or more lines, or the graph.
+    """A heading, a paragraph, an equation of one or more lines, or a picture.
+
+    ``heat``: the Jacobian's, which only HTML has.
 
     ``marks``: of an equation, by line: words where it is known by less than a proof, else nothing.
     """
 
-    kind: Literal["heading", "text", "equation", "result", "graph"]
+    kind: Literal["heading", "text", "equation", "result", "graph", "heat"]
     lines: tuple[str, ...]
     marks: tuple[str, ...] = ()
 
@@ -186,7 +188,7 @@ def jacobian_blocks(found: Derivation, write: Write, marks: Marks) -> list[Block
         known.append(marks(line.target, line.expr))
     made = [Block("equation", tuple(rows), tuple(known))]
     if has_sizes(found):
-        made += _matrix(found, write)
+        made += [*_matrix(found, write), Block("heat", ())]
     return made
 
 

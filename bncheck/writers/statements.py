@@ -16,10 +16,19 @@ from bncheck.writers.latex_printer import latex_of
 PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage[T1]{fontenc}
 \usepackage[margin=15mm,landscape]{geometry}
-\usepackage{amsmath}
+\usepackage{amsmath,graphicx}
 \allowdisplaybreaks
 \setlength{\parindent}{0pt}
+\raggedright
+\newsavebox{\formula}
+\newcommand{\fitted}[1]{\sbox{\formula}{$\displaystyle #1$}%
+\ifdim\wd\formula>0.9\linewidth\resizebox{0.9\linewidth}{!}{\usebox{\formula}}%
+\else\usebox{\formula}\fi}
+\newcommand{\said}[2]{\sbox{\formula}{$\displaystyle #1 #2$}\begin{equation}%
+\ifdim\wd\formula>0.9\linewidth
+\begin{aligned}&\fitted{#1}\\&\fitted{{}#2}\end{aligned}\else\usebox{\formula}\fi\end{equation}}
 """
+"""A formula that is too wide for a line stands in two, and those are made to fit the page."""
 
 
 _RELATIONS = {"=": "=", "≤": r"\le"}
@@ -142,8 +151,14 @@ def as_markdown(title: str, judgements: Sequence[Judgement]) -> str:
              "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for one in judgements:
         said = one.statement
-        where = ", ".join(f"${c}$" for c in latex_conditions(said))
-        cells = [_titled(said), f"${latex_formula(said)}$", where, _shown(one), _residual(one)]
+        told = [f"${c}$" for c in latex_conditions(said)] + ([_example(said)] if said.at else [])
+        cells = [
+            _titled(said),
+            f"${latex_formula(said)}$",
+            ", ".join(told),
+            _shown(one),
+            _residual(one),
+        ]
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -154,16 +169,15 @@ def as_latex(title: str, judgements: Sequence[Judgement]) -> str:
              r"\maketitle"]  # fmt: skip
     for one in judgements:
         said = one.statement
-        where = "; ".join(f"${c}$" for c in latex_conditions(said))
+        where = "; ".join(rf"\fitted{{{c}}}" for c in latex_conditions(said))
         how = _text(_shown(one)) + (f"; where {where}" if where else "")
         if one.verdict == "refuted":
             how += f"; on the example {_text(_residual(one))}"
         parts.append(rf"\textbf{{{_text(_titled(said))}.}} {how}.")
-        if said.note:
-            parts.append(_text(said.note))
+        if said.note or said.at:
+            parts.append(_text("; ".join(t for t in (said.note, _example(said)) if t)))
         left, right = _latex(said.left, said.right), _latex(said.right, said.left)
-        lines = rf"{left} \\ {_RELATIONS[said.relation]} {right}"
-        parts.append(rf"\begin{{multline}}{lines}\end{{multline}}")
+        parts.append(rf"\said{{{left}}}{{{_RELATIONS[said.relation]} {right}}}")
     return "\n\n".join([*parts, r"\end{document}"]) + "\n"
 
 
@@ -241,7 +255,9 @@ LETTERS = {
 
 
 def _text(words: str) -> str:
+    for letter in "_&%":
+        words = words.replace(letter, f"\\{letter}")
     words = words.replace("^", r"\^{}")
     for letter, spelled in LETTERS.items():
         words = words.replace(letter, spelled)
-    return words.replace("_", r"\_").replace("&", r"\&").replace("%", r"\%")
+    return words
