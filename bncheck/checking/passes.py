@@ -47,14 +47,19 @@ def run_function(found: Found, given: Inputs) -> Ran:
 
 def run_pair(found: Found, given: Inputs) -> Ran:
     """Forward pass and backward pass; what the first returns beside y goes into the second."""
+    y, rest = handed_on(found, given)
+    return Ran(y, with_cache(found.backward, given, rest, found.roles), {})
+
+
+def handed_on(found: Found, given: Inputs) -> tuple[NDArray[Any], list[Any]]:
+    """The output of the forward pass, and what it returns besides; raises ``CannotAsk``."""
     assert found.forward is not None
     result = called(found.forward, given, found.roles)
     if not isinstance(result, tuple | list) or len(result) < 2:
         name = getattr(found.forward, "__name__", "forward")
         raise CannotAsk(f"{name} returned {kind_of(result)}; expected (output, cache)")
     y, *rest = result
-    kept = output(y)
-    return Ran(kept, with_cache(found.backward, given, rest, found.roles), {})
+    return output(y), rest
 
 
 def with_cache(backward: Callable[..., Any], given: Inputs, rest: list[Any], said: Roles) -> Any:

@@ -6,9 +6,9 @@ import numpy as np
 
 from bncheck.checking import objects
 from bncheck.checking.convention import Found
-from bncheck.checking.passes import Ran, called, with_cache
+from bncheck.checking.passes import Ran, called, handed_on, with_cache
 from bncheck.checking.results import Remark
-from bncheck.checking.returned import Inputs, kind_of, output, plain
+from bncheck.checking.returned import Inputs, kind_of, plain
 from bncheck.checking.second_names import double_roles
 from bncheck.errors import CannotAsk
 
@@ -24,13 +24,8 @@ def run_double(found: Found, given: Inputs) -> Ran:
     roles = {n: r for n, r in double_roles(found.backward, found.roles).items() if r}
     if "cache" not in roles.values():
         return Ran(None, called(found.backward, given, roles, first="dy"), {})
-    assert found.forward is not None
-    result = called(found.forward, given, found.roles)
-    if not isinstance(result, tuple | list) or len(result) < 2:
-        name = getattr(found.forward, "__name__", "forward")
-        raise CannotAsk(f"{name} returned {kind_of(result)}; expected (output, cache)")
-    y, *rest = result
-    return Ran(output(y), with_cache(found.backward, given, rest, roles), {})
+    y, rest = handed_on(found, given)
+    return Ran(y, with_cache(found.backward, given, rest, roles), {})
 
 
 def _run_object(found: Found, given: Inputs) -> Ran:
