@@ -1,11 +1,15 @@
 """In CI, where LaTeX and PyTorch are installed, a skipped test is a failure: nothing may hide."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+
+from bncheck.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
@@ -52,17 +56,41 @@ def golden(request):
 
 @pytest.fixture
 def bncheck():
-    """Run the command line in a process of its own; the completed process."""
+    """Run the command line; the completed process.
 
-    def run(*arguments, cwd=ROOT, **options):
-        return subprocess.run(
-            [sys.executable, "-m", "bncheck", *map(str, arguments)],
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})},
-            **options,
-        )
+    In this process, which saves the imports; in one of its own where anything is said about it
+    (``env``, ``cwd``), and in tests/test_readme.py and tests/test_examples.py.
+    """
+
+    def run(*arguments, **options):
+        words = [str(argument) for argument in arguments]
+        return _apart(words, **options) if options else _here(words)
 
     return run
+
+
+def _here(words):
+    out, err = io.StringIO(), io.StringIO()
+    before = sys.argv
+    sys.argv = ["bncheck", *words]
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    finally:
+        sys.argv = before
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def _apart(words, cwd=ROOT, env=None, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "bncheck", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        **options,
+    )
