@@ -11,7 +11,7 @@ from tests.mutants import WRONG
 from tests.staged import MISTAKES, SEEN, SOURCES, every_mistake, wrong
 
 SHARE = 0.9
-EVERY = 9
+EVERY = 11
 """Of the mistakes one in so many is tried here; ``tests/benchmarks/lines.py`` tries all."""
 
 

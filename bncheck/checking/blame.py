@@ -28,7 +28,7 @@ NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 VAGUE = ("unexplained", "term-factor", "two-changes")
 """Kinds of failure for which other ways to write the line are looked for."""
 
-SLOW, PATIENCE = 1.0, 5.0
+SLOW, PATIENCE = 2.0, 10.0
 """Seconds: one traced call may take so long, and all calls for one gradient."""
 
 LARGEST = 300

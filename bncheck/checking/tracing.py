@@ -9,7 +9,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from time import monotonic
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from bncheck.checking.convention import Found
 from bncheck.checking.returned import plain
 
 SECONDS = 2.0
-"""After this long nothing more is recorded or tried, and the code runs at its own speed."""
+"""Of processor time; after them nothing more is recorded or tried, the code runs on untraced."""
 
 EVENTS, LARGEST, ALL = 20_000, 4_096, 40_000
 """How many assignments are kept, entries of one value, and entries of all values of one line."""
@@ -73,9 +73,9 @@ def replaced(
 ) -> list[dict[str, NDArray[Any]] | None]:
     """The gradients with other values in some places, for each try; None where it fails."""
     results: list[dict[str, NDArray[Any]] | None] = []
-    stop = monotonic() + SECONDS
+    stop = process_time() + SECONDS
     for one in tries:
-        if monotonic() > stop:
+        if process_time() > stop:
             return [*results, *(None for _ in tries[len(results) :])]
         puts = {(r.line, r.name, r.number): r.value for r in one}
         recorder = _Recorder(files(found), puts, {r.name for r in one})
@@ -132,7 +132,7 @@ class _Recorder:
     kept: dict[tuple[int, str], _Kept] = field(default_factory=dict)
     last: dict[tuple[str, str], _Kept] = field(default_factory=dict)
     events: int = 0
-    stop: float = field(default_factory=lambda: monotonic() + SECONDS)
+    stop: float = field(default_factory=lambda: process_time() + SECONDS)
 
     def entered(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         """The trace function for calls: frames of the user's file are watched."""
@@ -146,7 +146,7 @@ class _Recorder:
 
     def is_over(self) -> bool:
         """Whether enough was seen; with another value in place the code itself is ended then."""
-        over = self.events > EVENTS or monotonic() > self.stop
+        over = self.events > EVENTS or process_time() > self.stop
         if over and self.puts:
             raise TimeoutError("the code does not end with a value replaced")
         return over
