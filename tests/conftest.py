@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from bncheck.cli import main
-
 ROOT = Path(__file__).resolve().parents[1]
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
@@ -70,6 +68,8 @@ def bncheck():
 
 
 def _here(words):
+    from bncheck.cli import main
+
     out, err = io.StringIO(), io.StringIO()
     before = sys.argv
     sys.argv = ["bncheck", *words]

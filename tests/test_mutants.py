@@ -343,7 +343,7 @@ def test_the_command_says_the_score_and_groups_what_is_missed(bncheck):
     assert title.strip() == "missed, would show with gamma that is not 1"
     assert len([row for row in rows if row.startswith("    d")]) == len(MISSED_WITH_GAMMA_ONE)
     every = bncheck("mutants", *arguments, "--all").stdout
-    assert len([row for row in every.splitlines() if row.startswith("    d")]) == 47
+    assert len([row for row in every.splitlines() if row.startswith("    d")]) == 48
     done = bncheck("mutants", *arguments, "--layer", "rms-norm")
     assert done.returncode == 2
     assert "does not return the gradients of rms-norm" in done.stderr

@@ -42,7 +42,7 @@ def _second(variant):
 @pytest.mark.parametrize("variant", EVERY)
 def test_double_backward_is_two_derivatives_of_the_forward_pass(variant):
     found = _second(variant)
-    witness(found, most=6)
+    witness(found, most=2)
     first = _first(variant)
     still = variant == "batch-norm-0-False-centred-evaluation"  # dx = dy/sd does not see x
     wanted = ["dd" + name_of(out) for out in first.forward.outputs]
@@ -57,7 +57,7 @@ def test_the_tangent_is_the_derivative_of_the_output_along_the_inputs(variant):
 
 @pytest.mark.parametrize("variant", EVERY)
 def test_the_hessian_is_two_derivatives_of_a_loss_that_bends(variant):
-    witness(hessian(_first(variant)), most=2)
+    witness(hessian(_first(variant)), most=1)
 
 
 UNEVEN = {

@@ -45,7 +45,7 @@ def test_misbehaviour_has_one_clear_answer(tmp_path, case, bncheck):
     body, code, said = BODIES[case]
     path = tmp_path / "code.py"
     path.write_text(CODE.format(body=body))
-    done = bncheck("verify", path)
+    done = bncheck("verify", path, cwd=tmp_path)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
