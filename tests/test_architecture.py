@@ -288,3 +288,8 @@ def test_no_module_hides_a_public_name():
         if module != "bncheck.__main__":
             importlib.import_module(module)
     assert not [n for n in bncheck.__all__ if isinstance(getattr(bncheck, n), ModuleType)]
+
+
+def test_the_child_process_starts_without_sympy():
+    asked = "import sys, bncheck.checking.worker; sys.exit('sympy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], timeout=60, check=False).returncode == 0

@@ -12,7 +12,6 @@ from bncheck.checking.convention import Found
 from bncheck.checking.passes import Ran
 from bncheck.checking.results import Remark
 from bncheck.checking.returned import by_field, gradients, output
-from bncheck.checking.trials import SECOND
 from bncheck.errors import CannotAsk
 
 Inputs = Mapping[str, Any]
@@ -20,6 +19,9 @@ Inputs = Mapping[str, Any]
 
 MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
 """How the arrays that the user's code gets lie in memory."""
+
+SECOND = "second batch"
+"""Besides those: an object sees another batch before the one that counts."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from bncheck.algebra.notation import Total, indices_of, like, name_of, size
 from bncheck.algebra.program import Step
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking.arithmetic import evaluate
+from bncheck.checking.calling import SECOND
 from bncheck.checking.diagnose import diagnose
 from bncheck.checking.identify import Identity
 from bncheck.checking.looks import is_same
@@ -19,7 +20,6 @@ from bncheck.checking.places import is_off
 from bncheck.checking.results import Diagnosis, GradientResult, Remark
 from bncheck.checking.second_diagnose import diagnose_second
 from bncheck.checking.terms import Seen
-from bncheck.checking.trials import SECOND
 
 LARGEST = 1000
 """Entries of a gradient for which other orders are tried."""

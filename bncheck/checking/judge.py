@@ -11,6 +11,7 @@ from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
 from bncheck.checking.arithmetic import Array
 from bncheck.checking.blame import traceable, with_lines
+from bncheck.checking.calling import SECOND
 from bncheck.checking.case import Case, assumed, remark, user_inputs
 from bncheck.checking.causes import cause
 from bncheck.checking.compare import compare, result_of
@@ -33,7 +34,7 @@ from bncheck.checking.rounding import is_rounding, is_single
 from bncheck.checking.second_reading import with_beta
 from bncheck.checking.subject import Subject
 from bncheck.checking.terms import Seen
-from bncheck.checking.trials import SECOND, Trial
+from bncheck.checking.trials import Trial
 from bncheck.checking.witnesses import measured_at, named
 from bncheck.errors import CannotAsk, Disagreement
 

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from bncheck.checking.arithmetic import Array
+from bncheck.checking.calling import SECOND
 from bncheck.checking.case import Case, user_inputs
 from bncheck.checking.reference import precision, reference
-from bncheck.checking.trials import SECOND, Trial
+from bncheck.checking.trials import Trial
 from bncheck.checking.witnesses import named_again
 from bncheck.errors import CannotAsk
 

@@ -47,7 +47,7 @@ class FileSubject:
 
         ``names``: roles of parameters by name; ``ordinary``: import the file as Python would.
         """
-        self._target, self._timeout = target, min(timeout, TIMEOUT_MAX)
+        self.target, self._timeout = target, min(timeout, TIMEOUT_MAX)
         self._printed, self._death = bytearray(), ""
         told = json.dumps({"names": dict(names or {}), "ordinary": ordinary})
         requests, self._ask = os.pipe()
@@ -136,7 +136,9 @@ class FileSubject:
         return self._request({"do": "running", "name": name, "inputs": dict(inputs)})
 
     def close(self) -> None:
-        """End the child and whatever it started."""
+        """End the child and whatever it started; once is enough."""
+        if self._answers.closed:
+            return
         for stream in (self._questions, self._answers):
             with suppress(OSError):
                 stream.close()
@@ -171,7 +173,7 @@ class FileSubject:
         finally:
             timer.cancel()
         if "error" in answer:
-            asked = question.get("name") or f"{self._target}:"
+            asked = question.get("name") or f"{self.target}:"
             said = f"{asked} {answer['error']}" if answer.get("raised") else answer["error"]
             raise CannotAsk(said)
         return answer["ok"]
@@ -180,18 +182,16 @@ class FileSubject:
         """Why the child does not answer: out of time, a signal, an exit."""
         if late:
             return (
-                f"{self._target} took more than {self._timeout:g} s and was stopped; "
+                f"{self.target} took more than {self._timeout:g} s and was stopped; "
                 "give it more time with --timeout, or a smaller problem"
             )
         self._kill()
         code = self._child.wait()
         if code == -signal.SIGKILL:
-            return (
-                f"{self._target} closed its connection to bncheck, or was killed (out of memory?)"
-            )
+            return f"{self.target} closed its connection to bncheck, or was killed (out of memory?)"
         if code < 0:
-            return f"{self._target} crashed the interpreter ({signal.Signals(-code).name})"
-        return f"{self._target} ended the interpreter (exit code {code}) instead of returning"
+            return f"{self.target} crashed the interpreter ({signal.Signals(-code).name})"
+        return f"{self.target} ended the interpreter (exit code {code}) instead of returning"
 
     def _kill(self, patience: float = 0.05) -> None:
         with suppress(subprocess.TimeoutExpired):

@@ -17,10 +17,8 @@ from sympy import Idx
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import normalised
+from bncheck.checking.calling import SECOND
 from bncheck.checking.layout import Layout, Parts, parts_of, usual
-
-SECOND = "second batch"
-"""The ``memory`` of a trial before which an object has seen another batch."""
 
 TINY = 1e-14
 """An eps that no output shows; a constant group, where it would matter, is left out then."""

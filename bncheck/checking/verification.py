@@ -59,7 +59,7 @@ def verify(
 
 
 def verify_all(
-    target: str | Callable[..., Any],
+    target: str | FileSubject | Callable[..., Any],
     *,
     layer: str | Program | None = None,
     forward: Forward | None = None,
@@ -67,12 +67,16 @@ def verify_all(
     inputs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Report, ...]:
-    """The report of every backward pass that the target holds, in the order of the file."""
+    """The report of every backward pass that the target holds, in the order of the file.
+
+    A ``FileSubject`` is a file whose child process has been started already.
+    """
     chosen = Options(**options)
     subject: Subject
     if isinstance(target, str):
-        subject = FileSubject(target, chosen.timeout, chosen.names, chosen.ordinary)
-        place = target
+        target = FileSubject(target, chosen.timeout, chosen.names, chosen.ordinary)
+    if isinstance(target, FileSubject):
+        subject, place = target, target.target
     else:
         subject = CallableSubject(target, forward, first)
         place = getattr(target, "__name__", type(target).__name__)

@@ -73,26 +73,36 @@ def verify(
 ) -> None:
     """Compare a hand-written backward pass with the symbolic gradient and with differences."""
     from bncheck.checking import formats
-    from bncheck.checking.verification import references, verify_all
+    from bncheck.checking.subject import FileSubject
 
     chosen = Output.json if as_json else form
+    started: FileSubject | None = None
     try:
+        given, names = files.arrays(inputs), files.roles(name or [])
+        if target is not None:
+            # the child loads the file while SymPy is still being imported here
+            started = FileSubject(target, timeout, names, ordinary)
+        from bncheck.checking.verification import references, verify_all
+
         reports = (
             verify_all(
-                target,
+                started,
                 layer=None if layer is None else files.program(layer, {}),
-                inputs=files.arrays(inputs),
-                timeout=timeout, seed=seed, trials=trials, names=files.roles(name or []),
+                inputs=given,
+                timeout=timeout, seed=seed, trials=trials, names=names,
                 ordinary=ordinary, averaged=batch_average, lines=lines,
                 layout=layout, eps=eps, ddof=ddof,
             )
-            if target is not None
+            if started is not None
             else references()
         )  # fmt: skip
     except CannotAsk as error:
         if chosen is Output.json:
             sys.stdout.write(formats.as_json([], strict, str(error)))
         raise
+    finally:
+        if started is not None:
+            started.close()
     _show(reports, chosen, strict)
     if show_output and reports:
         sys.stderr.write(reports[0].printed)
