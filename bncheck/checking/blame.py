@@ -17,7 +17,7 @@ from bncheck.checking.layout import Layout
 from bncheck.checking.lines import first_wrong
 from bncheck.checking.results import Diagnosis
 from bncheck.checking.subject import Subject
-from bncheck.checking.terms import Seen
+from bncheck.checking.terms import EACH, Seen
 from bncheck.checking.tracing import Assigned, Replacement
 from bncheck.checking.trials import Trial
 from bncheck.errors import BncheckError, CannotAsk
@@ -104,7 +104,10 @@ def _with_line(
         return cause
     if place.mended:
         text = f"right {place.mended}, on line {place.line}"
-        cause = replace(cause, code="edit", text=text, terms=())
+        if cause.code == "term-factor" and EACH not in cause.text:
+            cause = replace(cause, text=f"{cause.text}; {text}")
+        else:
+            cause = replace(cause, code="edit", text=text, terms=())
     return replace(cause, line=place.line, line_text=place.text)
 
 
