@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 from sympy import Add, Rational, S
 
+from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import Total, indices_of, name_of, size
 from bncheck.algebra.program import Step
 from bncheck.calculus.derivation import normalised
-from bncheck.checking.arithmetic import evaluate
-from bncheck.checking.reference import derivation_of
-from bncheck.layers import LAYERS
+from bncheck.numbers.arithmetic import evaluate
+from bncheck.numbers.reference import derivation_of
 
 STATISTIC = {"mean": "dmu", "variance": ("dvar", "dms", "dsq"), "root": ("dsd", "drms", "dnorm")}
 

@@ -21,25 +21,31 @@ LONGEST = 300
 
 # A room is a folder or a file right under bncheck. It imports itself and the floors below.
 FLOORS = (
-    ("errors",),
+    ("telling",),
     ("algebra",),
-    ("layers", "own", "calculus"),
+    ("calculus",),
+    ("theory",),
     ("writers",),
-    ("checking",),
-    ("testing",),
-    ("api", "report"),
-    ("files",),
+    ("subject",),
+    ("numbers",),
+    ("identity", "verdict", "cause", "place", "verification", "second_verification", "settings",
+     "references"),
+    ("mutants",),
+    ("api",),
     ("__init__", "cli"),
     ("__main__",),
-)
+)  # fmt: skip
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-EXACT = {"algebra", "layers", "own", "calculus", "writers"}
-NUMERIC = {"checking", "testing", "api", "report", "files", "cli"}
+EXACT = {"algebra", "calculus", "theory", "writers"}
+NUMERIC = {
+    "subject", "numbers", "identity", "verdict", "cause", "place", "verification",
+    "second_verification", "settings", "references", "mutants", "api", "cli",
+}  # fmt: skip
 LIBRARIES = {  # who may import it, be it inside a function
-    "sympy": EXACT | NUMERIC,
+    "sympy": EXACT | NUMERIC - {"subject"},
     "numpy": NUMERIC,
     "mpmath": NUMERIC,  # comes with SymPy
-    "rich": {"report"},
+    "rich": {"telling"},
     "typer": {"cli"},
 }
 HEAVY = {"sympy", "numpy", "mpmath"}  # --help waits for none of them
@@ -154,7 +160,12 @@ def test_imports_go_down(module):
 
 
 def test_the_walk_sees_the_whole_tree():
-    assert {"bncheck", "bncheck.errors", "bncheck.cli", "bncheck.algebra.program"} <= PATHS.keys()
+    assert {
+        "bncheck",
+        "bncheck.telling.errors",
+        "bncheck.cli",
+        "bncheck.algebra.program",
+    } <= PATHS.keys()
     assert {room_of(name) for name in PATHS} == set(FLOOR)
 
 
@@ -165,26 +176,38 @@ def test_the_walk_sees_the_whole_tree():
         ("bncheck.algebra.program", "def f():\n    from numpy.linalg import solve", "numpy"),
         ("bncheck.writers.latex", "import_module('numpy')", "numpy"),
         ("bncheck.writers.latex", "importlib.import_module('numpy')", "numpy"),
-        ("bncheck.layers", "if TYPE_CHECKING:\n    import numpy.typing", "numpy"),
-        ("bncheck.checking.judge", "from rich.table import Table", "rich"),
+        ("bncheck.algebra.layers", "if TYPE_CHECKING:\n    import numpy.typing", "numpy"),
+        ("bncheck.verdict.judge", "from rich.table import Table", "rich"),
         ("bncheck.cli", "from rich import print", "rich"),
-        ("bncheck.report", "import typer", "typer"),
+        ("bncheck.telling.terminal", "import typer", "typer"),
         ("bncheck.api", "def f():\n    import torch", "torch"),
-        ("bncheck.errors", "from sympy import Expr", "sympy"),
+        ("bncheck.telling.errors", "from sympy import Expr", "sympy"),
         ("bncheck.cli", "import os, sympy", "at its top"),
         ("bncheck.cli", "try:\n    import numpy\nexcept ImportError:\n    pass", "at its top"),
-        ("bncheck.errors", "from bncheck.algebra.program import Program", "algebra.program"),
+        (
+            "bncheck.telling.errors",
+            "from bncheck.algebra.program import Program",
+            "algebra.program",
+        ),
         ("bncheck.algebra.program", "from bncheck.calculus import chain", "calculus.chain"),
-        ("bncheck.algebra.program", "from bncheck import layers", "bncheck.layers"),
+        ("bncheck.algebra.program", "from bncheck.algebra import layers", "bncheck.algebra.layers"),
         ("bncheck.algebra.program", "from bncheck import verify", "imports bncheck,"),
         ("bncheck.algebra.program", "from ..calculus import chain", "calculus.chain"),
         ("bncheck.algebra", "from ..calculus.chain import backward", "calculus.chain"),
-        ("bncheck.layers", "from .calculus.chain import backward", "calculus.chain"),
-        ("bncheck.calculus.chain", "from bncheck.layers import LAYERS", "bncheck.layers"),
-        ("bncheck.layers", "from bncheck.calculus.chain import backward", "calculus.chain"),
-        ("bncheck.writers.latex", "import bncheck.checking.compare", "checking.compare"),
-        ("bncheck.checking.judge", "from bncheck.report import console", "bncheck.report"),
-        ("bncheck.report", "from bncheck.cli import app", "bncheck.cli"),
+        ("bncheck.algebra.layers", "from .calculus.chain import backward", "calculus.chain"),
+        (
+            "bncheck.calculus.chain",
+            "from bncheck.algebra.layers import LAYERS",
+            "bncheck.algebra.layers",
+        ),
+        ("bncheck.algebra.layers", "from bncheck.calculus.chain import backward", "calculus.chain"),
+        ("bncheck.writers.latex", "import bncheck.numbers.agreement", "numbers.agreement"),
+        (
+            "bncheck.verdict.judge",
+            "from bncheck.telling.terminal import console",
+            "bncheck.telling.terminal",
+        ),
+        ("bncheck.telling.terminal", "from bncheck.cli import app", "bncheck.cli"),
         ("bncheck.novelty", "import os", "no floor"),
     ],
 )
@@ -201,7 +224,7 @@ def test_an_import_against_the_rules_is_reported(module, source, blamed):
         ("bncheck.algebra.program", "from . import notation"),
         ("bncheck.writers.numpy_source", "from bncheck import __version__"),
         ("bncheck.writers.numpy_source", "from sympy.printing.numpy import NumPyPrinter"),
-        ("bncheck.checking.judge", "import numpy as np\nfrom bncheck.writers import graph"),
+        ("bncheck.verdict.judge", "import numpy as np\nfrom bncheck.writers import graph"),
         ("bncheck.cli", "import typer\ndef f():\n    import sympy"),
     ],
 )
@@ -291,5 +314,5 @@ def test_no_module_hides_a_public_name():
 
 
 def test_the_child_process_starts_without_sympy():
-    asked = "import sys, bncheck.checking.worker; sys.exit('sympy' in sys.modules)"
+    asked = "import sys, bncheck.subject.worker; sys.exit('sympy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", asked], timeout=60, check=False).returncode == 0

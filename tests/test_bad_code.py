@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from bncheck.checking.verification import assert_gradients, verify
+from bncheck.verification import assert_gradients, verify
 from tests.mutants import RIGHT, WRONG
 
 CODE = """

@@ -11,7 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from bncheck.checking.verification import verify
+from bncheck.verification import verify
 from tests.cases import more_ways, ways
 from tests.cases.case import draw, edited
 from tests.cases.oracle import breaches, feature, output, ratios

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 from sympy import Add, Float, Idx, Integer, Symbol
 
+from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.notation import Total, indices_of, tensor
 from bncheck.algebra.program import Step
-from bncheck.calculus.checked import Line, jacobian_line, lines, verdict, verdicts
-from bncheck.calculus.evidence import evidence, hessian_verdicts
-from bncheck.calculus.flat import in_one_order
 from bncheck.calculus.second import derived
 from bncheck.calculus.unroll import places, value_at
-from bncheck.layers import LAYERS, layer
+from bncheck.theory.checked import Line, jacobian_line, lines, verdict, verdicts
+from bncheck.theory.evidence import evidence, hessian_verdicts
+from bncheck.theory.flat import in_one_order
 
 WAYS = [{}, {"mode": "forward"}]
 VARIANTS = [{"mode": "evaluation"}, {"ddof": 1, "variance": "raw"}, {"affine": False}]

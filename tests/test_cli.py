@@ -8,8 +8,8 @@ import pytest
 import typer
 
 from bncheck import __version__, cli
+from bncheck.algebra.layers import LAYERS
 from bncheck.cli import deriving
-from bncheck.layers import LAYERS
 from tests.conftest import ROOT
 
 

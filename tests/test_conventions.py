@@ -9,8 +9,8 @@ import json
 
 import pytest
 
-from bncheck.checking.verification import verify, verify_all
-from bncheck.errors import CannotAsk
+from bncheck.telling.errors import CannotAsk
+from bncheck.verification import verify, verify_all
 
 GOOD, BAD = "1.0 * xhat", "2.0 * xhat"
 

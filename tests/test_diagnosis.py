@@ -6,10 +6,10 @@ from math import isqrt
 import numpy as np
 import pytest
 
-from bncheck.checking.reference import derivation_of, reference
-from bncheck.checking.terms import Seen, fit
-from bncheck.checking.verification import verify
-from bncheck.layers import LAYERS
+from bncheck.algebra.layers import LAYERS
+from bncheck.cause.terms import Seen, fit
+from bncheck.numbers.reference import derivation_of, reference
+from bncheck.verification import verify
 from tests.mistakes import every, function_of, opened
 from tests.mutants import WRONG, batch_closed
 

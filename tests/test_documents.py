@@ -7,15 +7,15 @@ from xml.etree import ElementTree
 
 import pytest
 
+from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.program import Step
-from bncheck.calculus.checked import verdicts
-from bncheck.calculus.evidence import Evidence, Identity, evidence, put
-from bncheck.calculus.identities import identities
-from bncheck.calculus.instance import Trial
-from bncheck.calculus.judging import Judgement
 from bncheck.calculus.second import derived
-from bncheck.calculus.words import words
-from bncheck.layers import LAYERS, layer
+from bncheck.theory.checked import verdicts
+from bncheck.theory.evidence import Evidence, Identity, evidence, put
+from bncheck.theory.family.identities import identities
+from bncheck.theory.instance import Trial
+from bncheck.theory.judging import Judgement
+from bncheck.theory.parts import words
 from bncheck.writers.html import html
 from bncheck.writers.latex import PREAMBLE, blocks, document, fragment, markdown, written
 from bncheck.writers.latex_blocks import writer

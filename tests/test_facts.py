@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from sympy import Integer
 
-from bncheck.calculus.judging import judge
-from bncheck.calculus.theorems import theorems
-from bncheck.calculus.words import words
-from bncheck.layers import layer
+from bncheck.algebra.layers import layer
+from bncheck.theory.judging import judge
+from bncheck.theory.parts import words
+from bncheck.theory.published.theorems import theorems
 from tests.test_identities import WHERE
 from tests.test_theorems import OVER_LESS, RAW
 

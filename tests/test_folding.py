@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from sympy import Rational, sqrt
 
+from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.notation import size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import derivation
 from bncheck.calculus.folding import Folding, folded, frozen, prove
 from bncheck.calculus.unroll import evaluate, exactly_equal, sample
-from bncheck.checking.arithmetic import evaluate as on_arrays
-from bncheck.errors import CannotAsk, Disagreement
-from bncheck.layers import LAYERS, layer
+from bncheck.numbers.arithmetic import evaluate as on_arrays
+from bncheck.telling.errors import CannotAsk, Disagreement
 
 EVALUATION = {
     "affine": layer("batch-norm", mode="evaluation"),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bncheck.checking.heat import _axes, _pooled
-from bncheck.checking.results import Heat
+from bncheck.telling.report import Heat
+from bncheck.verdict.heat import _axes, _pooled
 
 SOURCE = """
 import numpy as np

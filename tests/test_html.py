@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import name_of
-from bncheck.calculus.evidence import evidence
 from bncheck.calculus.second import derived
-from bncheck.layers import LAYERS, layer, variants
-from bncheck.own import program
+from bncheck.cli.own import program
+from bncheck.theory.evidence import evidence
 from bncheck.writers.graph import edges, nodes
 from bncheck.writers.html import html, worded
 from bncheck.writers.latex import blocks, fragment

@@ -10,16 +10,16 @@ from dataclasses import replace
 import pytest
 from sympy import Rational, S
 
+from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.notation import Mean, axis, like, tensor
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.identities import identities
-from bncheck.calculus.instance import tried
-from bncheck.calculus.judging import judge, judge_all
-from bncheck.calculus.proof import cannot_be_negative, left_over
-from bncheck.calculus.statement import Statement
-from bncheck.calculus.words import words
-from bncheck.errors import CannotAsk
-from bncheck.layers import LAYERS, layer
+from bncheck.telling.errors import CannotAsk
+from bncheck.theory.family.identities import identities
+from bncheck.theory.instance import tried
+from bncheck.theory.judging import judge, judge_all
+from bncheck.theory.parts import words
+from bncheck.theory.proof import cannot_be_negative, left_over
+from bncheck.theory.statement import Statement
 
 QUICK = [(name, {}) for name in LAYERS] + [
     ("batch-norm", {"ddof": 1, "variance": "raw"}),

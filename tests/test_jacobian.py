@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 from sympy import Dummy, Idx, Indexed, KroneckerDelta, Matrix, Mul, S, Symbol, diff
 
+from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import Mean, Total, name_of, size, tensor
 from bncheck.algebra.program import Step
 from bncheck.calculus import derivation as passes
@@ -14,8 +15,7 @@ from bncheck.calculus.derivation import derivation, normalised
 from bncheck.calculus.jacobian import explicit, jacobian
 from bncheck.calculus.matrix import moved
 from bncheck.calculus.unroll import evaluate, exactly_equal, places, sample, value_at
-from bncheck.errors import CannotAsk
-from bncheck.layers import LAYERS
+from bncheck.telling.errors import CannotAsk
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -7,9 +7,9 @@ import subprocess
 import pytest
 from sympy import sqrt
 
+from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
 from bncheck.calculus.derivation import derivation
-from bncheck.layers import LAYERS, layer, variants
 from bncheck.writers.graph import dot, edges, mermaid, nodes, tikz
 from bncheck.writers.latex import PREAMBLE, document, fragment, markdown, written
 from bncheck.writers.latex_blocks import Block
@@ -56,7 +56,7 @@ def test_a_whole_document_compiles(tmp_path):
 
 
 def test_a_user_s_own_names_compile(tmp_path):
-    from bncheck.own import program
+    from bncheck.cli.own import program
 
     found = derivation(program("examples/power_norm.py:POWER_NORM"))
     assert r"\mathrm{power}_{j}" in fragment(found)

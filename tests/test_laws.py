@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sympy import Rational, S, Symbol, diff, expand, sqrt
 
+from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.notation import name_of, size
 from bncheck.calculus.derivation import derivation, normalised
 from bncheck.calculus.unroll import evaluate, places
-from bncheck.layers import LAYERS, layer, options
 
 numbers = st.fractions(min_value=-5, max_value=5, max_denominator=6)
 columns = st.lists(numbers, min_size=4, max_size=4)

@@ -5,10 +5,10 @@ import re
 import pytest
 from sympy import Rational, S, sqrt
 
+from bncheck.algebra.layers import AXES, LAYERS, layer, options, variants
 from bncheck.algebra.notation import name_of, size
 from bncheck.calculus.unroll import evaluate, sample
-from bncheck.errors import CannotAsk
-from bncheck.layers import AXES, LAYERS, layer, options, variants
+from bncheck.telling.errors import CannotAsk
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from bncheck.checking.verification import verify
+from bncheck.verification import verify
 from tests.mutants import WRONG
 from tests.staged import MISTAKES, SEEN, SOURCES, every_mistake, wrong
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bncheck.checking.verification import verify, verify_all
+from bncheck.verification import verify, verify_all
 
 LAYER = """
 import numpy as np

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.derivation import derivation
-from bncheck.checking import layout
-from bncheck.checking.trials import trials
-from bncheck.errors import CannotAsk
-from bncheck.layers import LAYERS
-from bncheck.testing import replacement
-from bncheck.testing.mistakes import mistakes, recipe
-from bncheck.testing.recipe import apart, reproduced, run
-from bncheck.testing.tester import examine
+from bncheck.mutants import replacement
+from bncheck.mutants.mistakes import mistakes, recipe
+from bncheck.mutants.recipe import apart, reproduced, run
+from bncheck.mutants.tester import examine
+from bncheck.numbers import layout
+from bncheck.numbers.trials import trials
+from bncheck.telling.errors import CannotAsk
 from tests.mutants import batch_closed, layer_closed, rms_closed
 
 SUITES = Path(__file__).parent / "suites"
@@ -420,7 +420,7 @@ def test_a_size_of_zero_is_that_of_the_upstream_gradient():
 
 
 def _candidate():
-    from bncheck.checking.convention import from_callables
+    from bncheck.subject.conventions.convention import from_callables
 
     def backward(dy, x, gamma, *, eps=0.25):
         return dy

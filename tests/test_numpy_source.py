@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
 from bncheck.calculus.derivation import derivation
-from bncheck.layers import LAYERS, layer, variants
 from bncheck.writers.numpy_source import functions, source
 
 LENGTHS = {"i": 5, "j": 3, "n": 4, "l": 5, "h": 2, "k": 3, "o": 4, "p": 3}

@@ -9,14 +9,14 @@ from functools import cache
 import pytest
 from sympy import Add, Mul, Rational, S
 
+from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import name_of, size
 from bncheck.algebra.program import Step
 from bncheck.calculus import chain, closed
 from bncheck.calculus import derivation as passes
 from bncheck.calculus.derivation import derivation, small_sizes, witness
 from bncheck.calculus.unroll import evaluate, exactly_equal, gradients, sample, value_at
-from bncheck.errors import CannotAsk, Disagreement
-from bncheck.layers import LAYERS, layer, variants
+from bncheck.telling.errors import CannotAsk, Disagreement
 
 EVERY = {
     name + "".join(f"-{value}" for value in options.values()): program

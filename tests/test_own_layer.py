@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from sympy import Abs, Dummy, Float, KroneckerDelta, Rational, S, Symbol, diff, exp, log, sqrt, tanh
 
+from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import Mean, Total, axis, indices_of, name_of, size, tensor
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus import derivation as passes
@@ -17,8 +18,7 @@ from bncheck.calculus.chain import uses
 from bncheck.calculus.derivation import derivation, normalised, small_sizes, witness
 from bncheck.calculus.jacobian import jacobian
 from bncheck.calculus.unroll import evaluate, in_digits, places, sample, value_at
-from bncheck.errors import CannotAsk, Disagreement
-from bncheck.layers import LAYERS
+from bncheck.telling.errors import CannotAsk, Disagreement
 
 i, j, k = axis("i", "m"), axis("j", "D"), axis("k", "K")
 x, y, z, h, a, b, c, u = map(tensor, "xyzhabcu")

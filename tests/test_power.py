@@ -10,8 +10,8 @@ from math import isqrt
 
 import pytest
 
-from bncheck.layers import layer
-from bncheck.testing.power import power
+from bncheck.algebra.layers import layer
+from bncheck.mutants.power import power
 
 COLUMNS = ("a", "b'", "c", "d", "e", "f", "f'", "g", "i", "h", "h'", "k", "k'")
 TABLE = {  # wrong gradient: what catches it, a column each

@@ -5,10 +5,10 @@ import re
 import pytest
 from sympy import Integer, Symbol
 
+from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import Mean, Total, axis, size, tensor
 from bncheck.algebra.program import Program, Step
-from bncheck.errors import CannotAsk
-from bncheck.layers import LAYERS
+from bncheck.telling.errors import CannotAsk
 
 i, j, k = axis("i", "m"), axis("j", "D"), axis("k", "K")
 x, y, z, mu, gamma = map(tensor, ("x", "y", "z", "mu", "gamma"))

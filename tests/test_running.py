@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from bncheck.checking.results import Report
-from bncheck.checking.verification import verify
+from bncheck.telling.report import Report
+from bncheck.verification import verify
 
 CLASS = """
 import numpy as np
@@ -276,7 +276,7 @@ def test_images_and_statistics_with_all_axes(tmp_path):
 def test_where_nothing_is_kept_nothing_is_said():
     for report in (
         verify("examples/right/plain.py"), verify("examples/right/layer_class.py"),
-        verify("bncheck.checking.references"),
+        verify("bncheck.references"),
     ):  # fmt: skip
         assert report.running == ""
         assert "running" not in str(report)

@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 from sympy import Rational, S
 
+from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of, name_of, operands, size
 from bncheck.algebra.program import Step
 from bncheck.algebra.spelling import plain
@@ -17,9 +18,8 @@ from bncheck.calculus.derivation import derivation, small_sizes, witness
 from bncheck.calculus.second import double_backward, hessian, with_backward
 from bncheck.calculus.tangent import forward_mode, tangent_program
 from bncheck.calculus.unroll import evaluate, exactly_equal, sample
-from bncheck.errors import CannotAsk, Disagreement
-from bncheck.layers import LAYERS, layer, variants
-from bncheck.own import program
+from bncheck.cli.own import program
+from bncheck.telling.errors import CannotAsk, Disagreement
 
 EVERY = {
     name + "".join(f"-{value}" for value in options.values()): found

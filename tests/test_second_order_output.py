@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import bncheck
+from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.calculus.derivation import derivation
 from bncheck.calculus.second import derived, double_backward, modes
 from bncheck.calculus.tangent import forward_mode
-from bncheck.errors import CannotAsk
-from bncheck.layers import LAYERS, layer, variants
+from bncheck.telling.errors import CannotAsk
 from bncheck.writers.latex import PREAMBLE, fragment, written
 from bncheck.writers.latex_blocks import marker, writer
 from bncheck.writers.latex_lines import folded, width

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from bncheck import api, assert_gradients, to_numpy, verify
-from bncheck.checking.second_names import double_role, is_double, looks_double
-from bncheck.checking.verification import verify_all
-from bncheck.errors import CannotAsk
+from bncheck.subject.second_names import double_role, is_double, looks_double
+from bncheck.telling.errors import CannotAsk
+from bncheck.verification import verify_all
 from tests import doubles
 from tests.conftest import ROOT
 
@@ -467,7 +467,7 @@ def test_a_class(tmp_path):
 
 
 def test_a_layer_of_your_own():
-    from bncheck.own import program
+    from bncheck.cli.own import program
 
     power = program("examples/power_norm.py:POWER_NORM")
     made = to_numpy(power, order=2)

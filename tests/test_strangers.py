@@ -9,9 +9,9 @@ import re
 import numpy as np
 import pytest
 
-from bncheck.checking.source import load, parse_target
-from bncheck.checking.verification import verify, verify_all
-from bncheck.errors import CannotAsk
+from bncheck.subject.loading import load, parse_target
+from bncheck.telling.errors import CannotAsk
+from bncheck.verification import verify, verify_all
 from tests.cases.strangers import BODIES, EDITS, FILES
 from tests.test_bad_code import CODE
 

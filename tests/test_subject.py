@@ -9,11 +9,11 @@ import time
 import numpy as np
 import pytest
 
-from bncheck.checking.convention import find
-from bncheck.checking.names import gradient, layer_hint, role
-from bncheck.checking.source import load, parse_target
-from bncheck.checking.subject import CallableSubject, FileSubject
-from bncheck.errors import CannotAsk
+from bncheck.subject.child import CallableSubject, FileSubject
+from bncheck.subject.conventions.convention import find
+from bncheck.subject.loading import load, parse_target
+from bncheck.subject.names import gradient, layer_hint, role
+from bncheck.telling.errors import CannotAsk
 
 INPUTS = {
     "x": np.arange(12.0).reshape(4, 3) ** 1.5,
@@ -78,7 +78,7 @@ def test_places_that_are_no_file(tmp_path):
 
 
 def test_a_module_is_imported():
-    assert _ask("bncheck.checking.references:backward_closed").y.shape == (4, 3)
+    assert _ask("bncheck.references:backward_closed").y.shape == (4, 3)
 
 
 def test_only_definitions_are_run(tmp_path):

@@ -13,16 +13,22 @@ import pytest
 import typer
 from sympy import Rational, S
 
-from bncheck.calculus.covariate_shift import LARGER, SMALLER, covariate_shift, network, shift
-from bncheck.calculus.judging import judge, judge_all
-from bncheck.calculus.lipschitz import K4, unbiased
-from bncheck.calculus.outside import eps_outside, outside
-from bncheck.calculus.published import printed_graph
-from bncheck.calculus.reparameterisation import weight_norm
-from bncheck.calculus.theorems import statements, theorems
-from bncheck.calculus.words import words
+from bncheck.algebra.layers import layer
 from bncheck.cli import stating
-from bncheck.layers import layer
+from bncheck.theory.judging import judge, judge_all
+from bncheck.theory.parts import words
+from bncheck.theory.published.covariate_shift import (
+    LARGER,
+    SMALLER,
+    covariate_shift,
+    network,
+    shift,
+)
+from bncheck.theory.published.eps_outside import eps_outside, outside
+from bncheck.theory.published.lipschitz import K4, unbiased
+from bncheck.theory.published.misprints import printed_graph
+from bncheck.theory.published.reparameterisation import weight_norm
+from bncheck.theory.published.theorems import statements, theorems
 from bncheck.writers.statements import rows
 from tests.conftest import ROOT
 

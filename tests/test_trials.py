@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.derivation import derivation
-from bncheck.checking.arithmetic import Bounded, evaluate
-from bncheck.checking.calling import MEMORY
-from bncheck.checking.compare import compare
-from bncheck.checking.differences import differences
-from bncheck.checking.reference import lift, reference
-from bncheck.checking.trials import SECOND, trials
-from bncheck.errors import Disagreement
-from bncheck.layers import LAYERS
+from bncheck.numbers.agreement import compare
+from bncheck.numbers.arithmetic import Bounded, evaluate
+from bncheck.numbers.differences import differences
+from bncheck.numbers.reference import lift, reference
+from bncheck.numbers.trials import SECOND, trials
+from bncheck.subject.calling import MEMORY
+from bncheck.telling.errors import Disagreement
 from tests.mutants import RIGHT, WRONG
 
 FOUND = {name: derivation(program) for name, program in LAYERS.items()}
@@ -114,7 +114,7 @@ def test_the_bound_covers_float32_arithmetic_and_is_not_idle():
 
 
 def test_a_defect_of_the_reference_is_noticed(monkeypatch):
-    from bncheck.checking import reference as module
+    from bncheck.numbers import reference as module
 
     real = module.evaluate
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bncheck.checking.verification import references, verify, verify_all
-from bncheck.errors import CannotAsk
+from bncheck.telling.errors import CannotAsk
+from bncheck.verification import references, verify, verify_all
 from tests.mutants import RIGHT, WRONG, batch_closed
 
 

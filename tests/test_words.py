@@ -6,14 +6,14 @@ import pytest
 from sympy import ImmutableDenseMatrix, sympify
 
 import bncheck
-from bncheck import report as drawing
+from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
 from bncheck.algebra.program import Step
 from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import derivation
-from bncheck.checking.results import Report
-from bncheck.errors import CannotAsk
-from bncheck.layers import LAYERS, layer, variants
+from bncheck.telling import terminal as drawing
+from bncheck.telling.errors import CannotAsk
+from bncheck.telling.report import Report
 from bncheck.writers.reading import shown
 from bncheck.writers.records import record
 from bncheck.writers.text import page

@@ -19,7 +19,7 @@ from bncheck.algebra.notation import (
     operands,
     size,
 )
-from bncheck.errors import CannotAsk
+from bncheck.telling.errors import CannotAsk
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from bncheck.algebra.notation import (
 )
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.partials import partials
-from bncheck.errors import CannotAsk
+from bncheck.telling.errors import CannotAsk
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from bncheck.calculus.unroll import (
     tangents,
     value_at,
 )
-from bncheck.errors import CannotAsk, Disagreement
+from bncheck.telling.errors import CannotAsk, Disagreement
 
 Entries = dict[tuple[int, ...], Expr]
 

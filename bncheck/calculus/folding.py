@@ -21,7 +21,7 @@ from bncheck.algebra.notation import (
     tensor,
 )
 from bncheck.algebra.program import Program, Step
-from bncheck.errors import CannotAsk, Disagreement
+from bncheck.telling.errors import CannotAsk, Disagreement
 
 before = axis("k", "K")
 """The features that go into the linear layer."""

@@ -21,7 +21,7 @@ from bncheck.algebra.notation import (
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.calculus.factoring import factored
 from bncheck.calculus.matrix import matrix, moved
-from bncheck.errors import CannotAsk
+from bncheck.telling.errors import CannotAsk
 
 
 @dataclass(frozen=True)

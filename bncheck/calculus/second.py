@@ -23,7 +23,7 @@ from bncheck.calculus.derivation import (
     witness,
 )
 from bncheck.calculus.tangent import forward_mode
-from bncheck.errors import CannotAsk
+from bncheck.telling.errors import CannotAsk
 
 
 def derived(

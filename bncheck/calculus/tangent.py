@@ -12,7 +12,7 @@ from bncheck.calculus.chain import cache, check, named
 from bncheck.calculus.closed import close
 from bncheck.calculus.derivation import Derivation, chosen, specialised, witness
 from bncheck.calculus.partials import along
-from bncheck.errors import CannotAsk
+from bncheck.telling.errors import CannotAsk
 
 
 def forward_mode(

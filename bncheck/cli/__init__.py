@@ -14,7 +14,7 @@ from bncheck import __version__
 from bncheck.cli.deriving import derive, layers
 from bncheck.cli.stating import identities, theorems
 from bncheck.cli.verifying import mutants, verify
-from bncheck.errors import BncheckError
+from bncheck.telling.errors import BncheckError
 
 app = typer.Typer(
     add_completion=False,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bncheck import files
+from bncheck.cli import files
 
 
 class Format(StrEnum):
@@ -63,7 +63,7 @@ def derive(
     names = tuple(name for given in wrt or () for name in given.split(","))
     found = derived(program, names, batch_size, order, direction)
     if form is Format.text and output is None:
-        from bncheck import report
+        from bncheck.telling import terminal as report
         from bncheck.writers.text import page
 
         report.derivation(page(found), report.console())
@@ -77,8 +77,8 @@ def derive(
 
 def layers() -> None:
     """List the layers and their variants."""
-    from bncheck import report
-    from bncheck.layers import LAYERS, options
+    from bncheck.algebra.layers import LAYERS, options
+    from bncheck.telling import terminal as report
     from bncheck.writers.text import shapes
 
     def spelled(name: str) -> str:

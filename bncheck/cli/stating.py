@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bncheck import files
+from bncheck.cli import files
 
 
 class Told(StrEnum):
@@ -38,9 +38,9 @@ def identities(
     form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
 ) -> None:
     """What holds for a layer's gradients: each statement proved, or exact on rationals."""
-    from bncheck.calculus import identities as stated
-    from bncheck.calculus.judging import judge_all
-    from bncheck.calculus.words import words
+    from bncheck.theory.family import identities as stated
+    from bncheck.theory.judging import judge_all
+    from bncheck.theory.parts import words
 
     chosen = {"ddof": ddof, "affine": affine, "variance": variance, "mode": mode}
     program = files.program(layer, {k: v for k, v in chosen.items() if v is not None})
@@ -60,9 +60,9 @@ def theorems(
     form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
 ) -> None:
     """What is published about batch norm: proved, or refuted with its counterexample."""
-    from bncheck.calculus import theorems as stated
-    from bncheck.errors import CannotAsk
-    from bncheck.layers import layer
+    from bncheck.algebra.layers import layer
+    from bncheck.telling.errors import CannotAsk
+    from bncheck.theory.published import theorems as stated
 
     batch, raw = layer("batch-norm"), layer("batch-norm", variance="raw")
     over_less, weight = layer("batch-norm", ddof=1), layer("weight-norm")
@@ -82,8 +82,8 @@ def is_about(said: Any, text: str) -> bool:
 
 def _tell_power(program: Any, seed: int, form: Told) -> None:
     """Write what identities catch, as text or JSON."""
-    from bncheck.errors import CannotAsk
-    from bncheck.testing.power import as_record, groups, matrix, power
+    from bncheck.mutants.power import as_record, groups, matrix, power
+    from bncheck.telling.errors import CannotAsk
 
     if form not in (Told.text, Told.json):
         raise CannotAsk(f"--power is written as text or json, not as {form}")
@@ -91,7 +91,7 @@ def _tell_power(program: Any, seed: int, form: Told) -> None:
     if form is Told.json:
         sys.stdout.write(json.dumps(as_record(found), indent=2, ensure_ascii=False) + "\n")
         return
-    from bncheck import report
+    from bncheck.telling import terminal as report
 
     out, (letters, rows) = report.console(), matrix(found)
     report.listed(("", "catch", "identity"), groups(found), out)
@@ -104,7 +104,7 @@ def _tell(title: str, found: Any, form: Told) -> None:
     from bncheck.writers import statements
 
     if form is Told.text:
-        from bncheck import report
+        from bncheck.telling import terminal as report
 
         report.statements(statements.rows(found), report.console())
     elif form is Told.json:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bncheck import files
-from bncheck.errors import CannotAsk
+from bncheck.cli import files
+from bncheck.telling.errors import CannotAsk
 
 
 class Output(StrEnum):
@@ -72,8 +72,8 @@ def verify(
     ] = False,
 ) -> None:
     """Compare a hand-written backward pass with the symbolic gradient and with differences."""
-    from bncheck.checking import formats
-    from bncheck.checking.subject import FileSubject
+    from bncheck.subject.child import FileSubject
+    from bncheck.telling import formats
 
     chosen = Output.json if as_json else form
     started: FileSubject | None = None
@@ -82,7 +82,7 @@ def verify(
         if target is not None:
             # the child loads the file while SymPy is still being imported here
             started = FileSubject(target, timeout, names, ordinary)
-        from bncheck.checking.verification import references, verify_all
+        from bncheck.verification import references, verify_all
 
         reports = (
             verify_all(
@@ -139,19 +139,19 @@ def mutants(
     Each mistake stands in the place of your function while the tests run, in a process of its
     own; no file is changed.
     """
-    from bncheck.testing.tester import examine
+    from bncheck.mutants.tester import examine
 
     asked = None if layer is None else files.program(layer, {})
     found = examine(tests, replace, layer=asked, timeout=timeout)
-    from bncheck import report
+    from bncheck.telling import terminal as report
 
     report.examination(found, report.console(), everything)
     raise typer.Exit(found.exit_code)
 
 
 def _show(reports: Any, form: Output, strict: bool) -> None:
-    from bncheck import report
-    from bncheck.checking import formats
+    from bncheck.telling import formats
+    from bncheck.telling import terminal as report
 
     if form is not Output.text:
         sys.stdout.write(getattr(formats, f"as_{form}")(reports, strict))

@@ -12,11 +12,11 @@ from bncheck.algebra.notation import Tensor, indices_of, name_of, size
 from bncheck.algebra.program import Program, Step
 from bncheck.algebra.spelling import SPELLINGS, in_reading_order
 from bncheck.calculus.chain import Use, uses
-from bncheck.calculus.checked import Line, jacobian_line
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.evidence import Evidence
 from bncheck.calculus.jacobian import jacobian
-from bncheck.calculus.judging import Verdict
+from bncheck.theory.checked import Line, jacobian_line
+from bncheck.theory.evidence import Evidence
+from bncheck.theory.judging import Verdict
 from bncheck.writers.latex_lines import folded
 from bncheck.writers.latex_printer import flat_latex, latex_of
 from bncheck.writers.reading import (

@@ -13,8 +13,8 @@ from sympy import Expr, Idx, S
 
 from bncheck.algebra.notation import Tensor, carried, size
 from bncheck.algebra.spelling import SPELLINGS
-from bncheck.calculus.evidence import Evidence, Identity
-from bncheck.calculus.statement import Statement
+from bncheck.theory.evidence import Evidence, Identity
+from bncheck.theory.statement import Statement
 from bncheck.writers.latex_blocks import Block, Write, listed, marked, prose
 from bncheck.writers.latex_lines import WIDEST, folded, width
 from bncheck.writers.statements import LETTERS, latex_conditions

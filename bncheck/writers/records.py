@@ -6,11 +6,11 @@ from sympy import Expr, sstr
 
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.checked import Line, jacobian_line
 from bncheck.calculus.closed import Rewriting
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.calculus.evidence import Evidence
 from bncheck.calculus.jacobian import explicit, jacobian
+from bncheck.theory.checked import Line, jacobian_line
+from bncheck.theory.evidence import Evidence
 from bncheck.writers.latex_printer import latex_of
 from bncheck.writers.reading import group_size, has_sizes
 from bncheck.writers.statements import as_data

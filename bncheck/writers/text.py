@@ -9,7 +9,7 @@ from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.folding import folded
 from bncheck.calculus.jacobian import jacobian
-from bncheck.errors import CannotAsk
+from bncheck.telling.errors import CannotAsk
 from bncheck.writers.reading import (
     LARGEST,
     action,

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.derivation import derivation
-from bncheck.layers import LAYERS
 from bncheck.writers.numpy_source import functions
 
 Backward = Callable[[Any, dict[str, Any]], Any]

@@ -8,7 +8,7 @@ one that its maker accepts.
 
 from collections import Counter
 
-from bncheck.checking.verification import verify
+from bncheck.verification import verify
 from tests.mistakes import every
 
 

@@ -10,9 +10,9 @@ import time
 
 from sympy import Matrix, Rational, sqrt, symbols
 
+from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.derivation import derivation
 from bncheck.calculus.jacobian import explicit
-from bncheck.layers import LAYERS
 
 
 def plain(m: int) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bncheck.checking.verification import verify
+from bncheck.verification import verify
 from tests.staged import SEEN, every_mistake, wrong
 
 

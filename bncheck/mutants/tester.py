@@ -1,0 +1,166 @@
+"""The tester tested: which wrong backward passes would somebody's own tests let through?
+
+The mistakes are changes of the layer's program; each is put in the place of the user's function
+while the tests run, in a child process. What is missed gets the input that would have shown it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bncheck.algebra.layers import LAYERS
+from bncheck.algebra.layers import layer as layer_by_name
+from bncheck.algebra.program import Program
+from bncheck.mutants.mistakes import gradient_roles, mistakes
+from bncheck.mutants.recipe import Recipe
+from bncheck.mutants.recognition import Call, Recognised, recognise
+from bncheck.mutants.remedies import remedy
+from bncheck.mutants.suite import Suite
+from bncheck.subject.loading import parse_target
+from bncheck.subject.names import layer_hint
+from bncheck.telling.errors import CannotAsk
+
+FINEST = 13
+"""Relative errors from 1 to 10 to the power of minus this are tried on the tests."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One mistake: whether the tests caught it, and what would have, where they did not.
+
+    ``gradients``: those that the mistake changes; ``by``: the first failure.
+    """
+
+    code: str
+    text: str
+    gradients: tuple[str, ...]
+    caught: bool
+    by: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What the tests are worth: every mistake, and the errors that they let pass.
+
+    ``tolerances``: by gradient, the largest power of ten of a relative error that passes; None
+    where any error does, since no test compares that gradient. ``asked``: calls of the function
+    on which the mistakes were put, out of ``calls``.
+    """
+
+    tests: str
+    replaced: str
+    layer: str
+    count: int
+    asked: int
+    calls: int
+    findings: tuple[Finding, ...]
+    tolerances: Mapping[str, float | None]
+
+    @property
+    def caught(self) -> int:
+        """How many mistakes the tests caught."""
+        return sum(f.caught for f in self.findings)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all mistakes were caught, else 1."""
+        return int(self.caught < len(self.findings))
+
+
+def examine(
+    tests: str, replaced: str, layer: str | Program | None = None, timeout: float = 30.0
+) -> Examination:
+    """Run the tests once for each mistake in the function that they test.
+
+    ``tests``: what pytest takes, ``test_file.py`` or ``test_file.py::test_name``; ``replaced``:
+    their backward pass, ``FILE.py:name`` or ``module:name``; ``layer``: which layer it is, where
+    bncheck should not find out; ``timeout``: seconds for one run of the tests. Raises
+    ``CannotAsk`` where the tests cannot be run, fail already, or never call the function.
+    """
+    asked = layer_by_name(layer) if isinstance(layer, str) else layer
+    target = parse_target(replaced)
+    if target.is_file and not Path(target.place).is_file():
+        raise CannotAsk(f"{target.place} does not exist; expected the file of the function")
+    suite = Suite(tests, replaced, timeout)
+    try:
+        count, name, hint = suite.collected()
+        first = suite.run()
+        calls = _calls(first, tests, replaced, timeout)
+        hint = hint or layer_hint(Path(replaced.partition(":")[0]).stem, Path(tests).stem)
+        known = recognise(calls, asked, hint)
+        if known is None:
+            raise CannotAsk(_unknown(replaced, asked))
+        made = mistakes(known.found, fold=known.right.fold, defaults=known.right.defaults)
+        returned = {name for call in known.calls for name in call.gradients}
+        made = tuple(m for m in made if returned & set(m.gradients))
+        failures = [suite.failure(right=known.right, wrong=m.recipe) for m in made]
+        tolerances = _tolerances(suite, known, returned, all(failures))
+    finally:
+        suite.close()
+    names = {role: name for name, role in gradient_roles(known.found).items()}
+    return Examination(
+        tests=tests,
+        replaced=replaced if ":" in replaced else f"{replaced}:{name}",
+        layer=known.found.forward.name,
+        count=count,
+        asked=len(known.calls),
+        calls=len(calls),
+        findings=tuple(
+            Finding(
+                code=m.code,
+                text=m.text,
+                gradients=tuple(names[role] for role in m.gradients),
+                caught=bool(failure),
+                by=failure,
+                remedy="" if failure else remedy(known, m, tolerances),
+            )
+            for m, failure in zip(made, failures, strict=True)
+        ),
+        tolerances={names[role]: passing for role, passing in tolerances.items()},
+    )
+
+
+def _calls(first: dict[str, Any], tests: str, replaced: str, timeout: float) -> list[Call]:
+    """The calls of the function as it is, once the tests pass with it."""
+    if first.get("late"):
+        raise CannotAsk(
+            f"{tests} took more than {timeout:g} s with the function as it is; "
+            "give it more time with --timeout, or name fewer tests"
+        )
+    problem = first.get("stopped") or first["failure"]
+    if problem:
+        raise CannotAsk(f"the tests have to pass with the function as it is, and do not: {problem}")
+    if not first["calls"]:
+        raise CannotAsk(f"the tests pass, but they never call {replaced}")
+    return [Call(**call) for call in first["calls"]]
+
+
+def _unknown(replaced: str, asked: Program | None) -> str:
+    what = asked.name if asked else "any layer that bncheck knows (" + ", ".join(LAYERS) + ")"
+    return (
+        f"on the inputs of the tests, {replaced} does not return the gradients of {what}, so "
+        f"there is nothing to change in it; bncheck verify {replaced} says what it returns"
+    )
+
+
+def _tolerances(
+    suite: Suite, known: Recognised, returned: Iterable[str], none_missed: bool
+) -> dict[str, float | None]:
+    """The relative error that the tests let pass, by gradient; only asked where it matters."""
+    names = [name for name in known.right.gives if name in set(returned)]
+    return {} if none_missed else {name: _tolerance(suite, known.right, name) for name in names}
+
+
+def _tolerance(suite: Suite, right: Recipe, gradient: str) -> float | None:
+    def passes(power: int) -> bool:
+        return not suite.failure(right=right, gradient=gradient, relative=10.0**-power)
+
+    if passes(0):
+        return None
+    fails, good = 0, FINEST
+    while good - fails > 1:
+        middle = (fails + good) // 2
+        fails, good = (fails, middle) if passes(middle) else (middle, good)
+    return 10.0**-good

@@ -1,0 +1,1 @@
+"""HOW ARE NUMBERS COMPARED? Trials, the reference, rounding bounds, differences, layouts."""

@@ -1,0 +1,223 @@
+"""Inputs on which no mistake can hide, and hard ones on which right code keeps its digits.
+
+A mistake in a count shows only where the sizes differ, one in gamma only where gamma differs
+between features, one in eps only where eps is not small beside the variance, one in the mean
+only away from zero, and nearly all of them only if the upstream gradient is not constant.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sympy import Idx
+
+from bncheck.algebra.notation import indices_of, name_of
+from bncheck.algebra.program import Program
+from bncheck.calculus.derivation import normalised
+from bncheck.numbers.layout import Layout, Parts, parts_of, usual
+from bncheck.subject.calling import SECOND
+
+TINY = 1e-14
+"""An eps that no output shows; a constant group, where it would matter, is left out then."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Named inputs, the upstream gradient among them, by their names in the program.
+
+    ``easy`` trials decide whether the mathematics is right; the others grade accuracy and look
+    into corners. ``differences``: whether finite differences are taken here too. ``own``: these
+    are inputs of the user's. ``parts``: the lengths of the parts of axes that the layout splits.
+    ``memory``: how the arrays that the user's code gets lie in memory, or ``SECOND``.
+    ``at_most``: a precision that is all that can be asked for here, if that of the arrays is not.
+    """
+
+    name: str
+    values: dict[str, Any]
+    easy: bool = True
+    differences: bool = False
+    own: bool = False
+    parts: Parts = field(default_factory=dict)
+    memory: str = "plain"
+    at_most: np.dtype[Any] | None = None
+
+    @property
+    def judged(self) -> np.dtype[Any]:
+        """The precision at which this trial is judged: that of its arrays, or ``at_most``."""
+        return self.dtype if self.at_most is None else self.at_most
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the widest array."""
+        return max((v.dtype for v in self.values.values() if isinstance(v, np.ndarray)),
+                   key=lambda dtype: dtype.itemsize)  # fmt: skip
+
+
+@lru_cache(16)
+def drawn(
+    program: Program,
+    eps: float | None = None,
+    seed: int = 0,
+    layout: Layout | None = None,
+    more: int = 0,
+) -> tuple[Trial, ...]:
+    """``trials``, drawn once: all functions of one layer in a file or test suite share them."""
+    made = tuple(trials(program, eps, seed, layout, more))
+    for trial in made:
+        for value in trial.values.values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+    return made
+
+
+def trials(
+    program: Program,
+    eps: float | None = None,
+    seed: int = 0,
+    layout: Layout | None = None,
+    more: int = 0,
+) -> Iterator[Trial]:
+    """The trials for a program; ``eps`` is the user's own where it cannot be set.
+
+    ``more``: how many of random sizes follow. With a layout that splits axes, the lengths of
+    these are products.
+    """
+    draw = _Draw(program, np.random.default_rng(seed), layout or usual(program))
+    big = 0.125 if eps is None else eps
+    small = 1e-5 if eps is None else eps
+    yield replace(draw("7 by 3", (7, 3), big), differences=True)
+    yield draw("8 by 5", (8, 5), small, mean=-2.0, spread=0.5)
+    yield draw("3 by 11", (3, 11), big, mean=0.5)
+    yield draw("5 by 5", (5, 5), big)
+    yield draw("23 by 19", (23, 19), small, spread=3.0)
+    yield draw("large upstream gradient", (12, 4), big, spread=4.0, upstream=20.0)
+    yield draw("variance near eps", (9, 4), small, mean=0.01, spread=0.005)
+    yield draw("6 by 1", (6, 1), big)
+    yield draw("70 by 67", (70, 67), big)
+    yield from _hard(draw, eps)
+    for number in range(more):
+        per_group, groups = draw.rng.integers(2, 40, 2)
+        yield draw(f"random {number + 1}", (int(per_group), int(groups)), (big, small)[number % 2])
+
+
+def _hard(draw: "_Draw", eps: float | None) -> Iterator[Trial]:
+    usual_eps = 1e-5 if eps is None else eps
+    rough_eps = 1e-2 if eps is None else eps
+    program = draw.program
+    if eps is None and _has_eps(program):
+        yield _graded(draw("eps = 0", (8, 3), 0.0))
+        yield _graded(draw("eps = 1e-3", (6, 4), 1e-3, spread=0.03))
+    yield _graded(draw("mean 1e4", (16, 3), usual_eps, mean=1e4))
+    yield _graded(draw("variance 1e-6", (12, 3), usual_eps, mean=0.0, spread=1e-3))
+    yield _graded(draw("variance 1e8", (11, 3), usual_eps, mean=0.0, spread=1e4))
+    yield _graded(_one_hot(draw("one-hot upstream gradient", (7, 4), usual_eps)))
+    yield _graded(draw("zero upstream gradient", (6, 3), usual_eps, upstream=0.0))
+    without = draw("one gamma of 0", (6, 3), usual_eps)
+    if "gamma" in without.values:
+        without.values["gamma"].flat[0] = 0.0
+        yield _graded(without)
+    if _has_eps(program) and usual_eps > TINY:
+        constant = draw("one group constant", (10, 3), usual_eps)
+        first = constant.values[name_of(program.inputs[0])]
+        first[_first_group(program)] = 0.75
+        yield _graded(constant)
+        yield _graded(draw("two values", (2, 4), usual_eps))
+        yield _graded(draw("one value", (1, 3), usual_eps))
+    for memory in ("read-only", "not contiguous", "Fortran order"):
+        yield _graded(replace(draw(memory, (6, 4), usual_eps), memory=memory))
+    for dtype in ("float32", "float16"):
+        # at a size where even half precision has digits left to judge
+        single = draw(dtype, (9, 4), rough_eps, mean=0.5, spread=1.0)
+        yield _graded(replace(single, values=_cast(single.values, np.dtype(dtype))))
+    yield _graded(replace(draw(SECOND, (7, 4), usual_eps), memory=SECOND))
+
+
+def with_eps(trial: Trial, eps: float) -> Trial:
+    """The same trial with another eps."""
+    return replace(trial, values={**trial.values, "eps": eps})
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Draws the inputs of a program in a layout."""
+
+    program: Program
+    rng: np.random.Generator
+    layout: Layout
+
+    def __call__(
+        self,
+        name: str,
+        sizes: tuple[int, int],
+        eps: float,
+        mean: float = 1.5,
+        spread: float = 2.0,
+        upstream: float = 1.0,
+    ) -> Trial:
+        """A trial of the sizes (values per group, groups); see ``_lengths``."""
+        lengths = _lengths(self.program, *sizes)
+        parts = parts_of(self.layout, {i.label.name: n for i, n in lengths.items()})
+        lengths = {i: int(np.prod(parts.get(i.label.name, n))) for i, n in lengths.items()}
+        values: dict[str, Any] = {}
+        for operand in self.program.inputs:
+            known, shape = name_of(operand), tuple(lengths[i] for i in indices_of(operand))
+            if not shape:
+                values[known] = eps
+            elif operand != self.program.inputs[0] and operand.is_positive:
+                values[known] = spread**2 * (0.5 + self.rng.random(shape))
+            elif known == "gamma":
+                values[known] = _scales(self.rng, shape)
+            else:
+                values[known] = mean + spread * self.rng.standard_normal(shape)
+        for out in self.program.outputs:
+            shape = tuple(lengths[i] for i in indices_of(out))
+            drawn = 0.25 + self.rng.standard_normal(shape)
+            values["d" + name_of(out)] = upstream * drawn
+        return Trial(name, values, parts=parts)
+
+
+def _graded(trial: Trial) -> Trial:
+    return replace(trial, easy=False)
+
+
+def _one_hot(trial: Trial) -> Trial:
+    for name, value in trial.values.items():
+        if name in ("dy", "dw"):
+            value[...] = 0.0
+            value.flat[value.size // 2] = 1.0
+    return trial
+
+
+def _cast(values: dict[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
+    return {k: v.astype(dtype) if isinstance(v, np.ndarray) else v for k, v in values.items()}
+
+
+def _scales(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Scales that differ, are never 1, and are not all of one sign."""
+    scales = rng.uniform(0.4, 0.9, shape) * rng.choice([1.0, 3.0], shape)
+    scales.flat[0] = -scales.flat[0]
+    return scales
+
+
+def _lengths(program: Program, per_group: int, groups: int) -> dict[Idx, int]:
+    """A length for each axis: the normalised ones hold a group, the others count groups."""
+    along = normalised(program)
+    lengths: dict[Idx, int] = {}
+    for order, axis in enumerate(program.axes):
+        if axis in along:
+            lengths[axis] = per_group if axis == along[-1] else 2 + per_group % 2
+        else:
+            lengths[axis] = groups if order == 0 or len(program.axes) == 2 else 2 + groups % 2
+    return lengths
+
+
+def _has_eps(program: Program) -> bool:
+    return "eps" in program.tensors
+
+
+def _first_group(program: Program) -> tuple[Any, ...]:
+    along = normalised(program)
+    return tuple(slice(None) if i in along else 0 for i in indices_of(program.inputs[0]))

@@ -1,0 +1,1 @@
+"""AND WHERE? The line that first goes wrong, and what would mend it."""

@@ -1,0 +1,276 @@
+"""Load the user's code: imports, definitions and constants; nothing else of the file is run.
+
+A file is read, never imported: what it computes, plots or downloads at top level stays undone.
+A missing import becomes a stand-in that fails only when it is used, naming itself.
+"""
+
+import ast
+import importlib
+import importlib.util
+import linecache
+import os
+import sys
+import types
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bncheck.subject.exceptions import described
+from bncheck.subject.imports import beside, carried_out, in_package
+from bncheck.subject.removed import supply
+from bncheck.subject.texts import code_of, text_of
+from bncheck.telling.errors import CannotAsk
+
+MAKERS = frozenset({
+    "namedtuple", "NamedTuple", "TypeVar", "NewType", "partial", "getLogger", "finfo", "device",
+    "float", "int", "bool", "str", "complex", "tuple", "list", "dict", "set", "frozenset", "range",
+    "len", "abs", "min", "max", "sum", "round", "sqrt", "exp", "log", "pow", "array", "asarray",
+    "zeros", "ones", "full", "arange", "eye", "float16", "float32", "float64", "dtype", "tensor",
+    "is_available", "default_rng", "RandomState", "Decimal", "Fraction",
+})  # fmt: skip
+"""What a constant may call: it makes a value, and reads and writes nothing."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the user's code is: a file or a module, and the name asked for in it, if any."""
+
+    place: str
+    name: str | None
+    is_file: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was loaded: the namespace, and what is worth saying about how it was loaded."""
+
+    namespace: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+class Missing:
+    """Stands in for what could not be imported; it fails when it is used, not before."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self._name, self._why = name, why
+
+    def __getattr__(self, attribute: str) -> "Missing":
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return Missing(f"{self._name}.{attribute}", self._why)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Fail, naming itself; as a decorator, leave what it decorates as it is."""
+        if len(args) == 1 and not kwargs and isinstance(args[0], (types.FunctionType, type)):
+            return args[0]
+        raise ImportError(f"{self._name} is needed here, but it could not be imported: {self._why}")
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        return ()
+
+
+def parse_target(text: str) -> Target:
+    """``FILE.py``, ``FILE.py:name`` or ``package.module:name``."""
+    place, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
+    if not place or (colon and not name):
+        raise CannotAsk(f"{text!r}: expected FILE.py, FILE.py:name or package.module:name")
+    if place.endswith((".py", ".ipynb")) or os.sep in place or Path(place).exists():
+        return Target(place, name or None, is_file=True)
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise CannotAsk(
+            f"{text!r} is neither a file nor a module: expected FILE.py, FILE.py:name "
+            "or package.module:name"
+        )
+    return Target(place, name or None, is_file=False)
+
+
+def load(target: Target, ordinary: bool = False) -> Source:
+    """The definitions of a file or module; raises ``CannotAsk`` where it cannot be loaded.
+
+    ``ordinary``: import a file as Python would, all of it.
+    """
+    if not target.is_file:
+        sys.path.insert(0, str(Path.cwd()))
+        return Source(vars(_module(target.place)), ())
+    path = Path(target.place)
+    text = text_of(path)
+    if path.suffix == ".ipynb":
+        text = code_of(text, path)
+        lines = text.splitlines(keepends=True)
+        linecache.cache[str(path)] = (len(text), None, lines, str(path))
+    elif ordinary:
+        _parsed(text, path)
+        return _imported(path)
+    tree = _parsed(text, path)
+    notes = supply(text)
+    here = path.resolve()
+    sys.path.insert(0, str(here.parent))
+    sys.path += [str(folder) for folder in here.parents[1:5]]  # for imports of its own package
+    module = types.ModuleType(f"_checked_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    for node in tree.body:
+        notes += _run(node, module, path)
+    _prepare(tree, path)
+    return Source(vars(module), (*notes, *_defined_twice(tree)))
+
+
+def _prepare(tree: ast.Module, path: Path) -> None:
+    """Import now what functions import when they are called; whether it is there they will say."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            for node in function.body:
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    _import(node, types.ModuleType("_unused"), path)
+
+
+def _imported(path: Path) -> Source:
+    sys.path.insert(0, str(path.resolve().parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise CannotAsk(f"{path} cannot be imported: {described(error)}") from None
+    return Source(vars(module), ())
+
+
+def _module(name: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise CannotAsk(f"module {name} cannot be imported: {described(error)}") from None
+
+
+def _parsed(text: str, path: Path) -> ast.Module:
+    try:
+        return ast.parse(text, str(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        if "print" in reason:
+            reason += " (is it Python 2?)"
+        raise CannotAsk(f"{path}{where} does not parse: {reason}") from None
+
+
+def _run(node: ast.stmt, module: types.ModuleType, path: Path) -> tuple[str, ...]:
+    """Run one top-level statement if it only imports, defines or names a constant."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return _import(node, module, path)
+    if isinstance(node, ast.Try):
+        return tuple(note for inner in node.body for note in _run(inner, module, path))
+    if isinstance(node, ast.FunctionDef | ast.ClassDef) or _is_constant(node):
+        try:
+            code = compile(ast.Module([node], []), str(path), "exec", dont_inherit=True)
+            exec(code, vars(module))
+        except Exception as error:
+            if bare := _without_missing(node, module):
+                return _run(bare, module, path)
+            name = getattr(node, "name", "a constant")
+            return (f"line {node.lineno}: {name} could not be defined: {described(error)}",)
+    return ()
+
+
+def _without_missing(node: ast.stmt, module: types.ModuleType) -> ast.stmt | None:
+    """A definition without the decorators that could not be imported; None where there are none."""
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return None
+    there = [
+        d for d in node.decorator_list
+        if not any(
+            isinstance(part, ast.Name) and isinstance(vars(module).get(part.id), Missing)
+            for part in ast.walk(d)
+        )
+    ]  # fmt: skip
+    if len(there) == len(node.decorator_list):
+        return None
+    node.decorator_list = there
+    return node
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+        return isinstance(node.value, ast.Lambda) or not any(
+            isinstance(part, ast.Await | ast.Yield | ast.NamedExpr)
+            or (isinstance(part, ast.Call) and _called(part) not in MAKERS)
+            for part in ast.walk(node.value)
+        )
+    return False
+
+
+def _called(call: ast.Call) -> str:
+    """The last name of what is called: ``finfo`` of ``np.finfo``."""
+    what = call.func
+    return what.attr if isinstance(what, ast.Attribute) else getattr(what, "id", "")
+
+
+def _import(
+    node: ast.Import | ast.ImportFrom, module: types.ModuleType, path: Path
+) -> tuple[str, ...]:
+    notes: list[str] = []
+    for alias in node.names:
+        try:
+            _carry_out(node, alias, module, path)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            name = (alias.asname or alias.name).split(".")[0]
+            if name != "*":
+                vars(module)[name] = Missing(_full_name(node, alias), described(error))
+            notes.append(f"line {node.lineno}: {_full_name(node, alias)} is not there")
+    return tuple(notes)
+
+
+def _carry_out(
+    node: ast.Import | ast.ImportFrom, alias: ast.alias, module: types.ModuleType, path: Path
+) -> None:
+    """One import on its own; a relative one in its package, or else beside the file."""
+
+    def stand_in(name: str) -> Missing:
+        return Missing(name, f"ModuleNotFoundError: No module named {name.partition('.')[0]!r}")
+
+    if isinstance(node, ast.ImportFrom) and node.level:
+        own = ast.copy_location(ast.ImportFrom(node.module, [alias], 0), node)
+        inside = in_package(own, node.level, path)
+        if inside is not None:
+            with suppress(Exception):
+                return carried_out(inside, vars(module), stand_in)
+    single = _single(node, alias)
+    try:
+        carried_out(single, vars(module), stand_in)
+    except ModuleNotFoundError:
+        alone = beside(single, path)
+        if alone is None:
+            raise
+        carried_out(alone, vars(module), stand_in)
+
+
+def _single(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
+    """The import as a statement; a relative one as if its folder were on the path."""
+    if isinstance(node, ast.Import):
+        return ast.copy_location(ast.Import([alias]), node)
+    if node.level and not node.module:
+        return ast.copy_location(ast.Import([alias]), node)
+    return ast.copy_location(ast.ImportFrom(node.module, [alias], 0), node)
+
+
+def _full_name(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+    return f"{node.module or '.'}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+
+
+def _defined_twice(tree: ast.Module) -> tuple[str, ...]:
+    seen: dict[str, int] = {}
+    notes = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if node.name in seen:
+                notes.append(
+                    f"{node.name} is defined on lines {seen[node.name]} and {node.lineno}; "
+                    "the last one counts"
+                )
+            seen[node.name] = node.lineno
+    return tuple(notes)

@@ -1,0 +1,120 @@
+"""What the parameters of a function are: by their names, by their place, or as the user said."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from bncheck.subject.names import SPELLINGS, STATISTICS, likely_role, role
+from bncheck.telling.errors import CannotAsk
+
+Roles = Mapping[str, str]
+"""Parameter name to role, as said by the user; overrides what bncheck would think."""
+
+
+def roles_of(function: Callable[..., Any], said: Roles | None = None) -> dict[str, str | None]:
+    """Each parameter of a function with its role (None: unknown), but for *args and **kwargs.
+
+    Two parameters never have one role: the second one is something else, or unknown.
+    """
+    parameters = parameters_of(function)
+    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    found: dict[str, str | None] = {}
+    # g is an upstream gradient, but beside v alone it is the length in weight norm
+    others = {role(name) for name in names if name not in ("v", "g")}
+    is_weight_norm = {"v", "g"} <= set(names) and others.isdisjoint({"mean", "x", "gamma"})
+    own = {"g": "gamma"} if is_weight_norm else {}
+    for name in names:
+        known = (said or {}).get(name) or own.get(name) or role(name)
+        taken = known in found.values() and known is not None
+        found[name] = _other(name, found) if taken else known
+    for name in [n for n, r in found.items() if r is None]:
+        known = likely_role(name)
+        found[name] = None if known in found.values() else known
+    told = said or {}
+    if (
+        "G" in found
+        and "G" not in told
+        and "gamma" in found.values()
+        and "groups" not in found.values()
+    ):
+        # beside gamma, as in forward(x, gamma, beta, G), it counts groups
+        found["G"] = "groups"
+    if "mean" in found.values() and "var" not in found.values():
+        # v beside a mean is a variance; alone it is the weights of weight norm
+        short = [n for n in found if n.strip("_").lower() in ("v", "s2") and n not in told]
+        found |= dict.fromkeys(short, "var")
+    return found
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """The parameters of a function; of one in a decorator's wrapper, those of the one inside.
+
+    Raises ``TypeError`` and ``ValueError`` as ``inspect.signature`` does.
+    """
+    try:
+        return _parameters(function)
+    except TypeError:  # what cannot be hashed can still be called
+        return _read(function)
+
+
+@lru_cache(64)
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    return _read(function)
+
+
+def _read(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    own = tuple(inspect.signature(function).parameters.values())
+    if not own or any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in own):
+        return own
+    is_class = isinstance(function, type)
+    outer = function.__init__ if is_class else function
+    for cell in getattr(outer, "__closure__", None) or ():
+        if inspect.isfunction(cell.cell_contents):
+            inner = tuple(inspect.signature(cell.cell_contents).parameters.values())
+            return inner[1:] if is_class or inspect.ismethod(function) else inner
+    return own
+
+
+def signature(function: Callable[..., Any], name: str, said: Roles) -> tuple[str, ...]:
+    """The roles that a function takes; raises ``CannotAsk`` where Python cannot say.
+
+    A statistic that has a default is a setting of some other kind.
+    """
+    try:
+        needed = required(function)
+        roles = roles_of(function, said).items()
+        return tuple(r for n, r in roles if r and (r not in STATISTICS or n in needed))
+    except (TypeError, ValueError):
+        raise CannotAsk(f"{name} has no signature that Python can show; wrap it in a def") from None
+
+
+def required(function: Callable[..., Any]) -> list[str]:
+    """The parameters that have no default."""
+    return [
+        p.name
+        for p in parameters_of(function)
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+
+
+def document(function: Any) -> str:
+    """The beginning of the docstring."""
+    return (inspect.getdoc(function) or "")[:200]
+
+
+def line_of(thing: Any) -> int:
+    """The line on which a function or class begins; 0 where it has none."""
+    try:
+        return inspect.getsourcelines(thing)[1]
+    except (OSError, TypeError):
+        code = getattr(thing, "__code__", None)
+        return code.co_firstlineno if code else 0
+
+
+def _other(name: str, found: Mapping[str, str | None]) -> str | None:
+    plain = name.replace("_", "").lower()
+    for other, names in SPELLINGS.items():
+        if other not in found.values() and plain in {n.replace("_", "") for n in names}:
+            return other
+    return None

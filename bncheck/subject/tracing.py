@@ -1,0 +1,277 @@
+"""What the user's code computes on the way: every value that a line gives to a name.
+
+Runs where the user's code runs. ``sys.settrace`` shows each line of the user's own file before
+it runs; what is new or changed among the local variables since then was done by the line before.
+The same way a value can be replaced by another one, to see what becomes of the result.
+"""
+
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from time import process_time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bncheck.subject import calling
+from bncheck.subject.calling import Inputs
+from bncheck.subject.conventions.convention import Found
+from bncheck.subject.returned import plain
+
+SECONDS = 2.0
+"""Of processor time; after them nothing more is recorded or tried, the code runs on untraced."""
+
+EVENTS, LARGEST, ALL = 20_000, 4_096, 40_000
+"""How many assignments are kept, entries of one value, and entries of all values of one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """The values that one line gave to one name, in the order of time.
+
+    ``name``: a variable, ``self.name``, ``name['key']``, or ``return[0]``, ... for what a
+    function returned; ``values``: (times, *shape); ``ends``: those after which another line had
+    its turn with the name: the sums of a loop, not the steps to them; ``given``: an argument of
+    a function, which no line assigned; ``text``: the source line.
+    """
+
+    line: int
+    name: str
+    function: str
+    values: NDArray[Any]
+    ends: tuple[int, ...]
+    given: bool = False
+    text: str = ""
+
+    @property
+    def returned(self) -> bool:
+        """Whether it has no name, and is what a function returned."""
+        return self.name.startswith("return[")
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """Another value for the ``number``-th one that a line gives to a name, from 0."""
+
+    line: int
+    name: str
+    number: int
+    value: NDArray[Any]
+
+
+def traced(found: Found, inputs: Inputs) -> list[Assigned]:
+    """Every value of one forward and backward pass, in the order of first assignment."""
+    recorder = _Recorder(files(found))
+    _run(recorder, lambda: calling.call(found, inputs))
+    return [made for made in map(_assigned, recorder.kept.values()) if made is not None]
+
+
+def replaced(
+    found: Found, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
+) -> list[dict[str, NDArray[Any]] | None]:
+    """The gradients with other values in some places, for each try; None where it fails."""
+    results: list[dict[str, NDArray[Any]] | None] = []
+    stop = process_time() + SECONDS
+    for one in tries:
+        if process_time() > stop:
+            return [*results, *(None for _ in tries[len(results) :])]
+        puts = {(r.line, r.name, r.number): r.value for r in one}
+        recorder = _Recorder(files(found), puts, {r.name for r in one})
+        try:
+            results.append(_run(recorder, lambda: calling.call(found, inputs)).gradients)
+        except Exception:
+            results.append(None)
+    return results
+
+
+def as_plain(made: Sequence[Assigned]) -> list[dict[str, Any]]:
+    """For the wire."""
+    return [asdict(one) for one in made]
+
+
+def _run(recorder: "_Recorder", way: Callable[[], Any]) -> Any:
+    before = sys.gettrace()
+    sys.settrace(recorder.entered)
+    try:
+        return way()
+    finally:
+        sys.settrace(before)
+
+
+def files(found: Found) -> frozenset[str]:
+    """The files that hold the user's backward pass and its forward pass."""
+    things: list[Any] = [found.forward]
+    things += list(vars(found.backward).values()) if isinstance(found.backward, type) else []
+    things.append(found.backward)
+    codes = (getattr(getattr(t, "__func__", t), "__code__", None) for t in things)
+    return frozenset(c.co_filename for c in codes if c is not None)
+
+
+@dataclass
+class _Kept:
+    """What one line gave to one name so far."""
+
+    line: int
+    name: str
+    function: str
+    file: str
+    given: bool
+    values: list[Any] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _Recorder:
+    """One traced run; with ``puts`` nothing is kept, and values are replaced."""
+
+    files: frozenset[str]
+    puts: Mapping[tuple[int, str, int], Any] = field(default_factory=dict)
+    only: set[str] | None = None
+    kept: dict[tuple[int, str], _Kept] = field(default_factory=dict)
+    last: dict[tuple[str, str], _Kept] = field(default_factory=dict)
+    events: int = 0
+    stop: float = field(default_factory=lambda: process_time() + SECONDS)
+
+    def entered(self, frame: types.FrameType, event: str, arg: Any) -> Any:
+        """The trace function for calls: frames of the user's file are watched."""
+        code = frame.f_code
+        if event != "call" or code.co_filename not in self.files or code.co_name[0] == "<":
+            return None
+        if self.is_over():
+            sys.settrace(None)
+            return None
+        return _Frame(self, frame).seen
+
+    def is_over(self) -> bool:
+        """Whether enough was seen; with another value in place the code itself is ended then."""
+        over = self.events > EVENTS or process_time() > self.stop
+        if over and self.puts:
+            raise TimeoutError("the code does not end with a value replaced")
+        return over
+
+    def note(self, frame: types.FrameType, line: int, name: str, value: Any, given: bool) -> int:
+        """Keep a value; how many of its kind there were before."""
+        self.events += 1
+        code = frame.f_code
+        kept = self.kept.setdefault(
+            (line, name), _Kept(line, name, code.co_qualname, code.co_filename, given)
+        )
+        before = self.last.get((code.co_qualname, name))
+        if before is not None and before is not kept:
+            before.ends.append(len(before.values) - 1)
+        self.last[code.co_qualname, name] = kept
+        kept.values.append(None if self.puts else np.array(plain(value)))
+        return len(kept.values) - 1
+
+
+class _Frame:
+    """One call of a function of the user's: what its variables held at the last line."""
+
+    def __init__(self, recorder: _Recorder, frame: types.FrameType) -> None:
+        self.recorder, self.line = recorder, frame.f_lineno
+        self.before: dict[str, tuple[Any, Any]] = {}
+        self._changes(frame, given=True)
+
+    def seen(self, frame: types.FrameType, event: str, arg: Any) -> Any:
+        """The trace function for lines; whatever goes wrong here stays here."""
+        try:
+            self._changes(frame)
+            if event == "return" and not self.recorder.puts:
+                for place, part in enumerate(arg if isinstance(arg, tuple) else (arg,)):
+                    if is_number(part):
+                        self.recorder.note(frame, self.line, f"return[{place}]", part, False)
+        except Exception:
+            sys.settrace(None)
+            return None
+        if event == "line":
+            self.line = frame.f_lineno
+        if self.recorder.is_over():
+            sys.settrace(None)
+            return None
+        return self.seen
+
+    def _changes(self, frame: types.FrameType, given: bool = False) -> None:
+        for name, value, holder, key in list(_variables(frame.f_locals)):
+            if self.recorder.only is not None and name not in self.recorder.only:
+                continue
+            content = value.tobytes() if isinstance(value, np.ndarray) else value
+            was = self.before.get(name)
+            if was is not None and was[0] is value and _same(was[1], content):
+                continue
+            self.before[name] = value, content
+            number = self.recorder.note(frame, self.line, name, value, given)
+            put = self.recorder.puts.get((self.line, name, number))
+            if put is not None:
+                new = _put(holder, key, value, put, mutated=was is not None and was[0] is value)
+                after = new.tobytes() if isinstance(new, np.ndarray) else new
+                self.before[name] = new, after
+
+
+def _variables(variables: Any) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Numbers and arrays by name, with where each is held: locals, ``self``, dictionaries."""
+    for name, value in list(variables.items()):
+        if is_number(value):
+            yield name, value, variables, name
+        elif isinstance(value, dict):
+            yield from _entries(name, value)
+        elif name in ("self", "ctx") and hasattr(value, "__dict__"):
+            for attribute, inner in list(vars(value).items()):
+                if is_number(inner):
+                    yield f"{name}.{attribute}", inner, vars(value), attribute
+                elif isinstance(inner, dict):
+                    yield from _entries(f"{name}.{attribute}", inner)
+
+
+def _entries(name: str, holder: dict[Any, Any]) -> Iterator[tuple[str, Any, Any, Any]]:
+    for key, value in list(holder.items()):
+        if isinstance(key, str) and is_number(value):
+            yield f"{name}[{key!r}]", value, holder, key
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, or an array or tensor of not too many."""
+    if isinstance(value, np.ndarray | np.generic):
+        return 0 < value.size <= LARGEST and value.dtype.kind in "iuf"
+    if isinstance(value, int | float):
+        return not isinstance(value, bool)
+    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
+        return False
+    count = value.numel()  # what stands in for an optimizer has all attributes, and no numbers
+    return isinstance(count, int) and 0 < count <= LARGEST
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or bool(type(one) is type(other) and np.all(one == other))
+
+
+def _put(holder: Any, key: Any, old: Any, new: NDArray[Any], mutated: bool) -> Any:
+    """A value in another's place, of its type and shape."""
+    made: Any
+    if isinstance(old, np.ndarray):
+        made = np.asarray(new, old.dtype).reshape(old.shape)
+        if mutated and old.flags.writeable:
+            old[...] = made
+            return old
+    elif hasattr(old, "new_tensor"):
+        made = old.new_tensor(np.asarray(new, float).reshape(tuple(old.shape)))
+    else:
+        made = type(old)(np.asarray(new).item())
+    holder[key] = made
+    return made
+
+
+def _assigned(kept: _Kept) -> Assigned | None:
+    """All values stacked, where they have one shape; else, or where they are many, the last."""
+    import linecache
+
+    ends = dict.fromkeys((*kept.ends, len(kept.values) - 1))
+    values = kept.values
+    if len({v.shape for v in values}) > 1 or sum(v.size for v in values) > ALL:
+        return None
+    stacked = np.stack([np.asarray(v) for v in values])
+    if stacked.dtype.kind not in "iuf":
+        return None
+    text = linecache.getline(kept.file, kept.line).strip()
+    return Assigned(kept.line, kept.name, kept.function, stacked, tuple(ends), kept.given, text)

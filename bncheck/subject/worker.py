@@ -1,0 +1,132 @@
+"""The child process in which the user's code runs: load, list, call, reply.
+
+Started as ``python -m bncheck.subject.worker TARGET REQUESTS REPLIES OPTIONS``: two file
+descriptors of its own, so that whatever the code prints goes elsewhere, and options as JSON.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bncheck.subject import calling, rewriting, tracing, wire
+from bncheck.subject.conventions.convention import Found
+from bncheck.subject.conventions.second_convention import find
+from bncheck.subject.exceptions import described
+from bncheck.subject.loading import load, parse_target
+from bncheck.telling.errors import CannotAsk
+
+MEMORY_SHARE = 0.75
+"""How much of the machine's memory the user's code may address."""
+
+
+def main(target: str, requests: int, replies: int, options: Mapping[str, Any]) -> None:
+    """Serve requests until there are no more."""
+    parent = os.getpid()
+    _limit_memory()
+    with os.fdopen(requests, "rb") as questions, os.fdopen(replies, "wb") as answers:
+        served = _loaded(target, options)
+        while True:
+            try:
+                question = wire.receive(questions)
+            except EOFError:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(0)  # what the code would still do at the end, nobody waits for
+            answer = _answer(served, question)
+            if os.getpid() != parent:
+                os._exit(0)  # the user's code forked: only one of us may speak
+            wire.send(answers, answer)
+
+
+def _limit_memory() -> None:
+    """Let greedy code meet a MemoryError rather than the machine's killer of processes."""
+    try:
+        import resource
+
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (int(whole * MEMORY_SHARE), -1))
+    except (ImportError, ValueError, OSError, AttributeError):
+        return  # not everywhere can it be limited
+
+
+def _loaded(
+    text: str, options: Mapping[str, Any]
+) -> Callable[[], tuple[list[Found], tuple[str, ...]]]:
+    """Load once; an error is kept and said when asked."""
+    try:
+        target = parse_target(text)
+        source = load(target, options["ordinary"])
+        found = find(source.namespace, target.name, target.place, options["names"])
+    except BaseException as error:
+        kept = error
+        return lambda: _raise(kept)
+    return lambda: (found, source.notes)
+
+
+def _raise(error: BaseException) -> tuple[list[Found], tuple[str, ...]]:
+    raise error
+
+
+def _answer(
+    served: Callable[[], tuple[list[Found], tuple[str, ...]]], question: dict[str, Any]
+) -> dict[str, Any]:
+    try:
+        with np.errstate(all="ignore"):
+            return {"ok": _carried_out(*served(), question)}
+    except CannotAsk as error:
+        return {"error": str(error)}
+    except BaseException as error:
+        return {"error": _said(error), "raised": True}
+
+
+def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str, Any]) -> Any:
+    if question["do"] == "list":
+        return {"candidates": [asdict(f.candidate) for f in found], "notes": list(notes)}
+    chosen = next(f for f in found if f.candidate.name == question["name"])
+    if question["do"] == "forward":
+        return [calling.forward(chosen, inputs) for inputs in question["inputs"]]
+    if question["do"] == "firsts":
+        return calling.first_gradients(chosen, question["inputs"])
+    if question["do"] == "repeat":
+        return [asdict(r) for r in calling.repeated(chosen, *question["inputs"])]
+    if question["do"] == "trace":
+        return tracing.as_plain(tracing.traced(chosen, question["inputs"]))
+    if question["do"] == "replace":
+        tries = [[tracing.Replacement(**r) for r in one] for one in question["tries"]]
+        return tracing.replaced(chosen, question["inputs"], tries)
+    if question["do"] == "rewrite":
+        place = question["line"], question["variable"]
+        made = rewriting.rewritten(chosen, question["inputs"], *place)
+        return [vars(one) for one in made]
+    if question["do"] == "running":
+        return calling.running_statistics(chosen, question["inputs"])
+    outcome = calling.call(chosen, question["inputs"], question["memory"])
+    return {
+        "y": outcome.y,
+        "gradients": outcome.gradients,
+        "remarks": [asdict(r) for r in outcome.remarks],
+        "in_order": outcome.in_order,
+    }
+
+
+def _said(error: BaseException) -> str:
+    """The exception, and the innermost line of the user's own code."""
+    here = str(Path(__file__).resolve().parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if not f.filename.startswith(here) and f.filename[:1] != "<"]
+    where = f" (line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""
+    if isinstance(error, SystemExit):
+        return f"called sys.exit({error.code!r}){where}"
+    return f"raised {described(error)}{where}"
+
+
+if __name__ == "__main__":
+    sys.setrecursionlimit(3000)
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))

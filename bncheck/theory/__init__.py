@@ -1,0 +1,1 @@
+"""WHAT HOLDS FOR A LAYER? Statements as data, proved for every size or exact on rationals."""

@@ -1,0 +1,1 @@
+"""What holds for the gradients of the family: the statements, by what they speak of."""

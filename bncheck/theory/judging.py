@@ -1,0 +1,61 @@
+"""What becomes of a statement: proved for every size, exact on rationals, or refuted by numbers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sympy import Expr
+
+from bncheck.theory.instance import Trial, tried
+from bncheck.theory.parts import Words
+from bncheck.theory.proof import is_proved
+from bncheck.theory.statement import Statement
+
+Verdict = Literal["proved", "deduced", "exact", "refuted"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """``proved``: for every size, by the algebra; ``deduced``: from what is proved; ``exact``: on
+    the numbers of ``trial`` alone.
+    """
+
+    statement: Statement
+    verdict: Verdict
+    trial: Trial
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether what should hold holds, and what is told as false is false."""
+        return self.statement.holds == (self.verdict != "refuted")
+
+    @property
+    def residual(self) -> Expr:
+        """The largest difference of the two sides on numbers; 0 where the statement held."""
+        return self.trial.apart
+
+
+def judge(statement: Statement, layer: Words, seed: int = 0) -> Judgement:
+    """Prove the statement, and try it on exact numbers whatever came of that.
+
+    Numbers have the last word: a statement that is proved and fails on them is refuted.
+    """
+    trial = tried(statement, layer, seed)
+    if trial.apart != 0:
+        return Judgement(statement, "refuted", trial)
+    proved = statement.general and is_proved(statement, layer)
+    return Judgement(statement, "proved" if proved else "exact", trial)
+
+
+def judge_all(
+    statements: Iterable[Statement], layer: Words, seed: int = 0
+) -> tuple[Judgement, ...]:
+    """All of them, in order; what is a consequence of those that are proved is marked so."""
+    known: dict[str, Judgement] = {}
+    for statement in statements:
+        made = judge(statement, layer, seed)
+        before = [known[name].verdict for name in statement.follows if name in known]
+        if made.verdict == "exact" and before and set(before) <= {"proved", "deduced"}:
+            made = replace(made, verdict="deduced")
+        known[statement.name] = made
+    return tuple(known.values())

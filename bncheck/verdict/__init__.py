@@ -1,0 +1,1 @@
+"""IS IT THAT GRADIENT? Observations against the reference, and what follows."""

@@ -1,0 +1,70 @@
+"""What is being judged, and what has been found so far."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bncheck.calculus.derivation import Derivation
+from bncheck.cause.terms import Seen
+from bncheck.identity.by_outputs import Identity
+from bncheck.numbers import layout
+from bncheck.numbers.statistics import statistics
+from bncheck.numbers.trials import Trial
+from bncheck.subject.child import Subject
+from bncheck.subject.conventions.convention import Candidate
+from bncheck.telling.report import Comparison, Remark
+
+ELSEWHERE = 0.01
+"""The eps that is handed to code whose forward pass ignores it, lest backward does not."""
+
+
+@dataclass
+class Case:
+    """What is being judged, and what has been found so far.
+
+    ``averaged``: whether parameter gradients divided by the batch size are accepted;
+    ``swapped``: whether dgamma and dbeta turned out to come in the other order; ``order``: in
+    which order a double backward pass turned out to return its gradients.
+    """
+
+    subject: Subject
+    candidate: Candidate
+    found: Derivation
+    identity: Identity
+    averaged: bool = False
+    swapped: bool = False
+    order: tuple[str, ...] = ()
+    comparisons: dict[str, list[Comparison]] = field(default_factory=dict)
+    remarks: dict[str, Remark] = field(default_factory=dict)
+    seen: list[Seen] = field(default_factory=list)
+    method: str = ""
+
+
+def user_inputs(case: Case, values: Any, trial: Trial) -> dict[str, Any]:
+    """Values of the program as the user's code gets them."""
+    program, at = case.found.forward, case.identity.layout
+    given = layout.to_user(at, program, values, trial.parts)
+    if case.identity.ignored and "eps" in given:
+        given["eps"] = ELSEWHERE
+    if case.candidate.statistics:
+        given |= statistics(program, at, trial, values, case.candidate.statistics)
+    return given
+
+
+def remark(case: Case, said: Remark) -> None:
+    """Note a remark, once for each thing that it begins with."""
+    case.remarks.setdefault(f"{said.code} {said.text.split(' ')[0]}", said)
+
+
+def assumed(case: Case) -> str:
+    """How the code was called and read, in one line."""
+    identity, program = case.identity, case.found.layer
+    eps = "" if identity.eps is None else f", eps = {identity.eps:.6g}"
+    ddof = "" if identity.ddof is None else f", ddof = {identity.ddof}"
+    over = "" if not identity.layout.name else f" over {', '.join(layout.fields(identity.layout))}"
+    layer = f"{program.title.lower() or program.name}{over}{ddof}{eps}"
+    if not identity.known:
+        return f"forward pass of no known layer (nearest: {layer}); {case.candidate.description}"
+    order = f"; returns ({', '.join(case.order)})" if case.order else ""
+    if case.found.order == 2 and case.method and "reference" not in case.method:
+        order += f"; differences of {case.candidate.first}"
+    return f"{layer}; {case.candidate.description}{order}"

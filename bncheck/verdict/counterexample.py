@@ -1,0 +1,183 @@
+"""The smallest input that shows a mistake: small integers, and fractions to check by hand."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from sympy import Expr, Integer, Rational
+
+from bncheck.algebra.notation import indices_of, name_of, size
+from bncheck.calculus.derivation import normalised
+from bncheck.calculus.unroll import evaluate
+from bncheck.identity.assignment import BETA
+from bncheck.numbers import layout
+from bncheck.numbers.trials import Trial
+from bncheck.subject import second_names
+from bncheck.telling.errors import BncheckError, CannotAsk
+from bncheck.telling.report import Counterexample, GradientResult
+from bncheck.verdict.bench import Case, user_inputs
+from bncheck.verdict.witnesses import named_again
+
+GROUPS = {2: ((0, 2), (1, 0)), 3: ((-3, 0, 3), (1, 2, 0)), 4: ((10, 4, 2, -4), (1, 2, -1, 3))}
+"""By their number: the values of a group and their upstream gradients."""
+
+DIRECTIONS = {2: (1, -1), 3: (2, 0, 1), 4: (1, 2, 0, -1)}
+"""By the number of values of a group: where dx moves, in second order."""
+
+SIZES = ((2, 1), (3, 1), (4, 1), (2, 2), (3, 2), (4, 3))
+"""Values in a group, and groups: the smallest on which the mistake shows is taken."""
+
+
+def smallest(case: Case, wrong: Sequence[GradientResult]) -> Counterexample | None:
+    """An input to check by hand, for the first gradient that is wrong and has the right shape."""
+    for result in wrong:
+        if result.name == BETA:
+            continue  # right is 0, whatever the input
+        if result.verdict == "wrong" and f"shape {result.name}" not in case.remarks:
+            return _counterexample(case, result.name)
+    return None
+
+
+def _counterexample(case: Case, gradient: str) -> Counterexample | None:
+    """The smallest of a few inputs on which the gradient is wrong, with the right numbers.
+
+    None where the layer is unknown, or where it shows on none of them.
+    """
+    if not case.identity.known or case.identity.ignored:
+        return None
+    for per_group, groups in SIZES:
+        try:
+            made = _tried(case, gradient, per_group, groups)
+        except BncheckError:
+            continue
+        if made is not None:
+            return made
+    return None
+
+
+def _tried(case: Case, gradient: str, per_group: int, groups: int) -> Counterexample | None:
+    program, at = case.found.forward, case.identity.layout
+    lengths = _lengths(case, per_group, groups)
+    exact = _inputs(case, lengths)
+    parts = {
+        name: (lengths[name], *(1 for _ in range(count - 1)))
+        for name, count in at.split().items()
+    }  # fmt: skip
+    trial = Trial("by hand", {n: _array(v) for n, v in exact.items()}, parts=parts)
+    given = user_inputs(case, trial.values, trial)
+    outcome = case.subject.call(case.candidate.name, given)
+    back = named_again(case, trial, outcome.gradients)
+    operand = next(a for a in program.inputs if name_of(program.gradient(a)) == gradient)
+    right = _right(case, lengths, exact, gradient)
+    wanted = np.array(_nested({k: float(v) for k, v in right.items()}))
+    theirs = back[gradient]
+    if theirs.shape != wanted.shape or np.allclose(theirs, wanted, rtol=1e-9, atol=1e-12):
+        return None
+    shown = {k: layout.array_to_user(at, program, operand, _texts(v), parts)
+             for k, v in (("right", right), ("yours", _entries(theirs)))}  # fmt: skip
+    unread = {"groups", *({"beta"} - {*case.candidate.takes} if case.found.order == 2 else ())}
+    inputs = {n: np.asarray(v).tolist() for n, v in given.items() if n not in unread}
+    return Counterexample(gradient, inputs, shown["right"].tolist(), shown["yours"].tolist())
+
+
+def _lengths(case: Case, per_group: int, groups: int) -> dict[str, int]:
+    along = normalised(case.found.forward)
+    outer = [i for i in case.found.forward.axes if i not in along]
+    lengths = {i.label.name: 1 for i in case.found.forward.axes}
+    lengths[along[-1].label.name] = per_group
+    if outer:
+        lengths[outer[-1].label.name] = groups
+    return lengths
+
+
+def _inputs(case: Case, lengths: Mapping[str, int]) -> dict[str, Any]:
+    """Exact inputs; eps is taken so that the root is a whole number."""
+    program, found = case.found.forward, case.found
+    along = normalised(program)[-1].label.name
+    values, upstream = GROUPS[lengths[along]]
+    exact: dict[str, Any] = {}
+    takes = case.candidate.takes
+    for operand in (*program.inputs, *found.upstream):
+        name, names = name_of(operand), [i.label.name for i in indices_of(operand)]
+        if not names:
+            exact[name] = Integer(0)
+            continue
+        exact[name] = {}
+        for place in np.ndindex(*(lengths[n] for n in names)):
+            where = dict(zip(names, place, strict=True))
+            group = sum(k for n, k in where.items() if n != along)
+            if operand == program.inputs[0]:
+                number: Expr = Integer(values[where[along]] + group)
+            elif operand == found.upstream[0] and found.order == 2:
+                number = Integer(DIRECTIONS[lengths[along]][where[along]] + 2 * group)
+            elif operand in (*found.upstream, *program.first) and along in names:
+                number = Integer(upstream[where[along]] - group)
+            elif layout.role_of(program, name) in set(second_names.DIRECTIONS) - set(takes):
+                number = Integer(0)
+            else:
+                number = Rational(2 + group if name == "gamma" else 1 + 2 * group, 1)
+            exact[name][tuple(k + 1 for k in place)] = number
+    if "eps" in exact:
+        exact["eps"] = _eps(case, lengths, exact)
+    return exact
+
+
+def _eps(case: Case, lengths: Mapping[str, int], exact: Mapping[str, Any]) -> Expr:
+    """The user's own, or what makes the variance of the first group a square."""
+    if case.identity.eps is not None:
+        return Rational(str(case.identity.eps))
+    small = case.found.forward.specialised(_sizes(case, lengths))
+    root = next(s for s in small.steps if s.expr.is_Pow)
+    inner = evaluate(small, {**exact, "eps": Integer(0)})[name_of(root.target)]
+    under = next(iter(inner.values())) ** 2
+    if not under.is_Rational:
+        raise CannotAsk("the variance of this group is no fraction")
+    whole = isqrt(int(under)) + 1
+    return Integer(whole) ** 2 - under
+
+
+def _right(
+    case: Case, lengths: Mapping[str, int], exact: Mapping[str, Any], gradient: str
+) -> dict[tuple[int, ...], Expr]:
+    sizes = _sizes(case, lengths)
+    known = evaluate(case.found.forward.specialised(sizes), exact)
+    upstream = {name_of(u): exact[name_of(u)] for u in case.found.upstream}
+    return evaluate(case.found.closed.specialised(sizes), {**known, **upstream})[gradient]
+
+
+def _sizes(case: Case, lengths: Mapping[str, int]) -> dict[Any, int]:
+    return {size(i): lengths[i.label.name] for i in case.found.forward.axes}
+
+
+def _array(value: Any) -> Any:
+    if isinstance(value, dict):
+        return np.array(_nested({k: float(v) for k, v in value.items()}))
+    return float(value)
+
+
+def _nested(entries: Mapping[tuple[int, ...], Any]) -> Any:
+    """Entries by places from 1 as nested lists."""
+    shape = tuple(max(at[k] for at in entries) for k in range(len(next(iter(entries)))))
+    array = np.empty(shape, object)
+    for at, number in entries.items():
+        array[tuple(k - 1 for k in at)] = number
+    return array.tolist()
+
+
+def _entries(array: Any) -> dict[tuple[int, ...], Any]:
+    return {tuple(k + 1 for k in at): number for at, number in np.ndenumerate(array)}
+
+
+def _texts(entries: Mapping[tuple[int, ...], Any]) -> Any:
+    return np.array(_nested({at: _text(number) for at, number in entries.items()}), object)
+
+
+def _text(number: Any) -> str:
+    """A fraction where it is one of small numbers, else a decimal."""
+    if getattr(number, "is_Rational", False) and number.q < 10**6:
+        return str(number)
+    value = float(number)
+    near = Fraction(value).limit_denominator(10_000) if np.isfinite(value) else Fraction(0)
+    return str(near) if abs(float(near) - value) <= 1e-11 * max(1, abs(value)) else f"{value:.6g}"
