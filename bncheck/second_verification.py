@@ -10,14 +10,14 @@ from bncheck.numbers.given import own_trials
 from bncheck.numbers.reference import double_of
 from bncheck.numbers.second_trials import directed, second_trials
 from bncheck.settings import Work, at_most
-from bncheck.subject.conventions.convention import Candidate
+from bncheck.subject.messages import Backward
 from bncheck.subject.names import layer_hint
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Report
 from bncheck.verdict.judge import judge
 
 
-def double_report(work: Work, candidate: Candidate) -> Report:
+def double_report(work: Work, candidate: Backward) -> Report:
     """The report on a double backward pass."""
     identity = _identity(work, candidate)
     found, options = double_of(identity.program), work.options
@@ -29,7 +29,7 @@ def double_report(work: Work, candidate: Candidate) -> Report:
     return judge(work.subject, candidate, found, identity, drawn, lines=False)
 
 
-def _identity(work: Work, candidate: Candidate) -> Identity:
+def _identity(work: Work, candidate: Backward) -> Identity:
     """By the forward pass, if that is of a layer; else by the second gradients themselves."""
     hint = candidate.layer_hint or layer_hint(Path(work.place.partition(":")[0]).stem)
     alone = "cache" not in candidate.takes and not candidate.has_object

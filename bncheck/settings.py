@@ -8,7 +8,7 @@ import numpy as np
 
 from bncheck.identity.by_outputs import Asked
 from bncheck.numbers.trials import Trial
-from bncheck.subject.child import Subject
+from bncheck.subject.messages import Subject
 from bncheck.telling.errors import CannotAsk
 
 

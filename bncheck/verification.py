@@ -17,15 +17,14 @@ from bncheck.numbers.given import own_trials
 from bncheck.numbers.trials import drawn
 from bncheck.second_verification import double_report
 from bncheck.settings import Options, Work, at_most
-from bncheck.subject.child import CallableSubject, FileSubject, Subject
-from bncheck.subject.conventions.convention import Candidate
+from bncheck.subject.child import CallableSubject, FileSubject
+from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import WORST_FIRST, Remark, Report
 from bncheck.verdict.bench import Case
 from bncheck.verdict.judge import judge
 
-Forward = Callable[..., Any]
-Backward = Callable[..., Any]
+Pass = Callable[..., Any]
 
 SMALL_EPS = 1e-12
 """What code gets that refuses a larger eps."""
@@ -35,8 +34,8 @@ def verify(
     target: str | Callable[..., Any],
     *,
     layer: str | Program | None = None,
-    forward: Forward | None = None,
-    first: Backward | None = None,
+    forward: Pass | None = None,
+    first: Pass | None = None,
     inputs: Mapping[str, Any] | None = None,
     timeout: float = 30.0,
     **options: Any,
@@ -62,8 +61,8 @@ def verify_all(
     target: str | FileSubject | Callable[..., Any],
     *,
     layer: str | Program | None = None,
-    forward: Forward | None = None,
-    first: Backward | None = None,
+    forward: Pass | None = None,
+    first: Pass | None = None,
     inputs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Report, ...]:
@@ -92,9 +91,9 @@ def verify_all(
 
 def assert_gradients(
     backward: Callable[..., Any],
-    forward: Forward | None = None,
+    forward: Pass | None = None,
     *,
-    first: Backward | None = None,
+    first: Pass | None = None,
     layer: str | Program | None = None,
     inputs: Mapping[str, Any] | None = None,
     strict: bool = False,
@@ -115,7 +114,7 @@ def references() -> tuple[Report, ...]:
     return verify_all("bncheck.references")
 
 
-def _verified(work: Work, candidate: Candidate) -> Report:
+def _verified(work: Work, candidate: Backward) -> Report:
     """The report; code that refuses a large eps is asked once more with a small one."""
     report = _asked(work, candidate)
     refused = report.verdict == "cannot call" and re.search(r"\beps", report.assumed, re.IGNORECASE)
@@ -127,7 +126,7 @@ def _verified(work: Work, candidate: Candidate) -> Report:
     return report
 
 
-def _otherwise(work: Work, candidate: Candidate, report: Report) -> Report:
+def _otherwise(work: Work, candidate: Backward, report: Report) -> Report:
     """The report in another layout, where the forward pass allows several and this one fails."""
     shapes = [d.text for d in report.diagnosis if d.code == "shape"]
     failed = re.search(r"raised (ValueError|IndexError|AxisError)[^(]*", report.assumed)
@@ -150,7 +149,7 @@ def _otherwise(work: Work, candidate: Candidate, report: Report) -> Report:
     return report
 
 
-def _asked(work: Work, candidate: Candidate) -> Report:
+def _asked(work: Work, candidate: Backward) -> Report:
     target = _place(work.place, candidate)
     options = work.options
     try:
@@ -175,7 +174,7 @@ def _asked(work: Work, candidate: Candidate) -> Report:
     return replace(report, target=target, line=candidate.line, running=running, remarks=remarks)
 
 
-def _noted(report: Report, candidate: Candidate, notes: tuple[str, ...]) -> Report:
+def _noted(report: Report, candidate: Backward, notes: tuple[str, ...]) -> Report:
     """What loading ran into: remarks where it bears on this backward pass, else notes."""
     remarks = [Remark("numpy-2", note) for note in notes if note.startswith("np.")]
     twice = f"{candidate.name} is defined on lines"
@@ -189,5 +188,5 @@ def _program(asked: str | Program | None) -> Program | None:
     return layer_by_name(asked) if isinstance(asked, str) else asked
 
 
-def _place(place: str, candidate: Candidate) -> str:
+def _place(place: str, candidate: Backward) -> str:
     return place if place.endswith(candidate.name) else f"{place}:{candidate.name}"

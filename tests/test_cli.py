@@ -128,7 +128,7 @@ def test_variants_and_wrt_reach_the_derivation(bncheck):
 
 def test_an_unexpected_defect_exits_3_without_a_traceback(bncheck, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
-        "import bncheck.calculus.derivation as d\n"
+        "import bncheck.calculus.passes as d\n"
         "def broken(*a): raise IndexError('boom')\n"
         "d.backward = broken\n"
     )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.cause.terms import Seen, fit
+from bncheck.cause.terms import fit
+from bncheck.numbers.observation import Observation
 from bncheck.numbers.reference import derivation_of, reference
 from bncheck.verification import verify
 from tests.mistakes import every, function_of, opened
@@ -53,7 +54,7 @@ def _seen(rng, rows, columns, dtype, factors):
     scale, m = k["gamma"] / k["sd"], rows
     parts = (k["dy"], -k["dbeta"] / m, -k["dgamma"] * k["xhat"] / m)
     dx = scale * sum(f * part for f, part in zip(factors, parts, strict=True))
-    return Seen(values, truth, {"dx": dx.astype(dtype)}, {})
+    return Observation(values, truth, {"dx": dx.astype(dtype)}, {})
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -9,8 +9,8 @@ from sympy import Rational, sqrt
 from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.notation import size
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.derivation import derivation
 from bncheck.calculus.folding import Folding, folded, frozen, prove
+from bncheck.calculus.passes import derivation
 from bncheck.calculus.unroll import evaluate, exactly_equal, sample
 from bncheck.numbers.arithmetic import evaluate as on_arrays
 from bncheck.telling.errors import CannotAsk, Disagreement

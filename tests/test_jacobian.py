@@ -10,10 +10,11 @@ from sympy import Dummy, Idx, Indexed, KroneckerDelta, Matrix, Mul, S, Symbol, d
 from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import Mean, Total, name_of, size, tensor
 from bncheck.algebra.program import Step
-from bncheck.calculus import derivation as passes
-from bncheck.calculus.derivation import derivation, normalised
+from bncheck.calculus import passes
+from bncheck.calculus.derivation import normalised
 from bncheck.calculus.jacobian import explicit, jacobian
 from bncheck.calculus.matrix import moved
+from bncheck.calculus.passes import derivation
 from bncheck.calculus.unroll import evaluate, exactly_equal, places, sample, value_at
 from bncheck.telling.errors import CannotAsk
 

@@ -9,7 +9,7 @@ from sympy import sqrt
 
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
-from bncheck.calculus.derivation import derivation
+from bncheck.calculus.passes import derivation
 from bncheck.writers.graph import dot, edges, mermaid, nodes, tikz
 from bncheck.writers.latex import PREAMBLE, document, fragment, markdown, written
 from bncheck.writers.latex_blocks import Block

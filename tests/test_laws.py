@@ -9,7 +9,8 @@ from sympy import Rational, S, Symbol, diff, expand, sqrt
 
 from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.notation import name_of, size
-from bncheck.calculus.derivation import derivation, normalised
+from bncheck.calculus.derivation import normalised
+from bncheck.calculus.passes import derivation
 from bncheck.calculus.unroll import evaluate, places
 
 numbers = st.fractions(min_value=-5, max_value=5, max_denominator=6)

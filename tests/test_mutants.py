@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.calculus.derivation import derivation
+from bncheck.calculus.passes import derivation
 from bncheck.mutants import replacement
 from bncheck.mutants.mistakes import mistakes, recipe
 from bncheck.mutants.recipe import apart, reproduced, run

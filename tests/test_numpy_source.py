@@ -11,7 +11,7 @@ import pytest
 
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
-from bncheck.calculus.derivation import derivation
+from bncheck.calculus.passes import derivation
 from bncheck.writers.numpy_source import functions, source
 
 LENGTHS = {"i": 5, "j": 3, "n": 4, "l": 5, "h": 2, "k": 3, "o": 4, "p": 3}

@@ -12,9 +12,8 @@ from sympy import Add, Mul, Rational, S
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import name_of, size
 from bncheck.algebra.program import Step
-from bncheck.calculus import chain, closed
-from bncheck.calculus import derivation as passes
-from bncheck.calculus.derivation import derivation, small_sizes, witness
+from bncheck.calculus import chain, closed, passes
+from bncheck.calculus.passes import derivation, small_sizes, witness
 from bncheck.calculus.unroll import evaluate, exactly_equal, gradients, sample, value_at
 from bncheck.telling.errors import CannotAsk, Disagreement
 

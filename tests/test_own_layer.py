@@ -13,10 +13,11 @@ from sympy import Abs, Dummy, Float, KroneckerDelta, Rational, S, Symbol, diff, 
 from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import Mean, Total, axis, indices_of, name_of, size, tensor
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus import derivation as passes
+from bncheck.calculus import passes
 from bncheck.calculus.chain import uses
-from bncheck.calculus.derivation import derivation, normalised, small_sizes, witness
+from bncheck.calculus.derivation import normalised
 from bncheck.calculus.jacobian import jacobian
+from bncheck.calculus.passes import derivation, small_sizes, witness
 from bncheck.calculus.unroll import evaluate, in_digits, places, sample, value_at
 from bncheck.telling.errors import CannotAsk, Disagreement
 

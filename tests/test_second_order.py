@@ -14,7 +14,7 @@ from bncheck.algebra.program import Step
 from bncheck.algebra.spelling import plain
 from bncheck.calculus import second as passes
 from bncheck.calculus.chain import backward
-from bncheck.calculus.derivation import derivation, small_sizes, witness
+from bncheck.calculus.passes import derivation, small_sizes, witness
 from bncheck.calculus.second import double_backward, hessian, with_backward
 from bncheck.calculus.tangent import forward_mode, tangent_program
 from bncheck.calculus.unroll import evaluate, exactly_equal, sample

@@ -12,7 +12,7 @@ import pytest
 import bncheck
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of, name_of
-from bncheck.calculus.derivation import derivation
+from bncheck.calculus.passes import derivation
 from bncheck.calculus.second import derived, double_backward, modes
 from bncheck.calculus.tangent import forward_mode
 from bncheck.telling.errors import CannotAsk

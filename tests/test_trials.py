@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.calculus.derivation import derivation
+from bncheck.calculus.passes import derivation
 from bncheck.numbers.agreement import compare
 from bncheck.numbers.arithmetic import Bounded, evaluate
 from bncheck.numbers.differences import differences
 from bncheck.numbers.reference import lift, reference
 from bncheck.numbers.trials import SECOND, trials
-from bncheck.subject.calling import MEMORY
+from bncheck.subject.messages import MEMORY
 from bncheck.telling.errors import Disagreement
 from tests.mutants import RIGHT, WRONG
 

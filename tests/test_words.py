@@ -10,7 +10,7 @@ from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
 from bncheck.algebra.program import Step
 from bncheck.algebra.spelling import plain
-from bncheck.calculus.derivation import derivation
+from bncheck.calculus.passes import derivation
 from bncheck.telling import terminal as drawing
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Report

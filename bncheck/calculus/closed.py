@@ -8,7 +8,7 @@ substituted; what all terms share is pulled out; the sums that are left get a na
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sympy import Add, Expr, Mul
 
@@ -23,25 +23,9 @@ from bncheck.algebra.notation import (
 )
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.chain import cache
+from bncheck.calculus.derivation import Closing, Rewriting
 from bncheck.calculus.factoring import laid_out, with_named_sums
 from bncheck.calculus.inverse import inverse
-
-
-@dataclass(frozen=True)
-class Rewriting:
-    """One line of the closing: the gradient after it, and what was done."""
-
-    target: Tensor
-    expr: Expr
-    reason: str
-
-
-@dataclass(frozen=True)
-class Closing:
-    """The closed program and the rewritings that led to it, in order."""
-
-    program: Program
-    rewritings: tuple[Rewriting, ...]
 
 
 def close(forward: Program, chain: Program, given: tuple[Tensor, ...] = ()) -> Closing:

@@ -14,14 +14,8 @@ from bncheck.algebra.notation import Tensor, gradient, size
 from bncheck.algebra.program import Program
 from bncheck.calculus.chain import backward
 from bncheck.calculus.closed import close
-from bncheck.calculus.derivation import (
-    Derivation,
-    derivation,
-    normalised,
-    small_sizes,
-    specialised,
-    witness,
-)
+from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.calculus.passes import derivation, small_sizes, specialised, witness
 from bncheck.calculus.tangent import forward_mode
 from bncheck.telling.errors import CannotAsk
 

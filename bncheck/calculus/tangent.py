@@ -10,8 +10,9 @@ from bncheck.algebra.notation import Tensor, name_of, operands, tangent
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.chain import cache, check, named
 from bncheck.calculus.closed import close
-from bncheck.calculus.derivation import Derivation, chosen, specialised, witness
+from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.partials import along
+from bncheck.calculus.passes import chosen, specialised, witness
 from bncheck.telling.errors import CannotAsk
 
 

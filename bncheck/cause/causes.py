@@ -13,12 +13,12 @@ from bncheck.cause.diagnose import diagnose
 from bncheck.cause.order import reordered
 from bncheck.cause.places import is_off
 from bncheck.cause.second_diagnose import diagnose_second
-from bncheck.cause.terms import Seen
 from bncheck.identity.by_outputs import Identity
 from bncheck.numbers.arithmetic import evaluate
+from bncheck.numbers.observation import Observation
 from bncheck.place.matching import fingerprint
 from bncheck.place.recognise import is_same
-from bncheck.subject.calling import SECOND
+from bncheck.subject.messages import SECOND
 from bncheck.telling.report import Diagnosis, GradientResult, Remark
 
 LARGEST = 1000
@@ -28,7 +28,7 @@ LARGEST = 1000
 def cause(
     found: Derivation,
     identity: Identity,
-    seen: Sequence[Seen],
+    seen: Sequence[Observation],
     result: GradientResult,
     shape: Remark | None,
 ) -> Diagnosis:
@@ -75,7 +75,7 @@ def cause(
     return made
 
 
-def _is_exchanged(one: Seen) -> bool:
+def _is_exchanged(one: Observation) -> bool:
     """Whether dgamma holds what dbeta should be, and dbeta what dgamma should be."""
     pairs = (("dgamma", "dbeta"), ("dbeta", "dgamma"))
     truth, allowed = one.reference.gradients, one.reference.allowed
@@ -86,7 +86,7 @@ def _is_exchanged(one: Seen) -> bool:
     )  # fmt: skip
 
 
-def _summed(found: Derivation, name: str, seen: Sequence[Seen]) -> str:
+def _summed(found: Derivation, name: str, seen: Sequence[Observation]) -> str:
     """Over which axes a parameter's gradient is summed, where that gives the user's numbers."""
     step = found.closed.step(found.closed.tensors[name])
     if not isinstance(step.expr, Total) or not seen or name not in seen[0].gradients:
@@ -110,7 +110,7 @@ def _summed(found: Derivation, name: str, seen: Sequence[Seen]) -> str:
     return ""
 
 
-def _lost_digits(seen: Sequence[Seen], result: GradientResult) -> Diagnosis:
+def _lost_digits(seen: Sequence[Observation], result: GradientResult) -> Diagnosis:
     """Right mathematics, lost digits: in which input, how many, and what loses them."""
     name, worst = result.name, result.comparisons[0]
     digits = f"{max(0.0, 15.95 - np.log10(max(worst.ulps, 1.0))):.0f} digits are right"

@@ -20,8 +20,9 @@ from bncheck.cause.inputs import Hold, holds
 from bncheck.cause.misreadings import misread
 from bncheck.cause.places import is_off, sizes, where
 from bncheck.cause.programs import Change, changes
-from bncheck.cause.terms import Seen, fit, same_factor
+from bncheck.cause.terms import fit, same_factor
 from bncheck.numbers.arithmetic import Array, evaluate
+from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Diagnosis, Term
 from bncheck.writers.unicode import equation
 
@@ -29,7 +30,7 @@ ENOUGH = 3
 """Trials on which an explanation has to hold."""
 
 
-def diagnose(found: Derivation, gradient: str, seen: Sequence[Seen]) -> Diagnosis:
+def diagnose(found: Derivation, gradient: str, seen: Sequence[Observation]) -> Diagnosis:
     """What is wrong with one gradient; ``seen``: all easy trials, the right ones too."""
     fine = [one for one in seen if not is_off(one, gradient).any()]
     off = [one for one in seen if is_off(one, gradient).any()]
@@ -42,8 +43,8 @@ def diagnose(found: Derivation, gradient: str, seen: Sequence[Seen]) -> Diagnosi
 def _reason(
     found: Derivation,
     gradient: str,
-    off: Sequence[Seen],
-    fine: Sequence[Seen],
+    off: Sequence[Observation],
+    fine: Sequence[Observation],
     fitted: tuple[Term, ...],
 ) -> tuple[str, str]:
     change = _explained(found, gradient, off[:ENOUGH])
@@ -73,7 +74,7 @@ def _reason(
     return "unexplained", f"no change of the program explains it: {place}"
 
 
-def _explained(found: Derivation, gradient: str, seen: Sequence[Seen]) -> Change | None:
+def _explained(found: Derivation, gradient: str, seen: Sequence[Observation]) -> Change | None:
     tried = (
         change
         for change in _all_changes(found, gradient)
@@ -105,11 +106,11 @@ def _edits(found: Derivation) -> tuple[Change, ...]:
     return tuple(edits(found))
 
 
-def _reproduces(change: Change, gradient: str, one: Seen) -> bool:
+def _reproduces(change: Change, gradient: str, one: Observation) -> bool:
     return is_theirs(_made(change, gradient, one), gradient, one)
 
 
-def _made(change: Change, gradient: str, one: Seen) -> Array:
+def _made(change: Change, gradient: str, one: Observation) -> Array:
     """The gradient that a changed program gives."""
     known = _known(one)
     with np.errstate(all="ignore"):
@@ -121,7 +122,7 @@ def _made(change: Change, gradient: str, one: Seen) -> Array:
         return evaluate(change.program, inputs)[gradient].value
 
 
-def is_theirs(got: Array, gradient: str, one: Seen) -> bool:
+def is_theirs(got: Array, gradient: str, one: Observation) -> bool:
     """Whether these are the user's numbers, to within rounding."""
     theirs, allowed = one.gradients[gradient], one.reference.allowed[gradient]
     scale = abs(one.reference.gradients[gradient]).max(initial=0)
@@ -130,11 +131,11 @@ def is_theirs(got: Array, gradient: str, one: Seen) -> bool:
         return bool(np.all(abs(theirs - got) <= slack))
 
 
-def _known(one: Seen) -> dict[str, Any]:
+def _known(one: Observation) -> dict[str, Any]:
     return {n: np.asarray(v) for n, v in {**one.values, **one.reference.known}.items()}
 
 
-def _held(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
+def _held(found: Derivation, gradient: str, seen: Sequence[Observation]) -> tuple[str, str] | None:
     """Other statistics or another upstream gradient with the right programs."""
     for hold in holds(found):
         for program in (found.closed, found.chain):
@@ -143,14 +144,14 @@ def _held(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, 
     return None
 
 
-def _with(hold: Hold, program: Program, gradient: str, one: Seen) -> Array:
+def _with(hold: Hold, program: Program, gradient: str, one: Observation) -> Array:
     with np.errstate(all="ignore"):
         values = hold.values(_known(one))
         given = {name_of(a): values[name_of(a)] for a in program.inputs}
         return evaluate(program, given)[gradient].value
 
 
-def _two(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
+def _two(found: Derivation, gradient: str, seen: Sequence[Observation]) -> tuple[str, str] | None:
     """Two changes whose errors add up to the user's; all pairs are tried at once."""
     one = seen[0]
     right = np.asarray(one.reference.gradients[gradient], float)
@@ -174,7 +175,7 @@ def _two(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, s
     return None
 
 
-def _sum(first: Change, second: Change, gradient: str, one: Seen) -> Array:
+def _sum(first: Change, second: Change, gradient: str, one: Observation) -> Array:
     right = one.reference.gradients[gradient]
     return np.asarray(_made(first, gradient, one) + _made(second, gradient, one) - right)
 

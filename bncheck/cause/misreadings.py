@@ -11,17 +11,19 @@ import numpy as np
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.cause.terms import Seen
 from bncheck.numbers.arithmetic import Array, evaluate
+from bncheck.numbers.observation import Observation
 
 CLOSE = 1e-9
 LARGEST = 300
 """Entries of a gradient for which every one is asked by itself."""
 
-Program = Callable[[Derivation, str, Seen], Array | None]
+Program = Callable[[Derivation, str, Observation], Array | None]
 
 
-def misread(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
+def misread(
+    found: Derivation, gradient: str, seen: Sequence[Observation]
+) -> tuple[str, str] | None:
     """Code and text of what all trials agree with; None where there is nothing."""
     usable = [s for s in seen if np.isfinite(np.asarray(s.gradients[gradient], float)).all()]
     if not usable:
@@ -41,7 +43,7 @@ def misread(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str
     return _other_gamma(found, gradient, usable)
 
 
-def _ways(found: Derivation, one: Seen) -> Iterator[tuple[str, str, Program]]:
+def _ways(found: Derivation, one: Observation) -> Iterator[tuple[str, str, Program]]:
     yield (
         "diagonal",
         "only the diagonal of the Jacobian: sums over the group are left out",
@@ -50,7 +52,7 @@ def _ways(found: Derivation, one: Seen) -> Iterator[tuple[str, str, Program]]:
     yield from _partial(found, one)
 
 
-def _first_rows(found: Derivation, gradient: str, one: Seen) -> bool:
+def _first_rows(found: Derivation, gradient: str, one: Observation) -> bool:
     """Whether the gradient is right for an upstream gradient whose last rows are zero."""
     known, up = _known(found, one), name_of(found.upstream[0])
     whole = np.array(known[up], float)
@@ -62,11 +64,11 @@ def _first_rows(found: Derivation, gradient: str, one: Seen) -> bool:
     return False
 
 
-def _closed(found: Derivation, gradient: str, one: Seen) -> Array | None:
+def _closed(found: Derivation, gradient: str, one: Observation) -> Array | None:
     return _evaluated(found, gradient, _known(found, one))
 
 
-def _known(found: Derivation, one: Seen) -> dict[str, Any]:
+def _known(found: Derivation, one: Observation) -> dict[str, Any]:
     everything = {**one.values, **one.reference.known}
     return {name_of(a): np.asarray(everything[name_of(a)]) for a in found.closed.inputs}
 
@@ -82,7 +84,7 @@ def _is(made: Array | None, theirs: Array) -> bool:
     return bool(np.all(abs(made - theirs) <= CLOSE * abs(theirs).max()))
 
 
-def _diagonal(found: Derivation, gradient: str, one: Seen) -> Array | None:
+def _diagonal(found: Derivation, gradient: str, one: Observation) -> Array | None:
     """Each entry from the same entry of the upstream gradient alone."""
     known, up = _known(found, one), name_of(found.upstream[0])
     whole = np.asarray(known[up], float)
@@ -96,7 +98,7 @@ def _diagonal(found: Derivation, gradient: str, one: Seen) -> Array | None:
     return made
 
 
-def _partial(found: Derivation, one: Seen) -> Iterator[tuple[str, str, Program]]:
+def _partial(found: Derivation, one: Observation) -> Iterator[tuple[str, str, Program]]:
     """Means over some of the axes that the layout has where the layer has one."""
     for index in normalised(found.forward):
         lengths = one.parts.get(index.label.name, ())
@@ -109,7 +111,7 @@ def _partial(found: Derivation, one: Seen) -> Iterator[tuple[str, str, Program]]
 
 
 def _over(label: str, kept: tuple[int, ...]) -> Program:
-    def made(found: Derivation, gradient: str, one: Seen) -> Array | None:
+    def made(found: Derivation, gradient: str, one: Observation) -> Array | None:
         lengths = one.parts.get(label, ())
         if len(lengths) <= max(kept):
             return None
@@ -133,7 +135,7 @@ def _over(label: str, kept: tuple[int, ...]) -> Program:
     return made
 
 
-def _variance(found: Derivation, one: Seen, made: Array | None, gradient: str) -> str:
+def _variance(found: Derivation, one: Observation, made: Array | None, gradient: str) -> str:
     """Says that the standard deviation is a running one, where a factor per group shows it."""
     name, eps = "var", float(one.values.get("eps", 0.0))
     operand = found.forward.tensors.get(name)
@@ -157,7 +159,9 @@ def _variance(found: Derivation, one: Seen, made: Array | None, gradient: str) -
     )
 
 
-def _other_gamma(found: Derivation, gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
+def _other_gamma(
+    found: Derivation, gradient: str, seen: Sequence[Observation]
+) -> tuple[str, str] | None:
     """Whether dx is right for other scales than those of the forward pass."""
     gamma = found.forward.tensors.get("gamma")
     if gamma is None or all("gamma" not in _known(found, s) for s in seen):

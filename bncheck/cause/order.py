@@ -7,15 +7,15 @@ import numpy as np
 
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.terms import Seen
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.layout import Layout
+from bncheck.numbers.observation import Observation
 
 CLOSE = 1e-9
 
 
-def reordered(found: Derivation, at: Layout, gradient: str, seen: Sequence[Seen]) -> str:
+def reordered(found: Derivation, at: Layout, gradient: str, seen: Sequence[Observation]) -> str:
     """What is read or returned in another order, in a sentence; nothing where that is not it."""
     whole = gradient == name_of(found.chain.outputs[0])
     if seen and whole and all(_is_shuffled(found, at, gradient, one) for one in seen):
@@ -30,7 +30,7 @@ def reordered(found: Derivation, at: Layout, gradient: str, seen: Sequence[Seen]
 _WHY = "reshaped where an axis should be moved, or the other way round"
 
 
-def _is_shuffled(found: Derivation, at: Layout, gradient: str, one: Seen) -> bool:
+def _is_shuffled(found: Derivation, at: Layout, gradient: str, one: Observation) -> bool:
     right, theirs = (
         _theirs(found, at, np.asarray(g[gradient], float), one)
         for g in (one.reference.gradients, one.gradients)
@@ -38,7 +38,7 @@ def _is_shuffled(found: Derivation, at: Layout, gradient: str, one: Seen) -> boo
     return any(_is(moved, theirs) for _, moved in _moved(right))
 
 
-def _upstream(found: Derivation, at: Layout, gradient: str, one: Seen) -> Iterator[int]:
+def _upstream(found: Derivation, at: Layout, gradient: str, one: Observation) -> Iterator[int]:
     """The numbers of the orders of the upstream gradient that give the user's gradient."""
     program, closed = found.forward, found.closed
     name = name_of(found.upstream[0])
@@ -55,7 +55,7 @@ def _upstream(found: Derivation, at: Layout, gradient: str, one: Seen) -> Iterat
             yield number
 
 
-def _theirs(found: Derivation, at: Layout, value: Array, one: Seen) -> Array:
+def _theirs(found: Derivation, at: Layout, value: Array, one: Observation) -> Array:
     """An array with all axes of the program as it lies in the user's."""
     operand = found.forward.inputs[0]
     return np.asarray(layouts.array_to_user(at, found.forward, operand, value, one.parts))

@@ -6,11 +6,13 @@ import numpy as np
 
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.cause.terms import Seen
 from bncheck.numbers.arithmetic import Array
+from bncheck.numbers.observation import Observation
 
 
-def where(found: Derivation, gradient: str, off: Sequence[Seen], right: Sequence[Seen]) -> str:
+def where(
+    found: Derivation, gradient: str, off: Sequence[Observation], right: Sequence[Observation]
+) -> str:
     """A sentence; ``off`` and ``right``: the easy trials on which it is wrong and right."""
     said = [
         *sizes(found, off, right),
@@ -24,14 +26,14 @@ def where(found: Derivation, gradient: str, off: Sequence[Seen], right: Sequence
     return "; ".join([*said, count])
 
 
-def is_off(one: Seen, gradient: str) -> Array:
+def is_off(one: Observation, gradient: str) -> Array:
     """Which entries are outside the bound."""
     right = one.reference.gradients[gradient]
     within = abs(one.gradients[gradient] - right) <= one.reference.allowed[gradient]
     return ~np.asarray(within, bool)
 
 
-def sizes(found: Derivation, off: Sequence[Seen], right: Sequence[Seen]) -> list[str]:
+def sizes(found: Derivation, off: Sequence[Observation], right: Sequence[Observation]) -> list[str]:
     """What the sizes of the wrong trials have in common, and those of the right ones not."""
     if not right:
         return []
@@ -51,7 +53,7 @@ def sizes(found: Derivation, off: Sequence[Seen], right: Sequence[Seen]) -> list
     return said[:1]
 
 
-def _axes(found: Derivation, gradient: str, off: Sequence[Seen]) -> list[str]:
+def _axes(found: Derivation, gradient: str, off: Sequence[Observation]) -> list[str]:
     """Along which axis the wrong entries are some only, and which."""
     one = max(off, key=lambda s: s.gradients[gradient].size)
     apart = is_off(one, gradient)
@@ -77,7 +79,7 @@ def _axes(found: Derivation, gradient: str, off: Sequence[Seen]) -> list[str]:
     return []
 
 
-def _statistic(found: Derivation, gradient: str, seen: Sequence[Seen]) -> list[str]:
+def _statistic(found: Derivation, gradient: str, seen: Sequence[Observation]) -> list[str]:
     """A statistic that is larger, or smaller, in every wrong group than in the right ones."""
     indices = indices_of(found.closed.tensors[gradient])
     for step in found.forward.steps:
@@ -96,7 +98,7 @@ def _statistic(found: Derivation, gradient: str, seen: Sequence[Seen]) -> list[s
     return []
 
 
-def _values(found: Derivation, gradient: str, off: Sequence[Seen]) -> list[str]:
+def _values(found: Derivation, gradient: str, off: Sequence[Observation]) -> list[str]:
     """What the wrong entries have in common: a sign, a size, a limit."""
     one = off[0]
     apart = is_off(one, gradient)
@@ -121,7 +123,7 @@ def _values(found: Derivation, gradient: str, off: Sequence[Seen]) -> list[str]:
     return []
 
 
-def _digits(one: Seen, gradient: str) -> list[str]:
+def _digits(one: Observation, gradient: str) -> list[str]:
     """A small error everywhere, without pattern: few digits somewhere inside."""
     right = np.asarray(one.reference.gradients[gradient], float)
     apart = np.asarray(one.gradients[gradient], float) - right
@@ -132,7 +134,7 @@ def _digits(one: Seen, gradient: str) -> list[str]:
     return [f"off by {error / scale:.1e} of its size: arithmetic of few digits inside?"]
 
 
-def _length(found: Derivation, one: Seen, axis: object) -> int:
+def _length(found: Derivation, one: Observation, axis: object) -> int:
     first = found.forward.inputs[0]
     shape = one.reference.known[name_of(first)].shape
     indices = list(indices_of(first))

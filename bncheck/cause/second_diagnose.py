@@ -17,10 +17,10 @@ from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.cause.diagnose import ENOUGH, is_theirs, joined
 from bncheck.cause.places import is_off, where
 from bncheck.cause.second_terms import MOST_NAMED, Fitted, fitted, is_scaled
-from bncheck.cause.terms import Seen
 from bncheck.identity.assignment import BETA
 from bncheck.identity.by_outputs import USUAL_EPS
 from bncheck.numbers.arithmetic import Array, evaluate
+from bncheck.numbers.observation import Observation
 from bncheck.numbers.reference import double_of
 from bncheck.telling.report import Diagnosis
 from bncheck.writers.unicode import equation, line
@@ -35,7 +35,7 @@ Change = tuple[str, str, Derivation, Put]
 """Code, text, a derivation and other inputs for it."""
 
 
-def diagnose_second(found: Derivation, gradient: str, seen: Sequence[Seen]) -> Diagnosis:
+def diagnose_second(found: Derivation, gradient: str, seen: Sequence[Observation]) -> Diagnosis:
     """What is wrong with one second gradient; ``seen``: all easy trials, the right ones too."""
     if gradient == BETA:
         return Diagnosis("not-zero", gradient, "no gradient depends on beta: it should be 0")
@@ -83,7 +83,7 @@ def _said(gradient: str, fit: Fitted) -> tuple[str, str, str]:
 
 
 def _explained(
-    changes: Iterator[Change], gradient: str, seen: Sequence[Seen]
+    changes: Iterator[Change], gradient: str, seen: Sequence[Observation]
 ) -> tuple[str, str] | None:
     """Code and text of the first change that gives the user's numbers on every trial."""
     for code, text, other, put in changes:
@@ -94,7 +94,7 @@ def _explained(
     return None
 
 
-def _whole(gradient: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
+def _whole(gradient: str, seen: Sequence[Observation]) -> tuple[str, str] | None:
     for code, text, factor in (("sign", "has the wrong sign", -1.0), ("zero", "is zero", 0.0)):
         if all(is_theirs(factor * s.reference.gradients[gradient], gradient, s) for s in seen):
             return code, f"{gradient} {text}"
@@ -152,7 +152,7 @@ def _kept(found: Derivation, other: Program) -> Derivation:
     return replace(found, forward=replace(found.forward, steps=steps))
 
 
-def _made(found: Derivation, gradient: str, one: Seen, put: Put) -> Array:
+def _made(found: Derivation, gradient: str, one: Observation, put: Put) -> Array:
     """The gradient that a derivation gives with other inputs."""
     values = {n: np.asarray(v) for n, v in one.values.items()}
     for name, value in put.items():

@@ -5,13 +5,14 @@ from fractions import Fraction
 
 from bncheck.algebra.notation import size
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.cause.terms import SIGMAS, Seen, counts_of
+from bncheck.cause.terms import SIGMAS, counts_of
+from bncheck.numbers.observation import Observation
 
 LARGEST = 12
 """Of the denominators of fractions that are taken for meant."""
 
 
-def known_factors(found: Derivation, one: Seen) -> dict[str, float]:
+def known_factors(found: Derivation, one: Observation) -> dict[str, float]:
     """Factors that have a reading, by it, the likeliest first; counts are those of the trial."""
     counts = counts_of(found, one)
     group = [str(size(i)) for i in normalised(found.layer)]

@@ -17,8 +17,9 @@ from bncheck.algebra.notation import Total, distribute, indices_of, name_of, ope
 from bncheck.algebra.program import Step
 from bncheck.calculus.derivation import Derivation
 from bncheck.cause.second_factors import known_factors, read
-from bncheck.cause.terms import Seen, factors_of
+from bncheck.cause.terms import factors_of
 from bncheck.numbers.arithmetic import Array, evaluate
+from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Term
 from bncheck.writers.unicode import line
 
@@ -51,7 +52,7 @@ def expanded_terms(found: Derivation, gradient: str) -> tuple[Expr, ...]:
     return Add.make_args(distribute(expr))
 
 
-def fitted(found: Derivation, gradient: str, seen: Sequence[Seen]) -> Fitted | None:
+def fitted(found: Derivation, gradient: str, seen: Sequence[Observation]) -> Fitted | None:
     """The factor of each term; None where no factors give the user's gradient on all trials."""
     parts = expanded_terms(found, gradient)
     fits = _fits(found, gradient, seen, parts)
@@ -92,7 +93,7 @@ def _marked(parts: Sequence[Expr], changed: Sequence[Expr], text: str) -> tuple[
 
 
 def _fits(
-    found: Derivation, gradient: str, seen: Sequence[Seen], parts: Sequence[Expr]
+    found: Derivation, gradient: str, seen: Sequence[Observation], parts: Sequence[Expr]
 ) -> dict[int, Fit] | None:
     """By trial, where there are groups enough; None where a fit leaves too much."""
     made: dict[int, Fit] = {}
@@ -114,7 +115,9 @@ def _fits(
     return made or None
 
 
-def _columns(found: Derivation, gradient: str, one: Seen, parts: Sequence[Expr]) -> list[Array]:
+def _columns(
+    found: Derivation, gradient: str, one: Observation, parts: Sequence[Expr]
+) -> list[Array]:
     """The value of each part, of the shape of the gradient."""
     closed, forward = found.closed, found.forward
     at = indices_of(closed.tensors[gradient])
@@ -153,7 +156,7 @@ def _is_there(ratio: Expr, part: Expr) -> bool:
 
 
 def _terms(
-    found: Derivation, seen: Sequence[Seen], parts: Sequence[Expr], fits: dict[int, Fit]
+    found: Derivation, seen: Sequence[Observation], parts: Sequence[Expr], fits: dict[int, Fit]
 ) -> tuple[Term, ...]:
     """Each term with its factor on the first trial, read so that it holds on all."""
     known = [known_factors(found, seen[order]) for order in fits]

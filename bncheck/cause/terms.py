@@ -5,7 +5,6 @@ and hold even where the numbers have few digits: rounding averages out over the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from bncheck.algebra.program import Program, Step
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.numbers.arithmetic import Array, evaluate
-from bncheck.numbers.reference import Reference
+from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Term
 from bncheck.writers.unicode import line
 
@@ -28,20 +27,7 @@ SIGMAS = 6.0
 """Standard errors within which a factor is taken for one that has a reading."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """One trial as it went: the reference, the upstream gradient, the user's gradients.
-
-    ``parts``: the lengths of the parts of axes that the layout splits.
-    """
-
-    values: Mapping[str, Any]
-    reference: Reference
-    gradients: Mapping[str, Array]
-    parts: Mapping[str, tuple[int, ...]]
-
-
-def fit(found: Derivation, gradient: str, one: Seen) -> tuple[Term, ...]:
+def fit(found: Derivation, gradient: str, one: Observation) -> tuple[Term, ...]:
     """The factor of each term; empty where the terms do not span the user's gradient.
 
     ``uncertainty`` is one standard error of the factor, from the residuals of the fit.
@@ -109,7 +95,7 @@ def _tidy(factor: float, error: float) -> float:
     return 0.0 if abs(factor) < max(1e-12, SIGMAS * error) else factor
 
 
-def _columns(found: Derivation, step: Step, one: Seen) -> list[Array]:
+def _columns(found: Derivation, step: Step, one: Observation) -> list[Array]:
     columns = []
     for part in terms(step):
         steps = tuple(Step(s.target, part) if s == step else s for s in found.closed.steps)
@@ -134,7 +120,7 @@ def _groups(found: Derivation, step: Step, shape: tuple[int, ...]) -> list[tuple
 
 
 def _factors(
-    found: Derivation, one: Seen, groups: list[tuple[Any, ...]], step: Step
+    found: Derivation, one: Observation, groups: list[tuple[Any, ...]], step: Step
 ) -> dict[str, Array]:
     """Factors that have a reading, by it: one value per group."""
     ones = np.ones(len(groups))
@@ -169,7 +155,7 @@ def _factors(
 
 def _multiplied(
     found: Derivation,
-    one: Seen,
+    one: Observation,
     groups: list[tuple[Any, ...]],
     step: Step,
     name: str,
@@ -192,7 +178,7 @@ def _multiplied(
     return powers | counted
 
 
-def counts_of(found: Derivation, one: Seen) -> dict[str, float]:
+def counts_of(found: Derivation, one: Observation) -> dict[str, float]:
     """The length of every axis, and of the parts of those that the layout splits."""
     first = found.forward.inputs[0]
     shape = one.reference.known[name_of(first)].shape
@@ -209,7 +195,7 @@ def counts_of(found: Derivation, one: Seen) -> dict[str, float]:
 
 
 def _per_group(
-    found: Derivation, one: Seen, groups: list[tuple[Any, ...]], step: Step, name: str
+    found: Derivation, one: Observation, groups: list[tuple[Any, ...]], step: Step, name: str
 ) -> Array | None:
     operand = found.forward.tensors.get(name)
     if operand is None or not set(indices_of(operand)) <= set(indices_of(step.target)):

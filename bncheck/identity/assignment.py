@@ -12,7 +12,7 @@ from bncheck.algebra.notation import Tensor, name_of
 from bncheck.calculus.derivation import Derivation
 from bncheck.numbers import layout
 from bncheck.numbers.arithmetic import Array
-from bncheck.numbers.reference import Reference
+from bncheck.numbers.observation import Reference
 from bncheck.numbers.trials import Trial
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Remark

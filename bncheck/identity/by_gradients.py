@@ -6,13 +6,13 @@ from dataclasses import replace
 from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.terms import EACH, Seen, fit
+from bncheck.cause.terms import EACH, fit
 from bncheck.identity.by_outputs import USUAL_EPS, Asked, Identity, program_of
 from bncheck.numbers import layout
+from bncheck.numbers.observation import Observation
 from bncheck.numbers.reference import derivation_of, reference
 from bncheck.numbers.trials import trials
-from bncheck.subject.child import Subject
-from bncheck.subject.conventions.convention import Candidate
+from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Term
 from bncheck.verdict.bench import Case, user_inputs
@@ -21,7 +21,7 @@ from bncheck.verdict.judge import judge
 Reading = tuple[Identity, Derivation]
 
 
-def by_gradients(subject: Subject, candidate: Candidate, hint: str | None, asked: Asked) -> Reading:
+def by_gradients(subject: Subject, candidate: Backward, hint: str | None, asked: Asked) -> Reading:
     """The reading in which the code is right, else the one of whose terms its numbers are made,
     else the layer that it is called; raises ``CannotAsk`` for a layout that there is not.
     """
@@ -42,7 +42,7 @@ def by_gradients(subject: Subject, candidate: Candidate, hint: str | None, asked
     return _with_eps(subject, candidate, chosen)
 
 
-def _with_eps(subject: Subject, candidate: Candidate, reading: Reading) -> Reading:
+def _with_eps(subject: Subject, candidate: Backward, reading: Reading) -> Reading:
     """The same with the eps with which it is right, else with which every term has a reading."""
     others = [(replace(reading[0], eps=eps), reading[1]) for eps in USUAL_EPS]
     for other in others:
@@ -55,7 +55,7 @@ def _with_eps(subject: Subject, candidate: Candidate, reading: Reading) -> Readi
     return reading
 
 
-def _readings(candidate: Candidate, hint: str | None, asked: Asked) -> Iterator[Reading]:
+def _readings(candidate: Backward, hint: str | None, asked: Asked) -> Iterator[Reading]:
     affine, eps = "gamma" in candidate.takes, _eps(candidate, asked)
     names = sorted(LAYERS, key=lambda name: (name != hint, name != "batch-norm"))
     problem: CannotAsk | None = None
@@ -76,12 +76,12 @@ def _readings(candidate: Candidate, hint: str | None, asked: Asked) -> Iterator[
         raise problem
 
 
-def _eps(candidate: Candidate, asked: Asked) -> float | None:
+def _eps(candidate: Backward, asked: Asked) -> float | None:
     """The eps that the code has, to begin with."""
     return (None if candidate.eps_settable else 1e-5) if asked.eps is None else asked.eps
 
 
-def _first_verdict(subject: Subject, candidate: Candidate, reading: Reading) -> str | None:
+def _first_verdict(subject: Subject, candidate: Backward, reading: Reading) -> str | None:
     """The verdict on the first trial alone; None where it cannot be run."""
     identity, found = reading
     first = next(trials(found.forward, identity.eps, layout=identity.layout))
@@ -93,7 +93,7 @@ def _first_verdict(subject: Subject, candidate: Candidate, reading: Reading) -> 
     return report.verdict
 
 
-def _likeliest(subject: Subject, candidate: Candidate, there: Sequence[Reading]) -> Reading | None:
+def _likeliest(subject: Subject, candidate: Backward, there: Sequence[Reading]) -> Reading | None:
     """The first of whose terms the user's numbers are made; the first of all where none is."""
     for identity, found in there if len(there) > 1 else ():
         if _terms(Case(subject, candidate, found, identity)):
@@ -111,4 +111,4 @@ def _terms(case: Case) -> tuple[Term, ...]:
     name = name_of(found.chain.outputs[0])
     if name not in theirs or theirs[name].shape != truth.gradients[name].shape:
         return ()
-    return fit(found, name, Seen(trial.values, truth, theirs, trial.parts))
+    return fit(found, name, Observation(trial.values, truth, theirs, trial.parts))

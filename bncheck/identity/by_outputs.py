@@ -15,8 +15,7 @@ from bncheck.numbers import layout as layouts
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.trials import Trial, trials, with_eps
-from bncheck.subject.child import Subject
-from bncheck.subject.conventions.convention import Candidate
+from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Remark
 
@@ -72,7 +71,7 @@ class _Seen:
 
 
 def identify(
-    subject: Subject, candidate: Candidate, hint: str | None, asked: Asked | None = None
+    subject: Subject, candidate: Backward, hint: str | None, asked: Asked | None = None
 ) -> Identity:
     """The layer, from the outputs on one trial each; ``hint``: which layer to try first.
 
@@ -109,7 +108,7 @@ def identify(
 
 def _confirmed(
     subject: Subject,
-    candidate: Candidate,
+    candidate: Backward,
     program: Program,
     at: Layout,
     eps: float | None,
@@ -126,7 +125,7 @@ def _confirmed(
     return _apart(program, _Seen(program, at, trial, y), eps) <= ROUGH
 
 
-def _goes_back(subject: Subject, candidate: Candidate, program: Program, at: Layout) -> bool:
+def _goes_back(subject: Subject, candidate: Backward, program: Program, at: Layout) -> bool:
     """Whether the backward pass runs in this layout; many a forward pass runs in several."""
     trial = next(trials(program, layout=at))
     try:
@@ -146,7 +145,7 @@ def program_of(name: str, affine: bool, ddof: int) -> Program:
 
 
 def _choices(
-    candidate: Candidate, hint: str | None, said: Asked
+    candidate: Backward, hint: str | None, said: Asked
 ) -> Iterator[tuple[list[tuple[int | None, Program]], Layout]]:
     """Programs that one output can decide between, and the layout of its input."""
     names = list(LAYERS) if said.program is None else [said.program.name]
@@ -161,7 +160,7 @@ def _rarity(at: Layout) -> int:
 
 
 def _all_choices(
-    candidate: Candidate, names: list[str], said: Asked
+    candidate: Backward, names: list[str], said: Asked
 ) -> Iterator[tuple[list[tuple[int | None, Program]], Layout]]:
     for name in names:
         if name not in LAYERS:
@@ -179,7 +178,7 @@ def _all_choices(
                 yield programs, at
 
 
-def _layouts(candidate: Candidate, program: Program, said: str | None) -> Iterator[Layout]:
+def _layouts(candidate: Backward, program: Program, said: str | None) -> Iterator[Layout]:
     there = [layouts.named(program, said)] if said else list(layouts.layouts(program))
     if re.search(r"spatial|2d|conv|image|channel|cnn", candidate.name, re.IGNORECASE):
         there.sort(key=lambda at: len(at.order) != 4)
@@ -190,7 +189,7 @@ def _layouts(candidate: Candidate, program: Program, said: str | None) -> Iterat
             yield layouts.with_kept(at) if kept else at
 
 
-def _affine(candidate: Candidate, choices: Mapping[str, Any]) -> tuple[bool | None, ...]:
+def _affine(candidate: Backward, choices: Mapping[str, Any]) -> tuple[bool | None, ...]:
     if "affine" not in choices:
         return (None,)
     if candidate.has_object:
@@ -199,7 +198,7 @@ def _affine(candidate: Candidate, choices: Mapping[str, Any]) -> tuple[bool | No
 
 
 def _seen(
-    subject: Subject, candidate: Candidate, program: Program, at: Layout, said: float | None
+    subject: Subject, candidate: Backward, program: Program, at: Layout, said: float | None
 ) -> _Seen:
     there = trials(program, said, layout=at)
     trial = next(t for t in there if t.name == "variance near eps")
@@ -262,7 +261,7 @@ def _solved(program: Program, seen: _Seen) -> float:
 
 def _nearest(
     subject: Subject,
-    candidate: Candidate,
+    candidate: Backward,
     near: list[tuple[float, _Seen]],
     settable: bool,
     said: Asked,

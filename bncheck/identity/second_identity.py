@@ -15,15 +15,14 @@ from bncheck.numbers.layout import Layout
 from bncheck.numbers.reference import derivation_of, double_of, reference
 from bncheck.numbers.second_trials import directed
 from bncheck.numbers.trials import trials
-from bncheck.subject.child import Subject
-from bncheck.subject.conventions.convention import Candidate
+from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.verdict.bench import Case, user_inputs
 from bncheck.verdict.witnesses import named
 
 
 def by_second_gradients(
-    subject: Subject, candidate: Candidate, hint: str | None, asked: Asked
+    subject: Subject, candidate: Backward, hint: str | None, asked: Asked
 ) -> Identity:
     """The layer whose second gradients these are; else that of most of them, or of the backward
     pass below, or what it is called. Raises ``CannotAsk`` where eps would only be guessed.
@@ -65,14 +64,14 @@ _ALL = (9, 0.0)
 """The score of a double backward pass all of whose gradients are right."""
 
 
-def _choices(candidate: Candidate, hint: str | None, asked: Asked) -> Iterator[Identity]:
+def _choices(candidate: Backward, hint: str | None, asked: Asked) -> Iterator[Identity]:
     for program, ddof, at in _variants(candidate, hint, asked):
         for eps in _eps(candidate, asked) if "eps" in program.tensors else (None,):
             yield Identity(program, at, ddof, eps, known=True)
 
 
 def _variants(
-    candidate: Candidate, hint: str | None, asked: Asked
+    candidate: Backward, hint: str | None, asked: Asked
 ) -> Iterator[tuple[Program, int | None, Layout]]:
     said, affine = asked.program, "gamma" in candidate.takes
     if said is not None and LAYERS.get(said.name) != said:
@@ -97,7 +96,7 @@ def _layouts(program: Program, said: str | None, affine: bool) -> tuple[Layout, 
     return (*there, *(layouts.with_kept(at) for at in there if affine))
 
 
-def _eps(candidate: Candidate, asked: Asked) -> tuple[float | None, ...]:
+def _eps(candidate: Backward, asked: Asked) -> tuple[float | None, ...]:
     """None where it can be set, or where the code is handed what it was needed for."""
     if asked.eps is not None:
         return (asked.eps,)
@@ -106,7 +105,7 @@ def _eps(candidate: Candidate, asked: Asked) -> tuple[float | None, ...]:
     return USUAL_EPS
 
 
-def _score(subject: Subject, candidate: Candidate, identity: Identity) -> Score | None:
+def _score(subject: Subject, candidate: Backward, identity: Identity) -> Score | None:
     """How many gradients are near, and how near; None where it cannot be run.
 
     Where eps has to be found out, on inputs that show it.
@@ -139,7 +138,7 @@ def _apart(yours: Array, right: Array) -> float:
     return apart if np.isfinite(apart) else np.inf
 
 
-def _is_below(subject: Subject, candidate: Candidate, identity: Identity) -> bool:
+def _is_below(subject: Subject, candidate: Backward, identity: Identity) -> bool:
     """Whether the user's own backward pass is this layer's."""
     if not candidate.first:
         return False

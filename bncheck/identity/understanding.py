@@ -10,11 +10,11 @@ from bncheck.identity.by_outputs import Asked, Identity, identify
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.reference import derivation_of
 from bncheck.settings import Work
-from bncheck.subject.conventions.convention import Candidate
+from bncheck.subject.messages import Backward
 from bncheck.subject.names import layer_hint
 
 
-def understood(work: Work, candidate: Candidate) -> tuple[Identity, Derivation]:
+def understood(work: Work, candidate: Backward) -> tuple[Identity, Derivation]:
     """Which layer it is, and that layer's derivation; the differences are the witness here."""
     stem = Path(work.place.partition(":")[0]).stem
     hint = candidate.layer_hint or layer_hint(stem)

@@ -9,8 +9,8 @@ from sympy import Add, Expr, Mul, S
 
 from bncheck.algebra.notation import Tensor, indices_of, like, name_of, size
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.closed import Closing, terms
-from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.closed import terms
+from bncheck.calculus.derivation import Closing, Derivation
 from bncheck.cause.programs import Change, changes
 from bncheck.mutants.recipe import Recipe
 from bncheck.numbers import layout

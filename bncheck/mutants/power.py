@@ -13,7 +13,7 @@ from typing import Any
 from bncheck.algebra.notation import Tensor, name_of, operands
 from bncheck.algebra.program import Program
 from bncheck.algebra.spelling import unmarked
-from bncheck.calculus.closed import Closing
+from bncheck.calculus.derivation import Closing
 from bncheck.mutants.mistakes import wrong_programs
 from bncheck.theory.drawing import MATRIX
 from bncheck.theory.family.identities import checks

@@ -6,7 +6,6 @@ the closed form in a longer type, and are believed only while the chain rule agr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -15,9 +14,11 @@ from numpy.typing import NDArray
 
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
-from bncheck.calculus.derivation import Derivation, derivation
+from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.passes import derivation
 from bncheck.calculus.second import double_backward
 from bncheck.numbers.arithmetic import EXACT, Array, Bounded, evaluate
+from bncheck.numbers.observation import Reference
 from bncheck.numbers.trials import Trial
 from bncheck.telling.errors import Disagreement
 
@@ -35,21 +36,6 @@ def derivation_of(program: Program) -> Derivation:
 def double_of(program: Program, seen: bool = True) -> Derivation:
     """The derivation of second order, once; ``seen``: the exact witness has seen it."""
     return double_backward(derivation_of(program), seen=seen)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """``known``: every value of the forward pass and of the backward pass, by name.
-
-    ``gradients``: the right ones; ``allowed``: what rounding may move each entry by;
-    ``output``, ``output_allowed``: the same of the forward pass.
-    """
-
-    known: dict[str, Array]
-    gradients: dict[str, Array]
-    allowed: dict[str, Array]
-    output: Array
-    output_allowed: Array
 
 
 def reference(

@@ -18,7 +18,7 @@ from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import normalised
 from bncheck.numbers.layout import Layout, Parts, parts_of, usual
-from bncheck.subject.calling import SECOND
+from bncheck.subject.messages import SECOND
 
 TINY = 1e-14
 """An eps that no output shows; a constant group, where it would matter, is left out then."""

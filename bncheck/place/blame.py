@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.terms import EACH, Seen
+from bncheck.cause.terms import EACH
 from bncheck.numbers import layout
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.layout import Layout
+from bncheck.numbers.observation import Observation
 from bncheck.numbers.trials import Trial
 from bncheck.place.lines import first_wrong
 from bncheck.place.values import library
-from bncheck.subject.child import Subject
-from bncheck.subject.tracing import Assigned, Replacement
+from bncheck.subject.messages import Assigned, Replacement, Subject
 from bncheck.telling.errors import BncheckError, CannotAsk
 from bncheck.telling.report import Diagnosis
 from bncheck.verdict.bench import Case, user_inputs
@@ -62,7 +62,10 @@ def _inputs_of(case: Case, trial: Trial) -> dict[str, Any]:
 
 
 def with_lines(
-    causes: Sequence[Diagnosis], code: Traceable, seen: Sequence[Seen], trials: Sequence[Trial]
+    causes: Sequence[Diagnosis],
+    code: Traceable,
+    seen: Sequence[Observation],
+    trials: Sequence[Trial],
 ) -> tuple[Diagnosis, ...]:
     """Each diagnosis with its line; as it is where none can be told."""
     runs: dict[str, list[Assigned]] = {}
@@ -73,7 +76,7 @@ def with_lines(
 def _with_line(
     cause: Diagnosis,
     code: Traceable,
-    seen: Sequence[Seen],
+    seen: Sequence[Observation],
     trials: Sequence[Trial],
     runs: dict[str, list[Assigned]],
 ) -> Diagnosis:
@@ -132,7 +135,7 @@ def _rerun(
     return rerun
 
 
-def _off(trial: Trial, seen: Seen, name: str) -> float:
+def _off(trial: Trial, seen: Observation, name: str) -> float:
     """How suitable a trial is to look at: sizes that differ, few values, and far off."""
     if name not in seen.gradients or len(set(_sizes(trial))) < len(_sizes(trial)):
         return 0.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bncheck.place.values import Known, Library
+from bncheck.subject.messages import Assigned
 from bncheck.subject.names import gradient, role
-from bncheck.subject.tracing import Assigned
 
 _GRADIENT = re.compile(
     r"^(?:d_?l_?d_?|grad_?|delta_?|[dg]_?)(?P<a>.+)$|^(?P<b>.+?)_?(?:grad|gradient)\d*$",

@@ -27,8 +27,7 @@ from bncheck.place.mend import (
 )
 from bncheck.place.recognise import Look, is_same, looks_at, origin, source
 from bncheck.place.values import Library
-from bncheck.subject.rewriting import Written
-from bncheck.subject.tracing import Assigned, Replacement
+from bncheck.subject.messages import Assigned, Replacement, Written
 from bncheck.telling.errors import CannotAsk
 
 

@@ -9,7 +9,7 @@ from bncheck.numbers.arithmetic import Array
 from bncheck.place.matching import CLOSE, HEAVY, Arrangement, Shelf, fingerprint
 from bncheck.place.recognise import NOISE, Look
 from bncheck.place.values import Known, Library
-from bncheck.subject.tracing import Replacement
+from bncheck.subject.messages import Replacement
 
 Rerun = Callable[[Sequence[Sequence[Replacement]]], Sequence[Mapping[str, Array] | None]]
 """The gradients by name, in the program's axes, with other values in some places."""

@@ -10,7 +10,7 @@ from bncheck.numbers.arithmetic import Array
 from bncheck.place.expected import Expected, expected
 from bncheck.place.matching import Match, Shelf, fingerprint
 from bncheck.place.values import Known, Library
-from bncheck.subject.tracing import Assigned
+from bncheck.subject.messages import Assigned
 
 NOISE = 1e-12
 """What is smaller than this beside what it adds to is nothing."""

@@ -1,7 +1,6 @@
 """Call the user's code in its own convention; arrays by role in, a uniform outcome back."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,31 +13,10 @@ from bncheck.subject.conventions import object as objects
 from bncheck.subject.conventions import pair as passes
 from bncheck.subject.conventions.convention import Found
 from bncheck.subject.conventions.pair import Ran
+from bncheck.subject.messages import SECOND, Inputs, Outcome
 from bncheck.subject.returned import by_field, gradients, output
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Remark
-
-Inputs = Mapping[str, Any]
-"""Arrays and numbers by role: dy, x, gamma, beta, eps, groups; and what ``statistics`` asks."""
-
-MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
-"""How the arrays that the user's code gets lie in memory."""
-
-SECOND = "second batch"
-"""Besides those: an object sees another batch before the one that counts."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one call gave: the output where there is a forward pass, the gradients by name.
-
-    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round.
-    """
-
-    y: NDArray[Any] | None
-    gradients: dict[str, NDArray[Any]]
-    remarks: tuple[Remark, ...] = ()
-    in_order: bool = True
 
 
 def forward(found: Found, inputs: Inputs) -> NDArray[Any]:

@@ -20,12 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject import calling, rewriting, tracing, wire
-from bncheck.subject.calling import Inputs, Outcome
-from bncheck.subject.conventions.convention import Candidate
 from bncheck.subject.conventions.second_convention import from_callables
 from bncheck.subject.exceptions import described
-from bncheck.subject.rewriting import Written
-from bncheck.subject.tracing import Assigned, Replacement
+from bncheck.subject.messages import Assigned, Backward, Inputs, Outcome, Replacement, Written
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Remark
 
@@ -85,11 +82,11 @@ class FileSubject:
         """What the code printed, at most ``SHOWN`` bytes of it."""
         return self._printed.decode(errors="replace")
 
-    def candidates(self) -> tuple[Candidate, ...]:
+    def candidates(self) -> tuple[Backward, ...]:
         """What was found in the file; raises ``CannotAsk`` where it cannot be loaded."""
         answer = self._request({"do": "list"})
         self.notes = tuple(answer["notes"])
-        return tuple(Candidate(**{**c, "takes": tuple(c["takes"])}) for c in answer["candidates"])
+        return tuple(Backward(**{**c, "takes": tuple(c["takes"])}) for c in answer["candidates"])
 
     def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
         """The outputs of the forward pass for several inputs."""
@@ -218,7 +215,7 @@ class CallableSubject:
         """
         self._found = from_callables(backward, forward, first)
 
-    def candidates(self) -> tuple[Candidate, ...]:
+    def candidates(self) -> tuple[Backward, ...]:
         """The one candidate."""
         return (self._found.candidate,)
 
@@ -270,6 +267,3 @@ class CallableSubject:
         except Exception as error:
             name = self._found.candidate.name
             raise CannotAsk(f"{name} raised {described(error)}") from error
-
-
-Subject = FileSubject | CallableSubject

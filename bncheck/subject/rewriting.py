@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject import calling
-from bncheck.subject.calling import Inputs
 from bncheck.subject.conventions.convention import Found
+from bncheck.subject.messages import Inputs, Written
 from bncheck.subject.returned import plain
 from bncheck.subject.tracing import files, is_number
 
@@ -31,14 +31,6 @@ OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/",
 }  # fmt: skip
 AXES = ("0", "1", "-1", "(0, 2, 3)", "(2, 3)", "(1, 2, 3)", "(0, 1)", "None")
-
-
-@dataclass(frozen=True, eq=False)
-class Written:
-    """A way to write the line, in words, and the value that it gives."""
-
-    text: str
-    value: NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject import calling
-from bncheck.subject.calling import Inputs
 from bncheck.subject.conventions.convention import Found
+from bncheck.subject.messages import Assigned, Inputs, Replacement
 from bncheck.subject.returned import plain
 
 SECONDS = 2.0
@@ -25,40 +25,6 @@ SECONDS = 2.0
 
 EVENTS, LARGEST, ALL = 20_000, 4_096, 40_000
 """How many assignments are kept, entries of one value, and entries of all values of one line."""
-
-
-@dataclass(frozen=True, eq=False)
-class Assigned:
-    """The values that one line gave to one name, in the order of time.
-
-    ``name``: a variable, ``self.name``, ``name['key']``, or ``return[0]``, ... for what a
-    function returned; ``values``: (times, *shape); ``ends``: those after which another line had
-    its turn with the name: the sums of a loop, not the steps to them; ``given``: an argument of
-    a function, which no line assigned; ``text``: the source line.
-    """
-
-    line: int
-    name: str
-    function: str
-    values: NDArray[Any]
-    ends: tuple[int, ...]
-    given: bool = False
-    text: str = ""
-
-    @property
-    def returned(self) -> bool:
-        """Whether it has no name, and is what a function returned."""
-        return self.name.startswith("return[")
-
-
-@dataclass(frozen=True, eq=False)
-class Replacement:
-    """Another value for the ``number``-th one that a line gives to a name, from 0."""
-
-    line: int
-    name: str
-    number: int
-    value: NDArray[Any]
 
 
 def traced(found: Found, inputs: Inputs) -> list[Assigned]:

@@ -20,6 +20,7 @@ from bncheck.subject.conventions.convention import Found
 from bncheck.subject.conventions.second_convention import find
 from bncheck.subject.exceptions import described
 from bncheck.subject.loading import load, parse_target
+from bncheck.subject.messages import Replacement
 from bncheck.telling.errors import CannotAsk
 
 MEMORY_SHARE = 0.75
@@ -99,7 +100,7 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     if question["do"] == "trace":
         return tracing.as_plain(tracing.traced(chosen, question["inputs"]))
     if question["do"] == "replace":
-        tries = [[tracing.Replacement(**r) for r in one] for one in question["tries"]]
+        tries = [[Replacement(**r) for r in one] for one in question["tries"]]
         return tracing.replaced(chosen, question["inputs"], tries)
     if question["do"] == "rewrite":
         place = question["line"], question["variable"]

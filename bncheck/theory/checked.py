@@ -23,9 +23,10 @@ from bncheck.algebra.notation import (
     tangent,
     total,
 )
-from bncheck.calculus.derivation import Derivation, small_sizes
+from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.jacobian import jacobian
 from bncheck.calculus.matrix import moved
+from bncheck.calculus.passes import small_sizes
 from bncheck.calculus.unroll import (
     evaluate,
     exactly_equal,

@@ -23,9 +23,9 @@ from bncheck.algebra.notation import (
     total,
 )
 from bncheck.algebra.program import Program
-from bncheck.calculus.closed import Closing
-from bncheck.calculus.derivation import Derivation, derivation, normalised
+from bncheck.calculus.derivation import Closing, Derivation, normalised
 from bncheck.calculus.inverse import inverse
+from bncheck.calculus.passes import derivation
 from bncheck.telling.errors import CannotAsk
 
 

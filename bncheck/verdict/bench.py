@@ -4,13 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.terms import Seen
 from bncheck.identity.by_outputs import Identity
 from bncheck.numbers import layout
+from bncheck.numbers.observation import Observation
 from bncheck.numbers.statistics import statistics
 from bncheck.numbers.trials import Trial
-from bncheck.subject.child import Subject
-from bncheck.subject.conventions.convention import Candidate
+from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.report import Comparison, Remark
 
 ELSEWHERE = 0.01
@@ -27,7 +26,7 @@ class Case:
     """
 
     subject: Subject
-    candidate: Candidate
+    candidate: Backward
     found: Derivation
     identity: Identity
     averaged: bool = False
@@ -35,7 +34,7 @@ class Case:
     order: tuple[str, ...] = ()
     comparisons: dict[str, list[Comparison]] = field(default_factory=dict)
     remarks: dict[str, Remark] = field(default_factory=dict)
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[Observation] = field(default_factory=list)
     method: str = ""
 
 

@@ -11,15 +11,15 @@ import numpy as np
 from bncheck.algebra.notation import indices_of, size
 from bncheck.calculus.derivation import Derivation
 from bncheck.cause.places import is_off
-from bncheck.cause.terms import Seen
 from bncheck.numbers.arithmetic import Array
+from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Heat
 
 ROWS, COLUMNS = 5, 24
 """The largest picture; of a larger array several entries share a sign, that of the worst."""
 
 
-def heat(found: Derivation, seen: Sequence[Seen], gradient: str) -> Heat | None:
+def heat(found: Derivation, seen: Sequence[Observation], gradient: str) -> Heat | None:
     """The first trial on which the gradient is right here and wrong there; None without one.
 
     Rather one with two values or more along each axis, where there is such a one.
@@ -42,14 +42,14 @@ def heat(found: Derivation, seen: Sequence[Seen], gradient: str) -> Heat | None:
     return Heat(gradient, name, names[across], tuple(tuple(map(float, row)) for row in pooled))
 
 
-def _is_partial(one: Seen, gradient: str) -> bool:
+def _is_partial(one: Observation, gradient: str) -> bool:
     if one.gradients[gradient].shape != one.reference.gradients[gradient].shape:
         return False
     off = is_off(one, gradient)
     return bool(off.any() and not off.all())
 
 
-def _relative(one: Seen, gradient: str) -> Array:
+def _relative(one: Observation, gradient: str) -> Array:
     """The error of each entry by the largest value of the right gradient."""
     right = np.asarray(one.reference.gradients[gradient], float)
     apart = abs(np.asarray(one.gradients[gradient], float) - right)

@@ -10,18 +10,16 @@ from bncheck.algebra.notation import name_of
 from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
 from bncheck.cause.causes import cause
-from bncheck.cause.terms import Seen
 from bncheck.identity.assignment import with_beta
 from bncheck.identity.by_outputs import Identity
 from bncheck.numbers.agreement import compare, result_of
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.differences import Differences
-from bncheck.numbers.reference import Reference, precision, truth_of
+from bncheck.numbers.observation import Observation, Reference
+from bncheck.numbers.reference import precision, truth_of
 from bncheck.numbers.trials import Trial
 from bncheck.place.blame import traceable, with_lines
-from bncheck.subject.calling import SECOND
-from bncheck.subject.child import Subject
-from bncheck.subject.conventions.convention import Candidate
+from bncheck.subject.messages import SECOND, Backward, Subject
 from bncheck.telling.errors import CannotAsk, Disagreement
 from bncheck.telling.report import (
     WORST_FIRST,
@@ -44,7 +42,7 @@ LOW = {"float32": 10.0, "float16": np.inf}
 
 def judge(
     subject: Subject,
-    candidate: Candidate,
+    candidate: Backward,
     found: Derivation,
     identity: Identity,
     trials: Sequence[Trial],
@@ -135,7 +133,7 @@ def _try(case: Case, trial: Trial) -> None:
     gradients = named(case, trial, outcome, truth)
     truth = with_beta(truth, gradients)
     if trial.easy:
-        case.seen.append(Seen(trial.values, truth, gradients, trial.parts))
+        case.seen.append(Observation(trial.values, truth, gradients, trial.parts))
     measured = measured_at(case, trial) if trial.differences else None
     if case.identity.known and case.found.order == 1:
         check_output(case, trial, outcome, truth)

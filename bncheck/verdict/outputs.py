@@ -5,9 +5,9 @@ import numpy as np
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import compare
 from bncheck.numbers.arithmetic import Array
-from bncheck.numbers.reference import Reference
+from bncheck.numbers.observation import Reference
 from bncheck.numbers.trials import Trial
-from bncheck.subject.calling import Outcome
+from bncheck.subject.messages import Outcome
 from bncheck.telling.report import Remark
 from bncheck.verdict.bench import Case, remark
 

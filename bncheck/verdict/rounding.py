@@ -7,7 +7,7 @@ import numpy as np
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.reference import precision, reference
 from bncheck.numbers.trials import Trial
-from bncheck.subject.calling import SECOND
+from bncheck.subject.messages import SECOND
 from bncheck.telling.errors import CannotAsk
 from bncheck.verdict.bench import Case, user_inputs
 from bncheck.verdict.witnesses import named_again

@@ -11,10 +11,10 @@ from bncheck.identity.assignment import in_order, read
 from bncheck.numbers import layout
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.differences import Differences, differences
-from bncheck.numbers.reference import Reference
+from bncheck.numbers.observation import Reference
 from bncheck.numbers.second_differences import second_differences
 from bncheck.numbers.trials import Trial
-from bncheck.subject.calling import Outcome
+from bncheck.subject.messages import Outcome
 from bncheck.telling.report import Remark
 from bncheck.verdict.bench import Case, remark, user_inputs
 

@@ -6,8 +6,7 @@ from sympy import Add, Expr, Idx, Mul, S, Symbol, expand
 
 from bncheck.algebra.notation import Tensor, Total, count, indices_of, size
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.closed import Rewriting
-from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.calculus.derivation import Derivation, Rewriting, normalised
 from bncheck.calculus.jacobian import explicit
 
 PRIME = "1"

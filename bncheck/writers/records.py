@@ -6,8 +6,7 @@ from sympy import Expr, sstr
 
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.closed import Rewriting
-from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.calculus.derivation import Derivation, Rewriting, normalised
 from bncheck.calculus.jacobian import explicit, jacobian
 from bncheck.theory.checked import Line, jacobian_line
 from bncheck.theory.evidence import Evidence

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.calculus.derivation import derivation
+from bncheck.calculus.passes import derivation
 from bncheck.writers.numpy_source import functions
 
 Backward = Callable[[Any, dict[str, Any]], Any]

@@ -11,8 +11,8 @@ import time
 from sympy import Matrix, Rational, sqrt, symbols
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.calculus.derivation import derivation
 from bncheck.calculus.jacobian import explicit
+from bncheck.calculus.passes import derivation
 
 
 def plain(m: int) -> float:

@@ -10,7 +10,7 @@ have a forward and a backward pass, and a ``torch.autograd.Function``. A further
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from bncheck.subject.conventions.methods import (
     backward_method,
@@ -21,51 +21,13 @@ from bncheck.subject.conventions.methods import (
     likely,
     partner,
 )
+from bncheck.subject.messages import Backward, Kind
 from bncheck.subject.names import STATISTICS, layer_hint
 from bncheck.subject.signature import Roles, document, line_of, roles_of, signature
 from bncheck.telling.errors import CannotAsk
 
 LISTED = 20
 """How many names a message lists."""
-
-Kind = Literal["function", "pair", "class", "autograd", "double"]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A backward pass that was found; plain data, so that it can leave the child process.
-
-    ``takes``: the roles that reach the code; ``eps_settable``: whether eps is one of them.
-    ``first``: the name of the backward pass below a double one; ``problem``: why it cannot be
-    called.
-    """
-
-    name: str
-    kind: Kind
-    line: int
-    has_forward: bool
-    takes: tuple[str, ...]
-    layer_hint: str | None
-    description: str
-    first: str = ""
-    problem: str = ""
-
-    @property
-    def has_object(self) -> bool:
-        """Whether an object of a class holds what is handed from pass to pass."""
-        return self.kind == "class" or (self.kind == "double" and "." in self.name)
-
-    @property
-    def eps_settable(self) -> bool:
-        """Whether eps can be given; where it cannot, it has to be found out."""
-        return "eps" in self.takes or "params" in self.takes
-
-    @property
-    def statistics(self) -> tuple[str, ...]:
-        """What the backward pass wants of the forward pass, where none is there to give it."""
-        if self.kind not in ("function", "double") or "cache" in self.takes:
-            return ()
-        return tuple(r for r in self.takes if r in STATISTICS)
 
 
 @dataclass(frozen=True)
@@ -76,7 +38,7 @@ class Found:
     ``first``: the backward pass below a double one.
     """
 
-    candidate: Candidate
+    candidate: Backward
     backward: Callable[..., Any]
     forward: Callable[..., Any] | None = None
     roles: Roles = field(default_factory=dict)
@@ -210,7 +172,7 @@ def _as_class(name: str, cls: type, said: Roles) -> Found:
             if found
         )
     )
-    candidate = Candidate(
+    candidate = Backward(
         name=name,
         kind="class",
         line=line_of(cls),
@@ -225,7 +187,7 @@ def _as_class(name: str, cls: type, said: Roles) -> Found:
 def _as_autograd(name: str, cls: type, said: Roles) -> Found:
     forward = cls.forward  # type: ignore[attr-defined]
     takes = tuple(r for r in list(roles_of(forward, said).values())[1:] if r)
-    candidate = Candidate(
+    candidate = Backward(
         name=name,
         kind="autograd",
         line=line_of(cls),
@@ -243,12 +205,12 @@ def _candidate(
     backward: Callable[..., Any],
     takes: tuple[str, ...],
     forward: Callable[..., Any] | None,
-) -> Candidate:
+) -> Backward:
     calls = f"{name}{inspect.signature(backward)}"
     if forward is not None:
         forward_name = getattr(forward, "__name__", "forward")
         calls = f"{forward_name}{inspect.signature(forward)}, {calls}"
-    return Candidate(
+    return Backward(
         name=name,
         kind=kind,
         line=line_of(backward),

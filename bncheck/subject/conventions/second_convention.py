@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from bncheck.subject.conventions import convention
-from bncheck.subject.conventions.convention import Candidate, Found
+from bncheck.subject.conventions.convention import Found
 from bncheck.subject.conventions.methods import is_own, likely, partner
+from bncheck.subject.messages import Backward
 from bncheck.subject.names import layer_hint
 from bncheck.subject.second_names import is_double, looks_double, takes
 from bncheck.subject.signature import Roles, document, line_of, signature
@@ -99,7 +100,7 @@ def _guarded(
     try:
         return _as_double(name, thing, others, firsts, said)
     except CannotAsk as error:
-        there = Candidate(name, "double", line_of(thing), False, (), layer_hint(name), "",
+        there = Backward(name, "double", line_of(thing), False, (), layer_hint(name), "",
                           problem=str(error))  # fmt: skip
         return Found(there, thing)
 
@@ -140,7 +141,7 @@ def _made(
     hint = layer_hint(name, getattr(forward, "__name__", ""), document(thing))
     if hint is None and below is not None:
         hint = below.candidate.layer_hint
-    candidate = Candidate(name, "double", line_of(thing), forward is not None, found, hint, calls,
+    candidate = Backward(name, "double", line_of(thing), forward is not None, found, hint, calls,
                           first=below.candidate.name if below else "")  # fmt: skip
     return Found(candidate, thing, forward, said, first=below and replace(below, memory={}))
 

@@ -1,0 +1,161 @@
+"""What passes between bncheck and somebody's code: plain data, whichever process the code is in.
+
+``Subject`` is the code as the rest of bncheck sees it: it is asked by the name of a backward pass,
+with arrays by role, and answers with these types; who implements it is ``child``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from numpy.typing import NDArray
+
+from bncheck.subject.names import STATISTICS
+from bncheck.telling.report import Remark
+
+Kind = Literal["function", "pair", "class", "autograd", "double"]
+
+Inputs = Mapping[str, Any]
+"""Arrays and numbers by role: dy, x, gamma, beta, eps, groups; and what ``statistics`` asks."""
+
+MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
+"""How the arrays that the user's code gets lie in memory."""
+
+SECOND = "second batch"
+"""Besides those: an object sees another batch before the one that counts."""
+
+
+@dataclass(frozen=True)
+class Backward:
+    """A backward pass that was found; plain data, so that it can leave the child process.
+
+    ``takes``: the roles that reach the code; ``eps_settable``: whether eps is one of them.
+    ``first``: the name of the backward pass below a double one; ``problem``: why it cannot be
+    called.
+    """
+
+    name: str
+    kind: Kind
+    line: int
+    has_forward: bool
+    takes: tuple[str, ...]
+    layer_hint: str | None
+    description: str
+    first: str = ""
+    problem: str = ""
+
+    @property
+    def has_object(self) -> bool:
+        """Whether an object of a class holds what is handed from pass to pass."""
+        return self.kind == "class" or (self.kind == "double" and "." in self.name)
+
+    @property
+    def eps_settable(self) -> bool:
+        """Whether eps can be given; where it cannot, it has to be found out."""
+        return "eps" in self.takes or "params" in self.takes
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """What the backward pass wants of the forward pass, where none is there to give it."""
+        if self.kind not in ("function", "double") or "cache" in self.takes:
+            return ()
+        return tuple(r for r in self.takes if r in STATISTICS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call gave: the output where there is a forward pass, the gradients by name.
+
+    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round.
+    """
+
+    y: NDArray[Any] | None
+    gradients: dict[str, NDArray[Any]]
+    remarks: tuple[Remark, ...] = ()
+    in_order: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """The values that one line gave to one name, in the order of time.
+
+    ``name``: a variable, ``self.name``, ``name['key']``, or ``return[0]``, ... for what a
+    function returned; ``values``: (times, *shape); ``ends``: those after which another line had
+    its turn with the name: the sums of a loop, not the steps to them; ``given``: an argument of
+    a function, which no line assigned; ``text``: the source line.
+    """
+
+    line: int
+    name: str
+    function: str
+    values: NDArray[Any]
+    ends: tuple[int, ...]
+    given: bool = False
+    text: str = ""
+
+    @property
+    def returned(self) -> bool:
+        """Whether it has no name, and is what a function returned."""
+        return self.name.startswith("return[")
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """Another value for the ``number``-th one that a line gives to a name, from 0."""
+
+    line: int
+    name: str
+    number: int
+    value: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """A way to write the line, in words, and the value that it gives."""
+
+    text: str
+    value: NDArray[Any]
+
+
+class Subject(Protocol):
+    """The code under test. Each question raises ``CannotAsk`` where the code fails."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What loading the code ran into."""
+
+    @property
+    def printed(self) -> str:
+        """What the code printed."""
+
+    def candidates(self) -> tuple[Backward, ...]:
+        """The backward passes that were found."""
+
+    def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
+        """The outputs of the forward pass for several inputs."""
+
+    def firsts(self, name: str, inputs: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
+        """The gradients of the backward pass below a double one, for several inputs."""
+
+    def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
+        """One forward and backward pass; ``memory``: how the arrays lie (``MEMORY``)."""
+
+    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
+        """Whether results depend on earlier calls or change in later ones."""
+
+    def traced(self, name: str, inputs: Inputs) -> list[Assigned]:
+        """Every value that a line gives to a name in one call."""
+
+    def replaced(
+        self, name: str, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
+    ) -> list[dict[str, NDArray[Any]] | None]:
+        """The gradients with other values in some places, for each try."""
+
+    def rewritten(self, name: str, inputs: Inputs, line: int, variable: str) -> list[Written]:
+        """What other ways to write a line would give."""
+
+    def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
+        """Running statistics after each batch, and outputs in evaluation mode."""
+
+    def close(self) -> None:
+        """End what was started; once is enough."""
