@@ -52,12 +52,11 @@ def as_github(reports: Sequence[Report], strict: bool = False) -> str:
     lines = []
     for r in reports:
         level = "error" if r.code(strict) else "warning" if r.remarks else "notice"
-        place = r.target.rpartition(":")[0] or r.target
         text = "; ".join(_said(r)) or "right"
         line = next((d.line for d in r.diagnosis if d.line), r.line) or 1
-        title = f"bncheck: {r.target.rpartition(':')[2]} is {r.verdict}"
+        title = f"bncheck: {r.name} is {r.verdict}"
         lines.append(
-            f"::{level} file={_property(place)},line={line},title={_property(title)}::"
+            f"::{level} file={_property(r.file or r.target)},line={line},title={_property(title)}::"
             + _escaped(text)
         )
     return "\n".join(lines) + "\n"
@@ -71,9 +70,9 @@ def as_junit(reports: Sequence[Report], strict: bool = False) -> str:
         failures=str(codes.count(1)), errors=str(codes.count(2)),
     )  # fmt: skip
     for report, code in zip(reports, codes, strict=True):
-        place, _, name = report.target.rpartition(":")
+        place = report.file or report.name
         case = ElementTree.SubElement(
-            suite, "testcase", classname=place or name, name=name, file=place or name,
+            suite, "testcase", classname=place, name=report.name, file=place,
             line=str(report.line or 0),
         )  # fmt: skip
         if code:

@@ -157,6 +157,8 @@ def _shade(error: float) -> str:
 class Report:
     """The verdict on one backward pass, and everything that led to it.
 
+    ``target``: where it is as it was asked for, and ``name``; ``file``: a path that exists,
+    ``""`` for callables given from Python;
     ``eps``: the one that is written into the code, None where it can be given; ``assumed``: how
     the code was called and read, in one line; ``order``: 2 for a double backward pass;
     ``running``: the convention of its running
@@ -184,6 +186,8 @@ class Report:
     order: int = 1
     failure: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     picture: Heat | None = None
+    name: str = ""
+    file: str = ""
 
     def __str__(self) -> str:
         """The report as plain text."""

@@ -176,7 +176,7 @@ def summary(reports: Sequence[Report], out: Console) -> None:
     for one in reports:
         why = "; ".join(f"{d.gradient}: {d.text}" for d in one.diagnosis[:2])
         table.add_row(
-            one.target.rpartition(":")[2], str(one.line or ""), one.layer or "?",
+            one.name, str(one.line or ""), one.layer or "?",
             Text(one.verdict, style=STYLES[one.verdict]), why or "",
         )  # fmt: skip
     out.print(table)
