@@ -18,7 +18,7 @@ from bncheck.place.lines import first_wrong
 from bncheck.place.values import library
 from bncheck.subject.messages import Assigned, Replacement, Subject
 from bncheck.telling.errors import BncheckError, CannotAsk
-from bncheck.telling.report import Diagnosis
+from bncheck.telling.report import Cause, Remark
 from bncheck.verdict.bench import Case, user_inputs
 
 NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
@@ -61,11 +61,11 @@ def _inputs_of(case: Case, trial: Trial) -> dict[str, Any]:
 
 
 def with_lines(
-    causes: Sequence[Diagnosis],
+    causes: Sequence[Cause],
     code: Traceable,
     seen: Sequence[Observation],
     trials: Sequence[Trial],
-) -> tuple[Diagnosis, ...]:
+) -> tuple[Cause, ...]:
     """Each diagnosis with its line; as it is where none can be told."""
     runs: dict[str, list[Assigned]] = {}
     with np.errstate(all="ignore"):
@@ -73,12 +73,12 @@ def with_lines(
 
 
 def _with_line(
-    cause: Diagnosis,
+    cause: Cause,
     code: Traceable,
     seen: Sequence[Observation],
     trials: Sequence[Trial],
     runs: dict[str, list[Assigned]],
-) -> Diagnosis:
+) -> Cause:
     name = cause.gradient
     pairs = [(t, s) for t in trials if t.easy for s in seen if s.values is t.values]
     if cause.code in NO_LINE or not pairs:
@@ -104,10 +104,10 @@ def _with_line(
     if place.mended:
         text = f"right {place.mended}, on line {place.line}"
         if cause.code == "term-factor" and EACH not in cause.text:
-            cause = replace(cause, text=f"{cause.text}; {text}")
+            cause = replace(cause, limits=(*cause.limits, Remark("edit", text)))
         else:
-            cause = replace(cause, code="edit", text=text, terms=())
-    return replace(cause, line=place.line, line_text=place.text)
+            cause = replace(cause, finding=Remark("edit", text), limits=(), terms=())
+    return replace(cause, line=place.line, place=(Remark("line", place.text),))
 
 
 def _rerun(

@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from bncheck.telling.report import Report
+from bncheck.telling import codes
+from bncheck.telling.report import Cause, Report
 
 SCHEMA = 1
 """The version of the JSON: it goes up where a field changes its meaning or disappears."""
@@ -94,8 +95,24 @@ def overall(codes: Sequence[int]) -> int:
 
 
 def _record(report: Report) -> dict[str, Any]:
-    whole = asdict(report)
+    whole = asdict(replace(report, remarks=(), diagnosis=()))
+    whole["remarks"] = [{**codes.record(r), "text": r.text} for r in report.remarks]
+    whole["diagnosis"] = [_cause_record(cause) for cause in report.diagnosis]
     return {name: _plain(whole[name]) for name in FIELDS}
+
+
+def _cause_record(cause: Cause) -> dict[str, Any]:
+    return {
+        "gradient": cause.gradient,
+        **codes.record(cause.finding),
+        "limits": [codes.record(f) for f in cause.limits],
+        "text": cause.text,
+        "terms": [asdict(term) for term in cause.terms],
+        "formula": cause.formula,
+        "line": cause.line,
+        "line_text": cause.line_text,
+        "place": [codes.record(f) for f in cause.place],
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from bncheck.telling.report import Comparison, Diagnosis, GradientResult, Report
+from bncheck.telling.report import Cause, Comparison, GradientResult, Report
 
 STYLES = {
     "right": "green",
@@ -275,7 +275,7 @@ def _short(number: float) -> str:
     )
 
 
-def _diagnosis(cause: Diagnosis, one: Report, width: int) -> Group:
+def _diagnosis(cause: Cause, one: Report, width: int) -> Group:
     lead = "is inaccurate" if cause.code == "inaccurate" else "is wrong"
     title = Text.assemble((f"  {cause.gradient} ", "bold red"), f"{lead}: {cause.text}")
     wrong = [t for t in cause.terms if t.reading != "ok"]
