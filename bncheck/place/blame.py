@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,8 @@ NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 VAGUE = ("unexplained", "term-factor", "two-changes")
 """Kinds of failure for which other ways to write the line are looked for."""
 
-SLOW, PATIENCE = 2.0, 10.0
-"""Seconds: one traced call may take so long, and all calls for one gradient."""
+RUNS, WORK = 4_000, 1_000_000
+"""How often the code is run for one gradient, and how many values it gives to names in that."""
 
 LARGEST = 300
 """Entries of a gradient on a trial that is traced."""
@@ -90,12 +89,9 @@ def _with_line(
     truth = {n: (g, one.reference.allowed[n]) for n, g in one.reference.gradients.items()}
     try:
         inputs = code.inputs(trial)
-        start = monotonic()
         if trial.name not in runs:
             runs[trial.name] = code.subject.traced(code.name, inputs)
-        if monotonic() - start > SLOW:
-            return cause
-        rerun = _rerun(code, trial, inputs)
+        rerun = _rerun(code, trial, inputs, runs[trial.name])
         right = library(code.found, trial.values)
         rewrite = (
             partial(code.subject.rewritten, code.name, inputs) if cause.code in VAGUE else None
@@ -115,10 +111,11 @@ def _with_line(
 
 
 def _rerun(
-    code: Traceable, trial: Trial, inputs: Mapping[str, Any]
+    code: Traceable, trial: Trial, inputs: Mapping[str, Any], traced: Sequence[Assigned]
 ) -> Callable[[Sequence[Sequence[Replacement]]], list[Mapping[str, Array] | None]]:
     """The user's code with values replaced; its gradients in the program's axes."""
-    program, stop = code.found.forward, monotonic() + PATIENCE
+    program = code.found.forward
+    left = min(RUNS, WORK // max(1, sum(len(made.values) for made in traced)))
 
     def read(made: Mapping[str, Array]) -> Mapping[str, Array]:
         back = layout.from_user(code.layout, program, made, trial.values, trial.parts)
@@ -127,8 +124,10 @@ def _rerun(
         return back
 
     def rerun(tries: Sequence[Sequence[Replacement]]) -> list[Mapping[str, Array] | None]:
-        if monotonic() > stop:
-            raise CannotAsk(f"{code.name} takes too long to be looked into line by line")
+        nonlocal left
+        if left <= 0:
+            raise CannotAsk(f"{code.name} would have to be run too often to look into each line")
+        left -= len(tries)
         made = code.subject.replaced(code.name, inputs, tries)
         return [None if one is None else read(one) for one in made]
 
