@@ -25,7 +25,7 @@ from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, explains, largest
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Diagnosis, Term
-from bncheck.writers.unicode import equation
+from bncheck.writers.formulas.unicode import equation
 
 ENOUGH = 3
 """Trials on which an explanation has to hold."""

@@ -13,7 +13,7 @@ from bncheck.algebra.notation import Tensor, Total, indices_of, name_of, operand
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.writers.unicode import line
+from bncheck.writers.formulas.unicode import line
 
 
 @dataclass(frozen=True)

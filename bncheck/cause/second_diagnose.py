@@ -23,7 +23,7 @@ from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.numbers.reference import double_of
 from bncheck.telling.report import Diagnosis
-from bncheck.writers.unicode import equation, line
+from bncheck.writers.formulas.unicode import equation, line
 
 FITTED = 3
 """Trials to which factors are fitted: those with the most entries."""

@@ -22,7 +22,7 @@ from bncheck.numbers.agreement import FITTED, RECOMPUTED, near
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Term
-from bncheck.writers.unicode import line
+from bncheck.writers.formulas.unicode import line
 
 MOST_NAMED = 3
 """Terms that are named in a sentence; more are counted."""
