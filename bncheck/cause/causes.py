@@ -17,7 +17,7 @@ from bncheck.identity.by_outputs import Identity
 from bncheck.numbers.agreement import ROUNDING, alike, within
 from bncheck.numbers.arithmetic import evaluate
 from bncheck.numbers.observation import Observation
-from bncheck.place.matching import fingerprint
+from bncheck.place.values import fingerprint
 from bncheck.subject.messages import SECOND
 from bncheck.telling.report import Cause, Diagnosis, GradientResult, Remark
 

@@ -18,7 +18,7 @@ from bncheck.numbers.differences import Differences
 from bncheck.numbers.observation import Observation, Reference
 from bncheck.numbers.reference import precision, truth_of
 from bncheck.numbers.trials import Trial
-from bncheck.place.blame import traceable, with_lines
+from bncheck.place.lines import locate, traceable
 from bncheck.subject.messages import SECOND, Backward, Subject
 from bncheck.telling.errors import CannotAsk, Disagreement
 from bncheck.telling.report import (
@@ -71,7 +71,7 @@ def judge(
     shapes = {g.name: case.remarks.get(f"shape {g.name}") for g in wrong}
     causes = tuple(cause(found, identity, case.seen, g, shapes[g.name]) for g in wrong if diagnosed)
     if lines and identity.known and found.order == 1:
-        causes = with_lines(causes, traceable(case), case.seen, trials)
+        causes = locate(causes, traceable(case), case.seen, trials)
     return Report(
         target=candidate.name,
         verdict=min((g.verdict for g in gradients), key=WORST_FIRST.index),
