@@ -158,7 +158,7 @@ def _products(
     summed = product(((one, 0), (hat, 1)), (0, 1), (one, hat), range(-4, 2), (0, 1))
     for (inner, degree), scale, body, power, outer in summed:
         total = (dy * inner * gamma**scale).sum(axis=group, keepdims=True)
-        value = total * body * root**power * gamma**outer
+        value = total * body * root**power * (gamma if outer else one)
         yield RightValue("", value, 3 + degree + abs(power) + outer)
 
 

@@ -185,19 +185,13 @@ def _counted(rerun: Rerun, events: int) -> Rerun:
 
 def _off(trial: Trial, one: Observation, gradient: str) -> float:
     """How suitable a trial is to look at: sizes that differ, few values, and far off."""
-    if gradient not in one.gradients or len(set(_sizes(trial))) < len(_sizes(trial)):
+    if gradient not in one.gradients or len(set(trial.sizes)) < len(trial.sizes):
         return 0.0
     right, yours = one.reference.gradients[gradient], one.gradients[gradient]
     if yours.shape != right.shape or yours.size > LARGEST:
         return 0.0
     apart = float(abs(yours - right).max() / (abs(right).max() or 1.0))
     return min(1e-3, apart) if apart > FITTED else 0.0
-
-
-def _sizes(trial: Trial) -> tuple[int, ...]:
-    """The sizes in the name of a trial, which are those of its groups; none for other names."""
-    words = trial.name.split(" by ")
-    return tuple(map(int, words)) if len(words) == 2 and "".join(words).isdigit() else ()
 
 
 def _first_wrong(

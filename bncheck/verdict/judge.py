@@ -36,9 +36,6 @@ from bncheck.verdict.outputs import check_output, check_type, is_output
 from bncheck.verdict.rounding import is_rounding, is_single
 from bncheck.verdict.witnesses import measured_at, named
 
-LOW = {"float32": 10.0, "float16": np.inf}
-"""Trials in which losing digits is worth a remark, and no more, up to so many times the bound."""
-
 
 def judge(
     subject: Subject,
@@ -118,7 +115,7 @@ def _try(case: Case, trial: Trial) -> None:
     except CannotAsk as error:
         if trial.easy and not _is_wrong(case):
             raise
-        if trial.memory == "plain" and trial.name not in (*LOW, "eps = 0"):
+        if trial.memory == "plain" and not trial.may_fail:
             remark(case, Remark("fails-on", f"fails where {trial.name}: {error}"))
         elif trial.memory == "read-only":
             remark(case, Remark("fails-on", f"fails on read-only arrays: {error}"))
@@ -231,10 +228,11 @@ def _graded(case: Case, made: list[Comparison], trials: Sequence[Trial]) -> list
 
     Where the user gives inputs, accuracy is graded on these.
     """
+    by_name = {trial.name: trial for trial in trials}
     own = {trial.name for trial in trials if trial.own}
     graded = []
     for c in made:
-        low = c.trial in LOW and c.of_bound <= LOW[c.trial]
+        low = c.of_bound <= by_name[c.trial].grace
         if c.verdict == "inaccurate" and (low or (own and c.trial not in own)):
             remark(case, Remark("loses-digits", f"digits are lost where {c.trial}"))
             c = replace(c, verdict="right")
