@@ -15,6 +15,7 @@ from bncheck.numbers.agreement import (
     negligible,
 )
 from bncheck.numbers.arithmetic import Array
+from bncheck.numbers.observation import Observation
 from bncheck.place.recognition import Recognised
 from bncheck.place.values import (
     HEAVY,
@@ -30,42 +31,50 @@ from bncheck.subject.messages import Edit, Replacement, Written
 Rerun = Callable[[Sequence[Sequence[Replacement]]], Sequence[Mapping[str, Array] | None]]
 """The gradients by name, in the program's axes, with other values in some places."""
 
-Truth = Mapping[str, tuple[Array, Array]]
-"""Gradients by name: what is right, and what rounding allows."""
-
 AT_ONCE = 400
 """How many values are tried in one place at most."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One gradient that is wrong, and the user's code, to be run on with other values.
+    """One gradient that is wrong on one trial, and the user's code, to be run on with other values.
 
     ``values``: the right ones; ``looked``: every assignment; ``kept``: the gradients that are
     right already, and have to stay so.
     """
 
     gradient: str
+    one: Observation
     values: RightValues
     looked: tuple[Recognised, ...]
     arranged: Arrangement
-    truth: Truth
-    kept: frozenset[str]
+    kept: tuple[str, ...]
     rerun: Rerun
 
     @property
     def right(self) -> Array:
         """The gradient in question as it should be."""
-        return np.asarray(self.truth[self.gradient][0], float)
+        return np.asarray(self.one.reference.gradients[self.gradient], float)
+
+    @property
+    def yours(self) -> Array:
+        """The gradient in question as it is."""
+        return self.one.gradients[self.gradient]
 
     def run(self, *tries: Sequence[Replacement]) -> list[Array | None]:
         """The gradient in question; None where the try fails, or spoils another gradient."""
         results = self.rerun(tries) if tries else ()
-        return [None if r is None or self._spoils(r) else r.get(self.gradient) for r in results]
+        return [
+            r.get(self.gradient) if r is not None and self._keeps(r) else None
+            for r in results
+        ]  # fmt: skip
 
     def mends(self, result: Array | None) -> bool:
         """Whether a gradient is the right one."""
-        return result is not None and is_right(result, *self.truth[self.gradient])
+        return result is not None and _is_right(self.one, self.gradient, result)
+
+    def _keeps(self, result: Mapping[str, Array]) -> bool:
+        return all(n in result and _is_right(self.one, n, result[n]) for n in self.kept)
 
     def is_upstream(self, one: Recognised) -> bool:
         """Whether it is the upstream gradient, and is called after what holds it: ``dout_T``."""
@@ -78,26 +87,23 @@ class Experiment:
         is_it = one.match is not None and one.match.of.name == name
         return is_it and holder is not None and holder in one.made.name
 
-    def _spoils(self, result: Mapping[str, Array]) -> bool:
-        return not all(n in result and is_right(result[n], *self.truth[n]) for n in self.kept)
-
 
 def experiment(
     gradient: str,
+    one: Observation,
     values: RightValues,
     looked: tuple[Recognised, ...],
-    yours: Mapping[str, Array],
-    truth: Truth,
     rerun: Rerun,
 ) -> Experiment:
-    """``yours``, ``truth``: the gradients as they are, and as they should be."""
-    arranged = Arrangement.learnt((one.value, one.match) for one in looked)
-    kept = frozenset(n for n, t in truth.items() if n in yours and is_right(yours[n], *t))
-    return Experiment(gradient, values, looked, arranged, truth, kept, rerun)
+    """From what is right and what was assigned on a trial."""
+    arranged = Arrangement.learnt((each.value, each.match) for each in looked)
+    there = {n: g for n, g in one.gradients.items() if n in one.reference.gradients}
+    kept = tuple(n for n, yours in there.items() if _is_right(one, n, yours))
+    return Experiment(gradient, one, values, looked, arranged, kept, rerun)
 
 
-def is_right(yours: Array, right: Array, allowed: Array) -> bool:
-    """Whether a gradient is the right one, but for rounding."""
+def _is_right(one: Observation, name: str, yours: Array) -> bool:
+    right, allowed = one.reference.gradients[name], one.reference.allowed[name]
     return explains(right, yours, allowed, RECOMPUTED)
 
 
@@ -234,15 +240,10 @@ def mended_together(here: Experiment, looked: Iterable[Recognised]) -> Recognise
     return wrong[0][0] if len(wrong) > 1 and here.mends(here.run(puts)[0]) else None
 
 
-def simplest(
-    here: Experiment, blamed: Recognised, yours: Array, ways: Iterable[Written]
-) -> tuple[Edit, ...]:
-    """The first way to write the line with which the gradient is right; its edits, or none.
-
-    ``yours``: the gradient as it is.
-    """
+def simplest(here: Experiment, blamed: Recognised, ways: Iterable[Written]) -> tuple[Edit, ...]:
+    """The first way to write the line with which the gradient is right; its edits, or none."""
     wanted = [right.value for right in blamed.wanted.tried] if blamed.wanted is not None else []
-    if is_same(blamed.value, yours):
+    if is_same(blamed.value, here.yours):
         wanted.append(here.right)
     likely = [way for way in ways if any(is_same(way.value, value) for value in wanted)][:AT_ONCE]
     results = here.run(*(put(blamed, np.asarray(way.value, float)) for way in likely))
