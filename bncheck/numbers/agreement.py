@@ -1,10 +1,12 @@
 """Two witnesses of one gradient: where they differ most, by how much, and whether they may."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from bncheck.numbers.arithmetic import Array
+from bncheck.numbers.observation import Observation
 from bncheck.telling.report import WORST_FIRST, Comparison, GradientResult, Verdict
 
 
@@ -87,3 +89,26 @@ def result_of(name: str, made: list[Comparison], easy: set[str]) -> GradientResu
     mine = [c.verdict for c in worst if c.first_witness == "yours"]
     symbolic = [c.verdict for c in worst if c.second_witness == "symbolic"]
     return GradientResult(name, worst, min(symbolic or mine, key=WORST_FIRST.index))
+
+
+def is_off(one: Observation, gradient: str) -> Array:
+    """Which entries are outside the bound."""
+    right = one.reference.gradients[gradient]
+    within = abs(one.gradients[gradient] - right) <= one.reference.allowed[gradient]
+    return ~np.asarray(within, bool)
+
+
+def is_theirs(made: Array, gradient: str, one: Observation) -> bool:
+    """Whether these are the user's numbers, to within rounding, wherever they come from."""
+    theirs, allowed = one.gradients[gradient], one.reference.allowed[gradient]
+    if made.shape != theirs.shape:
+        return False
+    scale = abs(one.reference.gradients[gradient]).max(initial=0)
+    with np.errstate(all="ignore"):
+        slack = 16 * allowed + 1e-12 * np.maximum(scale, abs(made))
+        return bool(np.all(abs(theirs - made) <= slack))
+
+
+def nearest(tried: Sequence[Array], theirs: Array) -> Array | None:
+    """The one of several arrays that comes nearest to the user's; None of none."""
+    return min(tried, key=lambda made: float(abs(made - theirs).max(initial=0)), default=None)
