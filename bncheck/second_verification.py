@@ -1,7 +1,5 @@
 """The questions in order for a double backward pass."""
 
-from pathlib import Path
-
 import numpy as np
 
 from bncheck.identity.by_outputs import Identity, identify
@@ -31,7 +29,7 @@ def double_report(work: Work, candidate: Backward) -> Report:
 
 def _identity(work: Work, candidate: Backward) -> Identity:
     """By the forward pass, if that is of a layer; else by the second gradients themselves."""
-    hint = candidate.layer_hint or layer_hint(Path(work.place.partition(":")[0]).stem)
+    hint = candidate.layer_hint or layer_hint(work.target.stem)
     alone = "cache" not in candidate.takes and not candidate.has_object
     if candidate.has_forward:
         try:

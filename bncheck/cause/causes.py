@@ -19,7 +19,7 @@ from bncheck.numbers.observation import Observation
 from bncheck.place.matching import fingerprint
 from bncheck.place.recognise import is_same
 from bncheck.subject.messages import SECOND
-from bncheck.telling.report import Diagnosis, GradientResult, Remark
+from bncheck.telling.report import Cause, Diagnosis, GradientResult, Remark
 
 LARGEST = 1000
 """Entries of a gradient for which other orders are tried."""
@@ -31,7 +31,7 @@ def cause(
     seen: Sequence[Observation],
     result: GradientResult,
     shape: Remark | None,
-) -> Diagnosis:
+) -> Cause:
     """Why one gradient is wrong or inaccurate."""
     name = result.name
     if shape is not None:
@@ -71,7 +71,7 @@ def cause(
     made = diagnose(found, name, there)
     if identity.ignored and made.code == "eps-other":
         text = "backward uses the eps that it is given, and the forward pass does not"
-        return replace(made, code="eps-in-backward-only", text=text)
+        return replace(made, finding=Remark("eps-in-backward-only", text), limits=())
     return made
 
 

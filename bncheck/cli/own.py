@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from bncheck.algebra.program import Program
+from bncheck.subject.target import Target
 from bncheck.telling.errors import BncheckError, CannotAsk
 
 
@@ -12,8 +13,8 @@ def program(target: str) -> Program:
 
     Raises ``CannotAsk`` where the file does not import or holds no such program.
     """
-    place, _, name = target.partition(".py")
-    path, name = Path(f"{place}.py"), name.removeprefix(":")
+    asked = Target.parse(target)
+    path, name = Path(asked.place), asked.name
     if not path.is_file():
         raise CannotAsk(f"{path} does not exist; expected FILE.py:NAME with a Program in it")
     spec = importlib.util.spec_from_file_location(f"_own_{path.stem}", path)
@@ -31,5 +32,5 @@ def program(target: str) -> Program:
         return next(iter(own.values()))
     if name not in own:
         there = ", ".join(own) or "none"
-        raise CannotAsk(f"{path} has no Program called {name!r}; its programs are: {there}")
+        raise CannotAsk(f"{path} has no Program called {name or ''!r}; its programs are: {there}")
     return own[name]

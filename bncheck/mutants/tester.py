@@ -17,8 +17,8 @@ from bncheck.mutants.recipe import Recipe
 from bncheck.mutants.recognition import Call, Recognised, recognise
 from bncheck.mutants.remedies import remedy
 from bncheck.mutants.suite import Suite
-from bncheck.subject.loading import parse_target
 from bncheck.subject.names import layer_hint
+from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
 
 FINEST = 13
@@ -80,15 +80,15 @@ def examine(
     ``CannotAsk`` where the tests cannot be run, fail already, or never call the function.
     """
     asked = layer_by_name(layer) if isinstance(layer, str) else layer
-    target = parse_target(replaced)
-    if target.is_file and not Path(target.place).is_file():
+    target = Target.parse(replaced)
+    if target.file and not target.file.is_file():
         raise CannotAsk(f"{target.place} does not exist; expected the file of the function")
     suite = Suite(tests, replaced, timeout)
     try:
         count, name, hint = suite.collected()
         first = suite.run()
         calls = _calls(first, tests, replaced, timeout)
-        hint = hint or layer_hint(Path(replaced.partition(":")[0]).stem, Path(tests).stem)
+        hint = hint or layer_hint(target.stem, Path(tests).stem)
         known = recognise(calls, asked, hint)
         if known is None:
             raise CannotAsk(_unknown(replaced, asked))
@@ -102,7 +102,7 @@ def examine(
     names = {role: name for name, role in gradient_roles(known.found).items()}
     return Examination(
         tests=tests,
-        replaced=replaced if ":" in replaced else f"{replaced}:{name}",
+        replaced=target.shown(target.name or name),
         layer=known.found.forward.name,
         count=count,
         asked=len(known.calls),

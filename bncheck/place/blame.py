@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from bncheck.place.lines import first_wrong
 from bncheck.place.values import library
 from bncheck.subject.messages import Assigned, Replacement, Subject
 from bncheck.telling.errors import BncheckError, CannotAsk
-from bncheck.telling.report import Diagnosis
+from bncheck.telling.report import Cause, Remark
 from bncheck.verdict.bench import Case, user_inputs
 
 NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
@@ -28,8 +27,8 @@ NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 VAGUE = ("unexplained", "term-factor", "two-changes")
 """Kinds of failure for which other ways to write the line are looked for."""
 
-SLOW, PATIENCE = 2.0, 10.0
-"""Seconds: one traced call may take so long, and all calls for one gradient."""
+RUNS, WORK = 4_000, 1_000_000
+"""How often the code is run for one gradient, and how many values it gives to names in that."""
 
 LARGEST = 300
 """Entries of a gradient on a trial that is traced."""
@@ -62,11 +61,11 @@ def _inputs_of(case: Case, trial: Trial) -> dict[str, Any]:
 
 
 def with_lines(
-    causes: Sequence[Diagnosis],
+    causes: Sequence[Cause],
     code: Traceable,
     seen: Sequence[Observation],
     trials: Sequence[Trial],
-) -> tuple[Diagnosis, ...]:
+) -> tuple[Cause, ...]:
     """Each diagnosis with its line; as it is where none can be told."""
     runs: dict[str, list[Assigned]] = {}
     with np.errstate(all="ignore"):
@@ -74,12 +73,12 @@ def with_lines(
 
 
 def _with_line(
-    cause: Diagnosis,
+    cause: Cause,
     code: Traceable,
     seen: Sequence[Observation],
     trials: Sequence[Trial],
     runs: dict[str, list[Assigned]],
-) -> Diagnosis:
+) -> Cause:
     name = cause.gradient
     pairs = [(t, s) for t in trials if t.easy for s in seen if s.values is t.values]
     if cause.code in NO_LINE or not pairs:
@@ -90,12 +89,9 @@ def _with_line(
     truth = {n: (g, one.reference.allowed[n]) for n, g in one.reference.gradients.items()}
     try:
         inputs = code.inputs(trial)
-        start = monotonic()
         if trial.name not in runs:
             runs[trial.name] = code.subject.traced(code.name, inputs)
-        if monotonic() - start > SLOW:
-            return cause
-        rerun = _rerun(code, trial, inputs)
+        rerun = _rerun(code, trial, inputs, runs[trial.name])
         right = library(code.found, trial.values)
         rewrite = (
             partial(code.subject.rewritten, code.name, inputs) if cause.code in VAGUE else None
@@ -108,17 +104,18 @@ def _with_line(
     if place.mended:
         text = f"right {place.mended}, on line {place.line}"
         if cause.code == "term-factor" and EACH not in cause.text:
-            cause = replace(cause, text=f"{cause.text}; {text}")
+            cause = replace(cause, limits=(*cause.limits, Remark("edit", text)))
         else:
-            cause = replace(cause, code="edit", text=text, terms=())
-    return replace(cause, line=place.line, line_text=place.text)
+            cause = replace(cause, finding=Remark("edit", text), limits=(), terms=())
+    return replace(cause, line=place.line, place=(Remark("line", place.text),))
 
 
 def _rerun(
-    code: Traceable, trial: Trial, inputs: Mapping[str, Any]
+    code: Traceable, trial: Trial, inputs: Mapping[str, Any], traced: Sequence[Assigned]
 ) -> Callable[[Sequence[Sequence[Replacement]]], list[Mapping[str, Array] | None]]:
     """The user's code with values replaced; its gradients in the program's axes."""
-    program, stop = code.found.forward, monotonic() + PATIENCE
+    program = code.found.forward
+    left = min(RUNS, WORK // max(1, sum(len(made.values) for made in traced)))
 
     def read(made: Mapping[str, Array]) -> Mapping[str, Array]:
         back = layout.from_user(code.layout, program, made, trial.values, trial.parts)
@@ -127,8 +124,10 @@ def _rerun(
         return back
 
     def rerun(tries: Sequence[Sequence[Replacement]]) -> list[Mapping[str, Array] | None]:
-        if monotonic() > stop:
-            raise CannotAsk(f"{code.name} takes too long to be looked into line by line")
+        nonlocal left
+        if left <= 0:
+            raise CannotAsk(f"{code.name} would have to be run too often to look into each line")
+        left -= len(tries)
         made = code.subject.replaced(code.name, inputs, tries)
         return [None if one is None else read(one) for one in made]
 

@@ -31,7 +31,7 @@ class Backward:
 
     ``takes``: the roles that reach the code; ``eps_settable``: whether eps is one of them.
     ``first``: the name of the backward pass below a double one; ``problem``: why it cannot be
-    called.
+    called; ``file``: where it is, a path that exists, or ``""`` for callables given from Python.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Backward:
     description: str
     first: str = ""
     problem: str = ""
+    file: str = ""
 
     @property
     def has_object(self) -> bool:

@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from bncheck.telling.report import Report
+from bncheck.telling import codes
+from bncheck.telling.report import Cause, Report
 
 SCHEMA = 1
 """The version of the JSON: it goes up where a field changes its meaning or disappears."""
@@ -52,12 +53,11 @@ def as_github(reports: Sequence[Report], strict: bool = False) -> str:
     lines = []
     for r in reports:
         level = "error" if r.code(strict) else "warning" if r.remarks else "notice"
-        place = r.target.rpartition(":")[0] or r.target
         text = "; ".join(_said(r)) or "right"
         line = next((d.line for d in r.diagnosis if d.line), r.line) or 1
-        title = f"bncheck: {r.target.rpartition(':')[2]} is {r.verdict}"
+        title = f"bncheck: {r.name} is {r.verdict}"
         lines.append(
-            f"::{level} file={_property(place)},line={line},title={_property(title)}::"
+            f"::{level} file={_property(r.file or r.target)},line={line},title={_property(title)}::"
             + _escaped(text)
         )
     return "\n".join(lines) + "\n"
@@ -71,9 +71,9 @@ def as_junit(reports: Sequence[Report], strict: bool = False) -> str:
         failures=str(codes.count(1)), errors=str(codes.count(2)),
     )  # fmt: skip
     for report, code in zip(reports, codes, strict=True):
-        place, _, name = report.target.rpartition(":")
+        place = report.file or report.name
         case = ElementTree.SubElement(
-            suite, "testcase", classname=place or name, name=name, file=place or name,
+            suite, "testcase", classname=place, name=report.name, file=place,
             line=str(report.line or 0),
         )  # fmt: skip
         if code:
@@ -94,8 +94,24 @@ def overall(codes: Sequence[int]) -> int:
 
 
 def _record(report: Report) -> dict[str, Any]:
-    whole = asdict(report)
+    whole = asdict(replace(report, remarks=(), diagnosis=()))
+    whole["remarks"] = [{**codes.record(r), "text": r.text} for r in report.remarks]
+    whole["diagnosis"] = [_cause_record(cause) for cause in report.diagnosis]
     return {name: _plain(whole[name]) for name in FIELDS}
+
+
+def _cause_record(cause: Cause) -> dict[str, Any]:
+    return {
+        "gradient": cause.gradient,
+        **codes.record(cause.finding),
+        "limits": [codes.record(f) for f in cause.limits],
+        "text": cause.text,
+        "terms": [asdict(term) for term in cause.terms],
+        "formula": cause.formula,
+        "line": cause.line,
+        "line_text": cause.line_text,
+        "place": [codes.record(f) for f in cause.place],
+    }
 
 
 def _plain(value: Any) -> Any:

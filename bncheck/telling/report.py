@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bncheck.telling.codes import Finding
+
 Verdict = Literal["right", "inaccurate", "wrong", "cannot tell", "cannot call"]
 
 WORST_FIRST: tuple[Verdict, ...] = ("cannot call", "wrong", "inaccurate", "cannot tell", "right")
@@ -40,14 +42,6 @@ class GradientResult:
 
 
 @dataclass(frozen=True)
-class Remark:
-    """Something worth knowing that does not make a gradient wrong; ``code`` is stable."""
-
-    code: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Term:
     """One term of the closed form: the factor found in the user's gradient, and its reading.
 
@@ -62,20 +56,52 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    """Why a gradient is wrong: a sentence, the terms with their factors, the right formula.
+class Cause:
+    """Why a gradient is wrong: a finding, the terms with their factors, the right formula.
 
-    ``line``: where the backward pass first goes wrong, in the user's file; ``line_text``: what is
-    wrong there.
+    ``limits``: where it does not hold, and what can be done; ``line``: where the backward pass
+    first goes wrong, in the user's file; ``place``: what is wrong there.
     """
 
-    code: str
     gradient: str
-    text: str
+    finding: Finding
+    limits: tuple[Finding, ...] = ()
     terms: tuple[Term, ...] = ()
     formula: str = ""
     line: int | None = None
-    line_text: str = ""
+    place: tuple[Finding, ...] = ()
+
+    @property
+    def code(self) -> str:
+        """The code of the finding."""
+        return self.finding.code
+
+    @property
+    def text(self) -> str:
+        """The finding and its limits, written out."""
+        return "; ".join(map(str, (self.finding, *self.limits)))
+
+    @property
+    def line_text(self) -> str:
+        """What is wrong on the line, written out."""
+        return "; ".join(map(str, self.place))
+
+
+Remark = Finding
+"""TEMPORARY: ``Remark(code, text)``; see ``codes._is_sentence``."""
+
+
+class Diagnosis(Cause):
+    """TEMPORARY: a ``Cause`` whose finding is a sentence; see ``codes._is_sentence``."""
+
+    def __new__(  # type: ignore[misc]
+        cls, code: str, gradient: str, text: str, terms: tuple[Term, ...] = (), formula: str = ""
+    ) -> Cause:
+        """A ``Cause``."""
+        return Cause(gradient, Finding(code, text), (), terms, formula)
+
+    def __init__(self, *arguments: Any) -> None:
+        """Never called."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +183,8 @@ def _shade(error: float) -> str:
 class Report:
     """The verdict on one backward pass, and everything that led to it.
 
+    ``target``: what was asked, as it is shown; ``file`` and ``name``: where the backward pass
+    stands, and what it is called there (a callable has no file).
     ``eps``: the one that is written into the code, None where it can be given; ``assumed``: how
     the code was called and read, in one line; ``order``: 2 for a double backward pass;
     ``running``: the convention of its running
@@ -174,8 +202,8 @@ class Report:
     ddof: int | None = None
     assumed: str = ""
     gradients: tuple[GradientResult, ...] = ()
-    remarks: tuple[Remark, ...] = ()
-    diagnosis: tuple[Diagnosis, ...] = ()
+    remarks: tuple[Finding, ...] = ()
+    diagnosis: tuple[Cause, ...] = ()
     trials: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = ()
     printed: str = ""
@@ -184,6 +212,8 @@ class Report:
     order: int = 1
     failure: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     picture: Heat | None = None
+    file: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
         """The report as plain text."""
@@ -204,8 +234,6 @@ class Report:
         yield from (f"  remark: {remark.text}" for remark in self.remarks)
         for cause in self.diagnosis:
             yield f"  {cause.gradient}: {cause.text}"
-            if cause.line_text:
-                yield f"    {cause.line_text}"
             if cause.line_text:
                 yield f"    {cause.line_text}"
             for t in cause.terms:

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from bncheck.telling.report import Comparison, Diagnosis, GradientResult, Report
+from bncheck.telling.report import Cause, Comparison, GradientResult, Report
 
 STYLES = {
     "right": "green",
@@ -176,7 +176,7 @@ def summary(reports: Sequence[Report], out: Console) -> None:
     for one in reports:
         why = "; ".join(f"{d.gradient}: {d.text}" for d in one.diagnosis[:2])
         table.add_row(
-            one.target.rpartition(":")[2], str(one.line or ""), one.layer or "?",
+            one.name, str(one.line or ""), one.layer or "?",
             Text(one.verdict, style=STYLES[one.verdict]), why or "",
         )  # fmt: skip
     out.print(table)
@@ -275,7 +275,7 @@ def _short(number: float) -> str:
     )
 
 
-def _diagnosis(cause: Diagnosis, one: Report, width: int) -> Group:
+def _diagnosis(cause: Cause, one: Report, width: int) -> Group:
     lead = "is inaccurate" if cause.code == "inaccurate" else "is wrong"
     title = Text.assemble((f"  {cause.gradient} ", "bold red"), f"{lead}: {cause.text}")
     wrong = [t for t in cause.terms if t.reading != "ok"]
