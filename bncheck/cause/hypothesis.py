@@ -78,15 +78,15 @@ def asked(off: Iterable[Observation], gradient: str) -> tuple[Observation, ...]:
 
 def first(sources: Iterable[Source], question: Question) -> Hypothesis | None:
     """The first hypothesis whose numbers are the user's on every observation."""
-    return next((h for h in _each(sources, question) if holds(h, question)), None)
+    asked_ = question.gradient, question.observations
+    return next((h for h in _each(sources, question) if holds(h, *asked_)), None)
 
 
-def holds(hypothesis: Hypothesis, question: Question) -> bool:
+def holds(hypothesis: Hypothesis, gradient: str, observations: Iterable[Observation]) -> bool:
     """Whether it gives the user's numbers on every observation."""
-    gradient = question.gradient
     return all(
         (made := hypothesis.made(one, gradient)) is not None and is_theirs(made, gradient, one)
-        for one in question.observations
+        for one in observations
     )
 
 

@@ -112,3 +112,19 @@ def is_theirs(made: Array, gradient: str, one: Observation) -> bool:
 def nearest(tried: Sequence[Array], theirs: Array) -> Array | None:
     """The one of several arrays that comes nearest to the user's; None of none."""
     return min(tried, key=lambda made: float(abs(made - theirs).max(initial=0)), default=None)
+
+
+def same_values(one: Array, other: Array) -> bool:
+    """Whether two arrays hold the same values in some order, repetitions and rounding aside."""
+    first, second = _distinct(one), _distinct(other)
+    if first.shape != second.shape or not np.isfinite(first).all():
+        return False
+    apart = abs(first - second).max(initial=0)
+    return bool(apart <= 1e-12 * (abs(first).max(initial=0) + abs(second).max(initial=0)))
+
+
+def _distinct(value: Array) -> Array:
+    """The distinct values in order."""
+    flat = np.sort(np.asarray(value, float).ravel())
+    apart = np.diff(flat) > 1e-10 * abs(flat).max(initial=0)
+    return flat[np.concatenate(([True], apart))] if flat.size else flat
