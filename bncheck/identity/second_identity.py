@@ -8,9 +8,9 @@ import numpy as np
 from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
-from bncheck.identity.by_outputs import ROUGH, USUAL_EPS, Asked, Identity, program_of
+from bncheck.identity.by_outputs import USUAL_EPS, Asked, Identity, program_of
 from bncheck.numbers import layout as layouts
-from bncheck.numbers.arithmetic import Array
+from bncheck.numbers.agreement import SINGLE, distance, within
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.reference import derivation_of, double_of, reference
 from bncheck.numbers.second_trials import directed
@@ -123,19 +123,11 @@ def _score(subject: Subject, candidate: Backward, identity: Identity) -> Score |
     except CannotAsk:
         return None
     there = [n for n in truth.gradients if n in made]
-    with np.errstate(all="ignore"):
-        if all(np.all(abs(made[n] - truth.gradients[n]) <= truth.allowed[n]) for n in there):
-            return _ALL
-    apart = [_apart(made[n], truth.gradients[n]) for n in there]
-    near = [a for a in apart if a <= ROUGH]
+    if all(within(made[n], truth.gradients[n], truth.allowed[n]) for n in there):
+        return _ALL
+    apart = [distance(made[n], truth.gradients[n]) for n in there]
+    near = [a for a in apart if a <= SINGLE]
     return len(near), -sum(near)
-
-
-def _apart(yours: Array, right: Array) -> float:
-    """The largest difference, relative to the largest value."""
-    with np.errstate(all="ignore"):
-        apart = float(abs(yours - right).max(initial=0)) / float(abs(right).max(initial=0))
-    return apart if np.isfinite(apart) else np.inf
 
 
 def _is_below(subject: Subject, candidate: Backward, identity: Identity) -> bool:
@@ -154,4 +146,4 @@ def _is_below(subject: Subject, candidate: Backward, identity: Identity) -> bool
     name = "d" + name_of(program.inputs[0])
     truth = reference(found, trial.values)
     yours, right = back.get(name), truth.gradients[name]
-    return yours is not None and yours.shape == right.shape and _apart(yours, right) <= ROUGH
+    return yours is not None and distance(yours, right) <= SINGLE

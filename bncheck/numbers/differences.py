@@ -17,6 +17,7 @@ from sympy import KroneckerDelta, Mul
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.jacobian import Jacobian, jacobian
+from bncheck.numbers.agreement import within
 from bncheck.numbers.arithmetic import Array
 
 Forward = Callable[[Sequence[Mapping[str, Any]]], list[Array]]
@@ -120,7 +121,7 @@ def _takes_complex_step(
         except Exception:
             return False
         (central,), (spread,) = _central(forward, values, name, moves[:1])
-        if slope.shape != central.shape or np.any(abs(slope - central) > 100 * spread):
+        if not within(slope, central, 100 * spread):
             return False
     return True
 

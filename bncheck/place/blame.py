@@ -10,6 +10,7 @@ import numpy as np
 from bncheck.calculus.derivation import Derivation
 from bncheck.cause.terms import EACH
 from bncheck.numbers import layout
+from bncheck.numbers.agreement import FITTED
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Observation
@@ -142,7 +143,7 @@ def _off(trial: Trial, seen: Observation, name: str) -> float:
     if yours.shape != right.shape or seen.gradients[name].size > LARGEST:
         return 0.0
     apart = float(abs(yours - right).max() / (abs(right).max() or 1.0))
-    return min(1e-3, apart) if apart > 1e-7 else 0.0
+    return min(1e-3, apart) if apart > FITTED else 0.0
 
 
 def _sizes(trial: Trial) -> tuple[int, ...]:

@@ -12,14 +12,12 @@ from itertools import permutations
 
 import numpy as np
 
+from bncheck.numbers.agreement import FITTED, RECOMPUTED, alike, gap, largest, near, negligible
 from bncheck.numbers.arithmetic import Array
 from bncheck.place.values import Known, Library
 
 HEAVY = 9
 """The weight of a value of which nothing simpler is known."""
-
-CLOSE = 1e-8
-"""How near, relative to the largest value, two arrays are the same."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def fingerprint(value: Array) -> Array:
     flat = np.sort(np.asarray(value, float).ravel())
     if not np.all(np.isfinite(flat)):
         return np.full(2, np.nan)
-    apart = np.diff(flat) > 1e-10 * abs(flat).max(initial=0)
+    apart = np.diff(flat) > RECOMPUTED * largest(flat)
     return flat[np.concatenate(([True], apart))] if flat.size else flat
 
 
@@ -78,10 +76,10 @@ class Shelf:
         found = fingerprint(value)
         if found.size not in self.rows:
             return HEAVY
-        scaled, near = found / abs(found).max(), np.zeros(len(self.known[found.size]), bool)
+        scaled, same = found / abs(found).max(), np.zeros(len(self.known[found.size]), bool)
         for turned in (scaled, -scaled[::-1]):
-            near |= abs(self.rows[found.size] - turned).max(axis=1) <= CLOSE
-        several = (self.known[found.size][k].weight for k in np.flatnonzero(near))
+            same |= gap(self.rows[found.size], turned).max(axis=1) <= FITTED
+        several = (self.known[found.size][k].weight for k in np.flatnonzero(same))
         return min(several, default=HEAVY)
 
     def of_size(self, size: int) -> list[Known]:
@@ -99,11 +97,11 @@ class Shelf:
         scale = abs(found).max()
         best: Match | None = None
         for sign, scaled in ((1, found / scale), (-1, -found[::-1] / scale)):
-            near = abs(self.rows[found.size] - scaled).max(axis=1) <= CLOSE
-            for number in np.flatnonzero(near):
+            same = gap(self.rows[found.size], scaled).max(axis=1) <= FITTED
+            for number in np.flatnonzero(same):
                 factor = sign * scale / self.scales[found.size][number]
-                if self.is_plain(factor) and (best is None or abs(factor - 1) <= CLOSE):
-                    factor = 1.0 if abs(factor - 1) <= CLOSE else factor
+                if self.is_plain(factor) and (best is None or near(factor, 1, FITTED)):
+                    factor = 1.0 if near(factor, 1, FITTED) else factor
                     if best is None or best.factor != 1:
                         best = Match(self.known[found.size][number], factor)
         return best
@@ -115,20 +113,20 @@ class Shelf:
             return None
         for sign, turned in ((1.0, one), (-1.0, -one[::-1])):
             factor = float(abs(one).max() / abs(other).max()) if other.any() else np.inf
-            if np.all(abs(turned - factor * other) <= CLOSE * abs(one).max()):
+            if alike(factor * other, turned, FITTED):
                 factor *= sign
-                return 1.0 if abs(factor - 1) <= CLOSE else factor
+                return 1.0 if near(factor, 1, FITTED) else factor
         return None
 
     def is_plain(self, factor: float) -> bool:
         """Whether it is a factor that right code may put off: 2, -1/2, m, 1/m, ..."""
-        return bool(np.any(abs(self.plain - abs(factor)) <= CLOSE * self.plain))
+        return bool(np.any(gap(self.plain, abs(factor)) <= FITTED * self.plain))
 
     def spelled(self, factor: float) -> str:
         """A factor as people write it."""
-        near = Fraction(factor).limit_denominator(99)
-        if abs(float(near) - factor) <= 1e-7 * abs(factor):
-            return str(near)
+        plain = Fraction(factor).limit_denominator(99)
+        if negligible(float(plain) - factor, factor, FITTED):
+            return str(plain)
         return f"{factor:.4g}"
 
 

@@ -5,9 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bncheck.numbers.agreement import (
+    FITTED,
+    RECOMPUTED,
+    ROUNDING,
+    alike,
+    explains,
+    near,
+    negligible,
+)
 from bncheck.numbers.arithmetic import Array
-from bncheck.place.matching import CLOSE, HEAVY, Arrangement, Shelf, fingerprint
-from bncheck.place.recognise import NOISE, Look
+from bncheck.place.matching import HEAVY, Arrangement, Shelf, fingerprint
+from bncheck.place.recognise import Look
 from bncheck.place.values import Known, Library
 from bncheck.subject.messages import Replacement
 
@@ -67,10 +76,7 @@ class Search:
 
 def is_right(yours: Array, right: Array, allowed: Array) -> bool:
     """Whether a gradient is the right one, but for rounding."""
-    if yours.shape != right.shape:
-        return False
-    scale = float(abs(right).max(initial=0))
-    return bool(np.all(abs(yours - right) <= 64 * allowed + 1e-10 * scale))
+    return explains(right, yours, allowed, RECOMPUTED)
 
 
 def is_tried(search: Search, look: Look) -> bool:
@@ -83,7 +89,7 @@ def is_tried(search: Search, look: Look) -> bool:
         if look.match.known.name == search.upstream and search.is_upstream(look.made.name):
             return False
         return look.match.factor != 1 or look.match.known.name not in search.library.nodes
-    return not is_scalar(look) and float(abs(look.value).max()) > NOISE * abs(search.right).max()
+    return not is_scalar(look) and not negligible(look.value, search.right, ROUNDING)
 
 
 def _is_changed(search: Search, look: Look) -> bool:
@@ -115,8 +121,7 @@ def that_matter(search: Search, looks: Sequence[Look]) -> list[Look]:
         return []
     return [
         look for look, result in zip(looks, moved, strict=True)
-        if result is None or result[name].shape != still[name].shape
-        or not np.allclose(result[name], still[name], rtol=1e-9, atol=0, equal_nan=True)
+        if result is None or not alike(result[name], still[name], RECOMPUTED)
     ]  # fmt: skip
 
 
@@ -155,7 +160,7 @@ def _is_multiple(search: Search, look: Look, turned: bool = False) -> bool:
         return False
     if turned and look.wanted is not None:
         now = search.shelf.multiple(look.value, look.wanted.values[0])
-        if now is None or abs(abs(factor * now) - 1) > CLOSE:
+        if now is None or not near(abs(factor * now), 1, FITTED):
             return False
     return search.mends(search.run(put(look, factor * look.value))[0])
 
@@ -188,7 +193,7 @@ def _is_another(search: Search, look: Look) -> bool:
 def _is_likely(search: Search, look: Look, known: Known) -> bool:
     factor = search.shelf.multiple(look.value, known)
     if factor is not None:
-        return bool(known.name) and abs(abs(factor) - 1) > CLOSE
+        return bool(known.name) and not near(abs(factor), 1, FITTED)
     weight = search.shelf.weight(known.value)
     return weight < HEAVY and weight <= search.shelf.weight(look.value)
 
@@ -201,5 +206,5 @@ def _solved(search: Search, base: Array, slope: Array) -> float | None:
     if not np.isfinite(square) or square == 0 or not np.all(np.isfinite(wanted)):
         return None
     factor = float((slope * wanted).sum()) / square
-    left = abs(wanted - factor * slope).max()
-    return factor if left <= 1e-8 * abs(search.right).max() else None
+    left = wanted - factor * slope
+    return factor if negligible(left, search.right, FITTED) else None

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bncheck.numbers.agreement import ROUNDING, alike, negligible
 from bncheck.numbers.arithmetic import Array
 from bncheck.place.expected import Expected, expected
 from bncheck.place.matching import Match, Shelf, fingerprint
 from bncheck.place.values import Known, Library
 from bncheck.subject.messages import Assigned
-
-NOISE = 1e-12
-"""What is smaller than this beside what it adds to is nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +38,8 @@ class Look:
 
 def _is_nothing(value: Array, wanted: Expected, known: Known) -> bool:
     """Whether both are zero but for rounding, as the path to the mean through the variance is."""
-    small = NOISE * abs(wanted.values[0].value).max()
-    return bool(np.all(abs(value) <= small) and np.all(abs(known.value) <= small))
+    beside = wanted.values[0].value
+    return negligible(value, beside, ROUNDING) and negligible(known.value, beside, ROUNDING)
 
 
 def looks_at(library: Library, shelf: Shelf, traced: Sequence[Assigned]) -> tuple[Look, ...]:
@@ -138,6 +136,4 @@ def _again(made: Assigned, traced: Sequence[Assigned]) -> bool:
 
 def is_same(one: Array, other: Array) -> bool:
     """Whether two arrays are the same but for rounding."""
-    if one.shape != other.shape:
-        return False
-    return bool(np.all(abs(one - other) <= 1e-12 * (abs(one).max() + abs(other).max())))
+    return alike(one, other, ROUNDING)

@@ -12,7 +12,7 @@ from bncheck.calculus.derivation import Derivation
 from bncheck.cause.causes import cause
 from bncheck.identity.assignment import with_beta
 from bncheck.identity.by_outputs import Identity
-from bncheck.numbers.agreement import compare, result_of
+from bncheck.numbers.agreement import compare, result_of, within
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.differences import Differences
 from bncheck.numbers.observation import Observation, Reference
@@ -209,7 +209,7 @@ def _not_averaged(case: Case, trial: Trial, name: str, yours: Array, truth: Refe
     right, allowed = truth.gradients[name], truth.allowed[name]
     x = user_inputs(case, trial.values, trial)["x"]
     for count in dict.fromkeys((x.shape[0], x.size // max(1, right.size))):
-        if np.all(abs(yours * count - right) <= (1 + count) * allowed):
+        if within(yours * count, right, (1 + count) * allowed):
             text = f"{name} is divided by the batch size, which was accepted"
             remark(case, Remark("batch-average", text))
             return np.asarray(yours * count)

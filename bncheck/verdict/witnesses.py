@@ -9,6 +9,7 @@ import numpy as np
 from bncheck.algebra.notation import name_of
 from bncheck.identity.assignment import in_order, read
 from bncheck.numbers import layout
+from bncheck.numbers.agreement import within
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.differences import Differences, differences
 from bncheck.numbers.observation import Reference
@@ -57,11 +58,7 @@ def _in_order(
     if not case.comparisons:
 
         def fits(made: dict[str, Array]) -> bool:
-            return all(
-                made[n].shape == truth.gradients[n].shape
-                and bool(np.all(abs(made[n] - truth.gradients[n]) <= truth.allowed[n]))
-                for n in names
-            )
+            return all(within(made[n], truth.gradients[n], truth.allowed[n]) for n in names)
 
         case.swapped = fits(other) and not fits(gradients)
         if case.swapped:
