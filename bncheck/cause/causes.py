@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from bncheck.algebra.notation import Total, indices_of, like, name_of, size
+from bncheck.algebra.notation import Total, indices_of, like, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation
 from bncheck.cause import axes, forwards, inputs, programs
@@ -18,12 +18,14 @@ from bncheck.cause.hypothesis import (
     first,
     gradient_of,
     holds,
+    is_off,
     known,
     pairs,
 )
 from bncheck.cause.places import sizes, where
 from bncheck.cause.terms import Fit, by_reading, fit, said_of
-from bncheck.numbers.agreement import is_off, same_values
+from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, largest, within
+from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Observation
 from bncheck.telling.codes import Finding, found
@@ -148,7 +150,7 @@ def _is_exchanged(one: Observation) -> bool:
     truth, allowed = one.reference.gradients, one.reference.allowed
     return all(
         a in one.gradients and b in truth and one.gradients[a].shape == truth[b].shape
-        and bool(np.all(abs(one.gradients[a] - truth[b]) <= allowed[b]))
+        and within(one.gradients[a], truth[b], allowed[b])
         for a, b in pairs_
     )  # fmt: skip
 
@@ -169,13 +171,20 @@ def _summed(
     )  # fmt: skip
     single = np.asarray(gradient_of(program, known(one), name), float)
     right = tuple(str(size(i)) for i in step.expr.over)
+    theirs = _distinct(one.gradients[name])
     for count in range(len(indices) + 1):
         for over in combinations(range(len(indices)), count):
-            if same_values(single.sum(axis=over), one.gradients[name]):
+            if alike(_distinct(single.sum(axis=over)), theirs, ROUNDING):
                 places = tuple(str(size(indices[k])) for k in over)
                 form = "summed" if places else "unsummed"
                 return found("shape", form, problem=shape, over=places, right=right)
     return shape
+
+
+def _distinct(values: Array) -> Array:
+    """The distinct values in order."""
+    flat = np.sort(np.asarray(values, float).ravel())
+    return flat[np.diff(flat, prepend=-np.inf) > RECOMPUTED * largest(flat)]
 
 
 def _lost_digits(seen: Sequence[Observation], result: GradientResult) -> Finding:

@@ -71,7 +71,9 @@ def _others(forward: Program) -> Iterator[_Other]:
     eps = forward.tensors.get("eps")
     roots = [s for s in forward.steps if s.expr.is_Pow and s.expr.exp == S.Half]
     yield from _other_ddof(forward)
-    for root in roots if eps is not None else ():
+    for root in roots:
+        if eps is None:
+            break
         inner, name = root.expr.base, {"root": name_of(root.target)}
         bare = inner.xreplace({eps: S.Zero})
         yield found("eps-missing"), _with(forward, root, bare**S.Half)

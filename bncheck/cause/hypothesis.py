@@ -11,11 +11,12 @@ from functools import partial
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation
-from bncheck.numbers.agreement import is_theirs
+from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, explains, gap, largest
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Observation
@@ -84,10 +85,21 @@ def first(sources: Iterable[Source], question: Question) -> Hypothesis | None:
 
 def holds(hypothesis: Hypothesis, gradient: str, observations: Iterable[Observation]) -> bool:
     """Whether it gives the user's numbers on every observation."""
-    return all(
-        (made := hypothesis.made(one, gradient)) is not None and is_theirs(made, gradient, one)
-        for one in observations
-    )
+    return all(_is_theirs(hypothesis.made(one, gradient), gradient, one) for one in observations)
+
+
+def is_off(one: Observation, gradient: str) -> NDArray[np.bool_]:
+    """Which entries of a gradient are outside the bound."""
+    right = one.reference.gradients[gradient]
+    return ~(gap(one.gradients[gradient], right) <= one.reference.allowed[gradient])
+
+
+def _is_theirs(made: Array | None, gradient: str, one: Observation) -> bool:
+    """Whether these are the user's numbers, to within rounding."""
+    if made is None:
+        return False
+    right, allowed = one.reference.gradients[gradient], one.reference.allowed[gradient]
+    return explains(made, one.gradients[gradient], allowed, ROUNDING, largest(right))
 
 
 def by_program(finding: Finding, program: Program) -> Hypothesis:
@@ -133,7 +145,7 @@ def pairs(sources: Iterable[Source], question: Question) -> Iterator[Hypothesis]
     look = np.random.default_rng(0).standard_normal((wanted.size, 2))
     shadows, sought = errors @ look, wanted @ look
     sums = shadows[:, None, :] + shadows[None, :, :] - sought
-    close = np.argwhere((abs(sums) <= 1e-9 * (1 + abs(sought).max())).all(axis=2))
+    close = np.argwhere((abs(sums) <= RECOMPUTED * (1 + largest(sought))).all(axis=2))
     for a, b in close[:MOST_PAIRS]:
         if a < b:
             both = found("two-changes", first=tried[a].finding, second=tried[b].finding)

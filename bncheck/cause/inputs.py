@@ -15,8 +15,8 @@ import numpy as np
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.cause.hypothesis import Hypothesis, Question, gradient_of, is_statistic, known
-from bncheck.numbers.agreement import nearest
+from bncheck.cause.hypothesis import Hypothesis, Made, Question, gradient_of, is_statistic, known
+from bncheck.numbers.agreement import FITTED, alike, distance, near
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.telling.codes import Finding, found
@@ -49,7 +49,7 @@ def directions(question: Question) -> Iterator[Hypothesis]:
         finding = found("direction-ignored", directions=tuple(shown[name] for name in some))
         if len(some) > 1:
             finding = found("direction-ignored", "several", **finding.arguments)
-        yield put(finding, {name: np.zeros_like for name in some})
+        yield put(finding, dict.fromkeys(some, np.zeros_like))
     for name in given:
         yield put(found("direction-sign", direction=shown[name]), {name: np.negative})
     if "gamma" in names:
@@ -149,8 +149,8 @@ def misread(question: Question) -> Iterator[Hypothesis]:
     yield Hypothesis(found("diagonal"), partial(_diagonal, derivation))
     partial_means = list(_partial(derivation, question.observations))
     yield from partial_means
-    right = partial(_with_right, derivation)
-    for finding, made in ((None, right), *((h.finding, h.made) for h in partial_means)):
+    right: tuple[Finding | None, Made] = None, partial(_with_right, derivation)
+    for finding, made in (right, *((h.finding, h.made) for h in partial_means)):
         line_ = _running(derivation, made, question.observations[0], question.gradient)
         if line_ is not None:
             start, slope = line_
@@ -168,7 +168,8 @@ def _first_rows(derivation: Derivation, one: Observation, gradient: str) -> Arra
         some = whole.copy()
         some[row:] = 0
         tried.append(gradient_of(derivation.closed, {**before, up: some}, gradient))
-    return nearest(tried, one.gradients[gradient])
+    theirs = one.gradients[gradient]
+    return min(tried, key=lambda made: distance(made, theirs), default=None)
 
 
 def _diagonal(derivation: Derivation, one: Observation, gradient: str) -> Array | None:
@@ -185,9 +186,7 @@ def _diagonal(derivation: Derivation, one: Observation, gradient: str) -> Array 
     return made
 
 
-def _partial(
-    derivation: Derivation, observations: Sequence[Observation]
-) -> Iterator[Hypothesis]:
+def _partial(derivation: Derivation, observations: Sequence[Observation]) -> Iterator[Hypothesis]:
     """Means over some of the axes that the layout has where the layer has one."""
     for index in normalised(derivation.forward):
         label = index.label.name
@@ -228,11 +227,8 @@ def _with_right(derivation: Derivation, one: Observation, gradient: str) -> Arra
     return gradient_of(derivation.closed, known(one), gradient)
 
 
-_MadeBy = Callable[[Observation, str], Array | None]
-
-
 def _on_running(
-    derivation: Derivation, made: _MadeBy, one: Observation, gradient: str
+    derivation: Derivation, made: Made, one: Observation, gradient: str
 ) -> Array | None:
     """The gradient by a factor per group, where the factors are those of a running variance."""
     if _running(derivation, made, one, gradient) is None:
@@ -242,7 +238,7 @@ def _on_running(
 
 
 def _scaled(
-    derivation: Derivation, made: _MadeBy, one: Observation, gradient: str
+    derivation: Derivation, made: Made, one: Observation, gradient: str
 ) -> tuple[Array, Array] | None:
     """The gradient with the factor in each group that comes nearest, and the factors."""
     operand, got = derivation.forward.tensors.get("var"), made(one, gradient)
@@ -257,7 +253,7 @@ def _scaled(
 
 
 def _running(
-    derivation: Derivation, made: _MadeBy, one: Observation, gradient: str
+    derivation: Derivation, made: Made, one: Observation, gradient: str
 ) -> tuple[float, float] | None:
     """Start and slope of the variance that stands for the batch's, where it lies on a line."""
     scaled = _scaled(derivation, made, one, gradient)
@@ -268,8 +264,8 @@ def _running(
         return None
     other = (var + eps) / scaled[1] ** 2 - eps
     (slope, start), *_ = np.polyfit(var, other, 1, full=True)
-    left = abs(start + slope * var - other).max()
-    if left > 1e-8 * abs(other).max() or abs(slope - 1) < 1e-8 or not 0 <= slope < 2:
+    fitted = alike(start + slope * var, other, FITTED)
+    if not fitted or near(slope, 1, FITTED) or not 0 <= slope < 2:
         return None
     return float(start), float(slope)
 
@@ -293,7 +289,7 @@ def _other_gamma(derivation: Derivation, one: Observation, gradient: str) -> Arr
         step = solved - np.asarray(before["gamma"], float).ravel()
         right = np.asarray(one.reference.gradients["dgamma"], float).ravel()
         rate = float(step @ right / (right @ right))
-        if abs(step - rate * right).max() > 1e-8 * abs(step).max():
+        if not alike(rate * right, step, FITTED):
             return None
     return np.asarray((matrix @ solved).reshape(theirs.shape))
 

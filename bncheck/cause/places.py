@@ -7,12 +7,10 @@ import numpy as np
 
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.numbers.agreement import is_off
+from bncheck.cause.hypothesis import is_off
+from bncheck.numbers.agreement import RECOMPUTED, negligible
 from bncheck.numbers.observation import Observation
 from bncheck.telling.codes import Finding, found
-
-ALIKE = 1e-9
-"""How near, relative to the largest, values are that were cut off at one."""
 
 
 def where(
@@ -63,9 +61,7 @@ def _sizes(
             yield _at("large", size=letter, least=min(wrong), most=max(right))
 
 
-def _axes(
-    derivation: Derivation, gradient: str, off: Sequence[Observation]
-) -> Iterator[Finding]:
+def _axes(derivation: Derivation, gradient: str, off: Sequence[Observation]) -> Iterator[Finding]:
     """Along which axis the wrong entries are some only, and which."""
     one = max(off, key=lambda s: s.gradients[gradient].size)
     apart = is_off(one, gradient)
@@ -117,8 +113,8 @@ def _values(derivation: Derivation, gradient: str, one: Observation) -> Iterator
         yield from _digits(one, gradient)
         return
     level = abs(theirs[apart])
-    largest = level.max() >= abs(theirs).max()
-    if level.size > 2 and largest and np.ptp(level) <= ALIKE * level.max():
+    one_level = level.size > 2 and negligible(np.ptp(level), level, RECOMPUTED)
+    if one_level and level.max() >= abs(theirs).max():
         yield _at("clipped", limit=float(level.max()))
     known, forward = one.reference.known, derivation.forward
     names = dict.fromkeys((name_of(forward.inputs[0]), name_of(forward.outputs[0])))

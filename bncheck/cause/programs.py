@@ -147,9 +147,7 @@ def _of_root(derivation: Derivation, step: Step, full: list[Tensor]) -> Iterator
         yield "eps-missing", "", {"at": name_of(a)}, {a: normal[a]}
 
 
-def _of_full(
-    derivation: Derivation, a: Tensor, roots: list[Tensor]
-) -> Iterator[_Replacement]:
+def _of_full(derivation: Derivation, a: Tensor, roots: list[Tensor]) -> Iterator[_Replacement]:
     """Other values for a normalised one: the input, the output, one division more or less."""
     first, out = derivation.forward.inputs[0], derivation.forward.outputs[0]
     gamma = derivation.forward.tensors.get("gamma")

@@ -30,6 +30,7 @@ from bncheck.algebra.program import Step
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.cause.hypothesis import known
+from bncheck.numbers.agreement import FITTED, RECOMPUTED, ROUNDING, explains, largest
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.telling.codes import Finding, found
@@ -42,7 +43,7 @@ PER_GROUP = ("gamma", "sd", "rms", "norm")
 SIGMAS = 6.0
 """Standard errors within which a factor is taken for one that has a reading."""
 
-FITTED = 3
+SEVERAL = 3
 """Observations to which factors are fitted in second order: those with the most entries."""
 
 MOST_NAMED = 3
@@ -79,7 +80,7 @@ def fit(derivation: Derivation, gradient: str, observations: Sequence[Observatio
     """The factor of each term. ``uncertainty`` is one standard error, from the residuals."""
     parts, second = terms_of(derivation, gradient), derivation.order == 2
     by_size = sorted(observations, key=lambda one: np.size(one.gradients[gradient]))
-    chosen = by_size[-FITTED:][::-1] if second else observations[:1]
+    chosen = by_size[-SEVERAL:][::-1] if second else observations[:1]
     made = _fitted(derivation, gradient, chosen, parts)
     if made or not second:
         return Fit(made)
@@ -90,9 +91,7 @@ def fit(derivation: Derivation, gradient: str, observations: Sequence[Observatio
         changed = _moved(made, parts, there) if made else ()
         if changed:
             said = found(code, "letter", **arguments)
-            marked = tuple(
-                Term(line(p), 1.0, 1.0, said if p in changed else OK) for p in parts
-            )
+            marked = tuple(Term(line(p), 1.0, 1.0, said if p in changed else OK) for p in parts)
             where = _where([t.formula for t in marked if t.reading == said], len(parts))
             return Fit(marked, found(code, "letter", **arguments, **where))
     return Fit()
@@ -162,7 +161,7 @@ def _fitted(
             scale = np.linalg.norm(matrix, axis=0)
             if not np.all(scale) or theirs.size <= len(parts):
                 continue
-            if np.linalg.matrix_rank(matrix / scale, tol=1e-7) < len(parts):
+            if np.linalg.matrix_rank(matrix / scale, tol=FITTED) < len(parts):
                 continue
         elif not np.isfinite(theirs).all():
             return ()
@@ -200,15 +199,14 @@ def _solved(
     matrix = np.stack([c[at].ravel() for c in columns], axis=1)
     wanted = theirs[at].ravel()
     factor, *_ = np.linalg.lstsq(matrix, wanted, rcond=None)
-    left = wanted - matrix @ factor
-    size_ = max(abs(wanted).max(initial=0), abs(matrix).max(initial=0))
-    noise = float(np.finfo(np.float64).eps)
-    if np.any(abs(left) > 16 * allowed[at].ravel() + 1e-9 * size_):
+    made, most = matrix @ factor, largest(matrix)
+    if not explains(made, wanted, allowed[at].ravel(), RECOMPUTED, most):
         return None
+    left, noise = wanted - made, float(np.finfo(np.float64).eps) * max(largest(wanted), most)
     inverse = np.linalg.pinv(matrix.T @ matrix)
     leverage = np.einsum("ij,jk,ik->i", matrix, inverse, matrix)
     # HC3 (MacKinnon and White 1985): rounding is as large as the number that is rounded
-    noisy = np.maximum(abs(left) / np.maximum(1 - leverage, 1e-3), 4 * noise * size_)
+    noisy = np.maximum(abs(left) / np.maximum(1 - leverage, 1e-3), 4 * noise)
     spread = matrix * noisy[:, None]
     covariance = inverse @ (spread.T @ spread) @ inverse
     return factor, np.sqrt(np.maximum(np.diag(covariance), 0))
@@ -249,13 +247,13 @@ def _together(factors: Array, errors: Array) -> tuple[float, float]:
     weights = 1 / np.maximum(errors, 1e-300) ** 2
     mean = float((weights * factors).sum() / weights.sum())
     error = float(1 / np.sqrt(weights.sum()))
-    if np.all(abs(factors - mean) <= SIGMAS * np.maximum(errors, 1e-12)):
+    if np.all(abs(factors - mean) <= SIGMAS * np.maximum(errors, ROUNDING)):
         return _tidy(mean, error), error
     return _tidy(float(np.median(factors)), float(np.median(errors))), float(np.median(errors))
 
 
 def _tidy(factor: float, error: float) -> float:
-    return 0.0 if abs(factor) < max(1e-12, SIGMAS * error) else factor
+    return 0.0 if abs(factor) < max(ROUNDING, SIGMAS * error) else factor
 
 
 def _same_factor(fitted: Sequence[Term]) -> float | None:
@@ -295,9 +293,9 @@ def _moved(made: Sequence[Term], parts: Sequence[Expr], there: Sequence[Expr]) -
     plain = dict(zip(parts, made, strict=False))
     other = dict(zip(there, made[len(parts) :], strict=True))
     changed = tuple(p for p, t in other.items() if t.reading == OK)
-    right = all(
-        t.reading == (MISSING if p in changed else OK) for p, t in plain.items()
-    ) and all(t.reading == MISSING for p, t in other.items() if p not in changed)
+    right = all(t.reading == (MISSING if p in changed else OK) for p, t in plain.items()) and all(
+        t.reading == MISSING for p, t in other.items() if p not in changed
+    )
     return changed if right else ()
 
 
@@ -366,7 +364,10 @@ def _of_groups(
         made[_factor("lacking", name=name)] = 1 / value
         if name == "gamma":
             continue
-        powers = {_factor("multiplied", name=name): value**2, _factor("squared", name=name): 1 / value}
+        powers = {
+            _factor("multiplied", name=name): value**2,
+            _factor("squared", name=name): 1 / value,
+        }
         var = _per_group(derivation, gradient, one, groups, "var")
         if var is not None:
             powers[_factor("var-multiplied", name=name)] = var * value
@@ -427,11 +428,11 @@ def _reading(
 
     ``free``: whether there are more numbers than factors.
     """
-    floor = 1e-12 * np.maximum(abs(factors), 1e-3)
+    floor = ROUNDING * np.maximum(abs(factors), 1e-3)
     if order == 2:  # many columns that are nearly alike
-        floor = 1e-9 * np.maximum(abs(factors), 1)
+        floor = RECOMPUTED * np.maximum(abs(factors), 1)
     within, weights = SIGMAS * errors + floor, 1 / (errors + floor) ** 2
-    together = SIGMAS / np.sqrt(weights.sum()) + 1e-12
+    together = SIGMAS / np.sqrt(weights.sum()) + ROUNDING
     for reading, values in known_.items():
         apart = factors - values
         if np.all(abs(apart) <= within) and abs(weights @ apart) <= together * weights.sum():

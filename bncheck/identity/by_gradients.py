@@ -6,7 +6,7 @@ from dataclasses import replace
 from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.terms import EACH, fit
+from bncheck.cause.terms import fit
 from bncheck.identity.by_outputs import USUAL_EPS, Asked, Identity, program_of
 from bncheck.numbers import layout
 from bncheck.numbers.observation import Observation
@@ -50,7 +50,7 @@ def _with_eps(subject: Subject, candidate: Backward, reading: Reading) -> Readin
             return other
     for other in others:
         terms = _terms(Case(subject, candidate, other[1], other[0]))
-        if terms and all(t.reading != EACH for t in terms):
+        if terms and all(t.reading.form != "each-group" for t in terms):
             return other
     return reading
 
@@ -111,4 +111,4 @@ def _terms(case: Case) -> tuple[Term, ...]:
     name = name_of(found.chain.outputs[0])
     if name not in theirs or theirs[name].shape != truth.gradients[name].shape:
         return ()
-    return fit(found, name, Observation(trial.values, truth, theirs, trial.parts))
+    return fit(found, name, [Observation(trial.values, truth, theirs, trial.parts)]).terms

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.terms import EACH
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import FITTED
 from bncheck.numbers.arithmetic import Array
@@ -104,7 +103,7 @@ def _with_line(
         return cause
     if place.mended:
         text = f"right {place.mended}, on line {place.line}"
-        if cause.code == "term-factor" and EACH not in cause.text:
+        if cause.code == "term-factor" and all(t.reading.form != "each-group" for t in cause.terms):
             cause = replace(cause, limits=(*cause.limits, Remark("edit", text)))
         else:
             cause = replace(cause, finding=Remark("edit", text), limits=(), terms=())

@@ -151,7 +151,7 @@ _IDENTITY: dict[str, Code] = {}
 _VERDICT: dict[str, Code] = {}
 
 ROOTS = ("sd", "rms", "norm")
-"""The standard deviation by its names in the layers; ``root`` for another in a layer of one's own."""
+"""The standard deviation by its names in the layers; in a layer of one's own it is ``root``."""
 
 _IN = "[[, in {where}]]"
 _OF_FORWARD = "[[, in the factor {factor}]][[, in {operand}]][[ of {step}]]"
@@ -255,9 +255,7 @@ _CAUSE: dict[str, Code] = {
         sums="gamma is counted twice: inside the sums and outside",
         letter="{letter} once too often" + _LETTER,
     ),
-    "gamma-outside": _cause(
-        usual="gamma stands outside the sums; it belongs inside, with dy"
-    ),
+    "gamma-outside": _cause(usual="gamma stands outside the sums; it belongs inside, with dy"),
     "gamma-extra": _cause(usual="gamma*{upstream} stands where {upstream} belongs" + _IN),
     "gamma-updated": _cause(
         usual="right for another gamma: it is changed before dx is computed from it"
@@ -275,7 +273,10 @@ _CAUSE: dict[str, Code] = {
         nothing="nothing stands where {operand} belongs" + _IN,
     ),
     "multiplied": _cause(usual="multiplied by {operand}, not divided" + _IN),
-    **_of_root("sd"), **_of_root("rms"), **_of_root("norm"), **_of_root("root"),
+    **_of_root("sd"),
+    **_of_root("rms"),
+    **_of_root("norm"),
+    **_of_root("root"),
     # another forward pass
     "ddof": _cause(
         usual="the variance is over {over}" + _OF_FORWARD,
@@ -300,7 +301,8 @@ _CAUSE: dict[str, Code] = {
     ),
     "mean-not-subtracted": _cause(usual="the mean is not subtracted in {value}" + _OF_FORWARD),
     "other-layer": _cause(
-        first="it is the backward pass of {layer}", second="it is the double backward pass of {layer}"
+        first="it is the backward pass of {layer}",
+        second="it is the double backward pass of {layer}",
     ),
     # other inputs
     "direction-ignored": _cause(
@@ -322,12 +324,8 @@ _CAUSE: dict[str, Code] = {
         first="the first row of the upstream gradient is not seen",
     ),
     "rows-lost": _cause(usual="only the first rows of the upstream gradient are seen"),
-    "diagonal": _cause(
-        usual="only the diagonal of the Jacobian: sums over the group are left out"
-    ),
-    "partial-mean": _cause(
-        usual="the sums and counts are over {over} where {right} belong"
-    ),
+    "diagonal": _cause(usual="only the diagonal of the Jacobian: sums over the group are left out"),
+    "partial-mean": _cause(usual="the sums and counts are over {over} where {right} belong"),
     "running-variance": _cause(
         usual="[[{partial}; and ]]a running variance, here {start:.3g} + {slope:.3g}*var, "
         "stands where the batch's belongs"

@@ -51,8 +51,13 @@ class Term:
     formula: str
     found: float
     expected: float
-    reading: str
+    reading: Finding
     uncertainty: float = 0.0
+
+    @property
+    def right(self) -> bool:
+        """Whether the factor is the expected one."""
+        return self.reading.form == "ok"
 
 
 @dataclass(frozen=True)

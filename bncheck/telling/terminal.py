@@ -278,7 +278,7 @@ def _short(number: float) -> str:
 def _diagnosis(cause: Cause, one: Report, width: int) -> Group:
     lead = "is inaccurate" if cause.code == "inaccurate" else "is wrong"
     title = Text.assemble((f"  {cause.gradient} ", "bold red"), f"{lead}: {cause.text}")
-    wrong = [t for t in cause.terms if t.reading != "ok"]
+    wrong = [t for t in cause.terms if not t.right]
     title = Text.assemble(title, f"\n    {cause.line_text}") if cause.line_text else title
     lines = [line for f in cause.formula.split("; ") if f for line in broken(f, width - 11)]
     right = [Text(("    right: ", " " * 11)[k > 0] + line) for k, line in enumerate(lines)]
@@ -286,10 +286,10 @@ def _diagnosis(cause: Cause, one: Report, width: int) -> Group:
         return Group(title, *(right if cause is one.diagnosis[0] else []))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for term in cause.terms if len(cause.terms) <= MOST_TERMS else wrong:
-        style = "" if term.reading == "ok" else "red"
+        style = "" if term.right else "red"
         table.add_row(
             f"    {term.formula}", f"{term.found:.4g} × found", f"{term.expected:.4g} × expected",
-            Text(term.reading, style=style),
+            Text(term.reading.text, style=style),
         )  # fmt: skip
     if len(cause.terms) > max(MOST_TERMS, len(wrong)):
         table.add_row(f"    {_counted(len(cause.terms) - len(wrong), 'other term')}", "", "", "ok")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,14 @@ import numpy as np
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.causes import cause
+from bncheck.cause.causes import explain
 from bncheck.identity.assignment import with_beta
 from bncheck.identity.by_outputs import Identity
 from bncheck.numbers.agreement import compare, result_of, within
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.differences import Differences
 from bncheck.numbers.observation import Observation, Reference
-from bncheck.numbers.reference import precision, truth_of
+from bncheck.numbers.reference import derivation_of, double_of, precision, truth_of
 from bncheck.numbers.trials import Trial
 from bncheck.place.blame import traceable, with_lines
 from bncheck.subject.messages import SECOND, Backward, Subject
@@ -69,7 +70,20 @@ def judge(
     )
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
     shapes = {g.name: case.remarks.get(f"shape {g.name}") for g in wrong}
-    causes = tuple(cause(found, identity, case.seen, g, shapes[g.name]) for g in wrong if diagnosed)
+    causes = tuple(
+        explain(
+            found,
+            result,
+            case.seen,
+            identity.layout,
+            own=identity.known,
+            ignored=identity.ignored,
+            shape=shapes[result.name],
+            derived=derivation_of if found.order == 1 else partial(double_of, seen=False),
+        )
+        for result in wrong
+        if diagnosed
+    )
     if lines and identity.known and found.order == 1:
         causes = with_lines(causes, traceable(case), case.seen, trials)
     return Report(
