@@ -30,7 +30,7 @@ from bncheck.algebra.program import Step
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.cause.hypothesis import known
-from bncheck.numbers.agreement import FITTED, RECOMPUTED, ROUNDING, explains, largest
+from bncheck.numbers.agreement import FITTED, RECOMPUTED, ROUNDING, explains, largest, near
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.telling.codes import Finding, found
@@ -167,7 +167,7 @@ def _fitted(
             return ()
         scaled = [c / s for c, s in zip(columns, scale, strict=True)]
         free = free or any(theirs[at].size > len(parts) for at in groups)
-        allowed = np.asarray(one.reference.allowed[gradient], float)
+        allowed = np.nan_to_num(np.asarray(one.reference.allowed[gradient], float), nan=np.inf)
         for at in groups:
             made = None if theirs[at].size < len(parts) else _solved(scaled, theirs, allowed, at)
             if made is None:
@@ -260,7 +260,9 @@ def _same_factor(fitted: Sequence[Term]) -> float | None:
     """The factor that all terms have in common, if it is not 1."""
     first = fitted[0]
     alike = all(
-        abs(t.found - first.found) <= SIGMAS * (t.uncertainty + first.uncertainty) for t in fitted
+        near(t.found, first.found, RECOMPUTED)
+        or abs(t.found - first.found) <= SIGMAS * (t.uncertainty + first.uncertainty)
+        for t in fitted
     )
     off = abs(first.found - 1) > SIGMAS * first.uncertainty
     if any(t.reading.form in ("extra", "lacking") for t in fitted):
