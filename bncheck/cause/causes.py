@@ -28,6 +28,8 @@ from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, largest, with
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Observation
+from bncheck.numbers.trials import Trial
+from bncheck.subject.messages import SECOND
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.report import Cause, GradientResult
 from bncheck.writers.unicode import equation
@@ -50,14 +52,12 @@ OTHERS: tuple[Source, ...] = (
 ZERO = "d2beta"
 """The gradient of gradients with respect to beta, on which none depends."""
 
-MEAN, SECOND = "mean 1e4", "second batch"
-"""Trials with a large mean, and with a batch before the one that counts."""
-
 
 def explain(
     derivation: Derivation,
     result: GradientResult,
     observations: Sequence[Observation],
+    worst: Trial,
     layout: Layout,
     *,
     own: bool = True,
@@ -67,19 +67,20 @@ def explain(
 ) -> Cause:
     """Why one gradient is wrong or inaccurate.
 
-    ``observations``: all easy trials. ``own``: the forward pass is that of the derivation;
-    ``ignored``: it makes no use of the eps that it is given. ``shape``: what is wrong with the
-    gradient's shape; ``derived``: derivations of other layers, of the same order.
+    ``observations``: all easy trials; ``worst``: the one on which it is worst. ``own``: the
+    forward pass is that of the derivation; ``ignored``: it makes no use of the eps that it is
+    given. ``shape``: what is wrong with the gradient's shape; ``derived``: derivations of other
+    layers, of the same order.
     """
     name = result.name
     there = [s for s in observations if name in s.gradients]
     if shape is not None:
         return Cause(name, _summed(derivation, name, there, shape))
     if result.verdict == "inaccurate":
-        return Cause(name, _lost_digits(there, result))
+        return Cause(name, _lost_digits(there, result, worst))
     off = [s for s in there if is_off(s, name).any()]
     fine = [s for s in there if not is_off(s, name).any()]
-    plain = _plain(derivation, result, off, own)
+    plain = _plain(derivation, name, off, worst, own)
     if plain is not None:
         return Cause(name, plain)
     question = Question(derivation, name, asked(off, name), layout, derived)
@@ -90,17 +91,16 @@ def explain(
 
 
 def _plain(
-    derivation: Derivation, result: GradientResult, off: Sequence[Observation], own: bool
+    derivation: Derivation, name: str, off: Sequence[Observation], worst: Trial, own: bool
 ) -> Finding | None:
     """A kind of failure that is seen without looking into the gradient."""
-    name, trial = result.name, result.comparisons[0].trial
     if not off and not own:
         return found("not-own-gradient", "other", layer=derivation.forward.title.lower())
     if not off:
-        return found("state") if trial == SECOND else found("corner", trial=trial)
+        return found("state") if worst.memory == SECOND else found("corner", trial=worst.name)
     arrays = [s.gradients[name] for s in off]
     if any(not np.isfinite(np.asarray(a, float)).all() for a in arrays):
-        return found("not-finite", trial=trial)
+        return found("not-finite", trial=worst.name)
     whole = next((a.dtype for a in arrays if a.dtype.kind in "iu"), None)
     if whole is not None:
         return found("integers", dtype=str(whole))
@@ -187,16 +187,13 @@ def _distinct(values: Array) -> Array:
     return flat[np.diff(flat, prepend=-np.inf) > RECOMPUTED * largest(flat)]
 
 
-def _lost_digits(seen: Sequence[Observation], result: GradientResult) -> Finding:
+def _lost_digits(seen: Sequence[Observation], result: GradientResult, worst: Trial) -> Finding:
     """Right mathematics, lost digits: in which input, how many, and what loses them."""
-    name, worst = result.name, result.comparisons[0]
-    said = {
-        "trial": worst.trial,
-        "digits": max(0.0, 15.95 - float(np.log10(max(worst.ulps, 1.0)))),
-    }
+    name, ulps = result.name, max(result.comparisons[0].ulps, 1.0)
+    said = {"trial": worst.name, "digits": max(0.0, 15.95 - float(np.log10(ulps)))}
     types = {str(s.gradients[name].dtype) for s in seen}
     if types & {"float32", "float16"}:
         return found("inaccurate", "dtype", **said, types=tuple(sorted(types)))
     if all(is_off(s, name).any() for s in seen):
         return found("inaccurate", "everywhere", **said)
-    return found("inaccurate", "mean" if worst.trial == MEAN else "cancel", **said)
+    return found("inaccurate", "mean" if worst.cancels else "cancel", **said)

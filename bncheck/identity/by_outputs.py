@@ -197,7 +197,7 @@ def _seen(
     subject: Subject, candidate: Backward, program: Program, at: Layout, said: float | None
 ) -> _Seen:
     there = trials(program, said, layout=at)
-    trial = next(t for t in there if t.name == "variance near eps")
+    trial = next(t for t in there if t.shows_eps)
     (y,) = subject.forward(
         candidate.name, [layouts.to_user(at, program, trial.values, trial.parts)]
     )

@@ -13,8 +13,7 @@ from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import SINGLE, distance, within
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.reference import derivation_of, double_of, reference
-from bncheck.numbers.second_trials import directed
-from bncheck.numbers.trials import trials
+from bncheck.numbers.trials import directed, trials
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.verdict.bench import Case, user_inputs
@@ -111,10 +110,10 @@ def _score(subject: Subject, candidate: Backward, identity: Identity) -> Score |
     Where eps has to be found out, on inputs that show it.
     """
     found = double_of(identity.program, seen=False)
-    telling = "7 by 3" if identity.eps is None else "variance near eps"
     drawn = trials(identity.program, identity.eps, layout=identity.layout)
-    trial = next(trial for trial in drawn if trial.name == telling)
-    trial = directed(found, identity, candidate.takes, trial, np.random.default_rng(2), {})
+    trial = next(trial for trial in drawn if trial.shows_eps or identity.eps is None)
+    rng = np.random.default_rng(2)
+    trial = directed(found, identity.layout, candidate.takes, trial, rng)
     case = Case(subject, candidate, found, identity)
     try:
         outcome = subject.call(candidate.name, user_inputs(case, trial.values, trial))

@@ -405,7 +405,34 @@ _CAUSE: dict[str, Code] = {
 }
 
 # -- place: the line ------------------------------------------------------------------------------
-_PLACE: dict[str, Code] = {}
+_OTHER = "with {new} where {old} stands"
+
+_PLACE: dict[str, Code] = {
+    "line": Code(
+        "note",
+        {
+            "": "line {line}, {name}: not the right value",
+            "part": "line {line}, {name}: not the whole of it",
+            "multiple": "line {line}, {name}: {factor} x the right value",
+            "number": "line {line}, {name}: {value:.6g} where {right:.6g} belongs",
+        },
+    ),
+    "line-before": Code("note", "{name} on line {line} is right"),
+    "line-beside": Code("note", "{name} on line {line} is not right either"),
+    "edit": Code("cause", "right {ways: and }, on line {line}"),
+    "way": Code(
+        "note",
+        {
+            "operator": "with {new} where {old} stands before {operand}",
+            "without-right": "without {operator} {operand}",
+            "without-left": "without {operand} {operator}",
+            "sign": _OTHER,
+            "axis": _OTHER,
+            "number": _OTHER,
+            "name": _OTHER,
+        },
+    ),
+}
 
 CODES: dict[str, Code] = {**_SUBJECT, **_IDENTITY, **_VERDICT, **_CAUSE, **_PLACE}
 """All of them, by code."""
