@@ -56,7 +56,7 @@ def test_a_whole_document_compiles(tmp_path):
 
 
 def test_a_user_s_own_names_compile(tmp_path):
-    from bncheck.cli.own import program
+    from bncheck.cli.files import program
 
     found = derivation(program("examples/power_norm.py:POWER_NORM"))
     assert r"\mathrm{power}_{j}" in fragment(found)

@@ -18,7 +18,7 @@ from bncheck.calculus.passes import derivation, small_sizes, witness
 from bncheck.calculus.second import double_backward, hessian, with_backward
 from bncheck.calculus.tangent import forward_mode, tangent_program
 from bncheck.calculus.unroll import evaluate, exactly_equal, sample
-from bncheck.cli.own import program
+from bncheck.cli.files import program
 from bncheck.telling.errors import CannotAsk, Disagreement
 
 EVERY = {

@@ -148,9 +148,8 @@ def _with_line(cause: Cause, wrong: _WrongLine) -> Cause:
         return cause
     ways = tuple(found("way", edit.kind, **edit.pieces) for edit in wrong.edits)
     edit = found("edit", ways=ways, line=wrong.line)
-    if cause.code == "term-factor" and all(
-        term.reading.form != "each-group" for term in cause.terms
-    ):
+    unread = any(term.reading.form == "each-group" for term in cause.terms)
+    if cause.code == "term-factor" and not unread:
         return replace(cause, limits=(*cause.limits, edit))
     return replace(cause, finding=edit, limits=(), terms=())
 
