@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bncheck.calculus.passes import derived_once
 from bncheck.identity.by_outputs import Identity, identify
 from bncheck.identity.second_identity import by_second_gradients
 from bncheck.numbers.given import own_trials
-from bncheck.numbers.reference import double_of
 from bncheck.numbers.second_trials import directed, second_trials
 from bncheck.settings import Work, at_most
 from bncheck.subject.messages import Backward
@@ -20,7 +20,7 @@ from bncheck.verdict.judge import judge
 def double_report(work: Work, candidate: Backward) -> Report:
     """The report on a double backward pass."""
     identity = _identity(work, candidate)
-    found, options = double_of(identity.program), work.options
+    found, options = derived_once(identity.program, 2, seen=True), work.options
     made = second_trials(found, identity, candidate.takes, options.seed, options.trials)
     rng = np.random.default_rng(options.seed)
     own = [directed(found, identity, candidate.takes, trial, rng, work.given)

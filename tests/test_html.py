@@ -10,9 +10,9 @@ import pytest
 
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import name_of
-from bncheck.calculus.second import derived
+from bncheck.calculus.passes import derived
 from bncheck.cli.own import program
-from bncheck.theory.evidence import evidence
+from bncheck.theory.checked import evidence
 from bncheck.writers.graph import edges, nodes
 from bncheck.writers.html import html, worded
 from bncheck.writers.latex import blocks, fragment

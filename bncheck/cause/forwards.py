@@ -13,8 +13,8 @@ from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.notation import Tensor, like, name_of, operands
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.passes import derived_once
 from bncheck.cause.programs import Change, known_to
-from bncheck.numbers.reference import derivation_of
 from bncheck.telling.errors import BncheckError
 
 OTHER_EPS = (1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-10, 1e-2, 1e-1, 2.0**-52)
@@ -120,7 +120,7 @@ def _other_layers(found: Derivation) -> Iterator[Change]:
         if name == mine.name or program.inputs != mine.inputs:
             continue
         try:
-            theirs = derivation_of(program)
+            theirs = derived_once(program)
         except BncheckError:
             continue
         text = f"it is the backward pass of {program.title.lower()}"

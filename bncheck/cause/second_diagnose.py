@@ -14,6 +14,7 @@ from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.notation import Total, name_of, size
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.calculus.passes import derived_once
 from bncheck.cause.diagnose import ENOUGH, is_theirs, joined
 from bncheck.cause.places import is_off, where
 from bncheck.cause.second_terms import MOST_NAMED, Fitted, fitted, is_scaled
@@ -21,7 +22,6 @@ from bncheck.identity.assignment import BETA
 from bncheck.identity.by_outputs import USUAL_EPS
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.reference import double_of
 from bncheck.telling.report import Diagnosis
 from bncheck.writers.unicode import equation, line
 
@@ -133,10 +133,10 @@ def _others(found: Derivation) -> Iterator[Change]:
                 continue
             if name != mine.name:
                 text = f"it is the double backward pass of {other.title.lower()}"
-                yield "other-layer", text, double_of(other, seen=False), {}
+                yield "other-layer", text, derived_once(other, 2), {}
                 continue
             over = f"{letters} - 1" if ddof else letters
-            yield "ddof", f"the variance is over {over}", double_of(other, seen=False), {}
+            yield "ddof", f"the variance is over {over}", derived_once(other, 2), {}
             yield (
                 "ddof",
                 f"the variance is over {over}, but not in what follows",

@@ -55,7 +55,7 @@ def derive(
     ] = None,
 ) -> None:
     """Derive a layer's gradients, for every batch size or for one."""
-    from bncheck.calculus.second import derived, modes
+    from bncheck.calculus.passes import derived, modes
 
     direction, variant = modes(tuple(mode or ()))
     chosen = {"ddof": ddof, "affine": affine, "variance": variance, "mode": variant}

@@ -39,7 +39,7 @@ def text_of(found: Any, form: str) -> str:
     if form == "json":
         import json
 
-        from bncheck.theory.evidence import evidence
+        from bncheck.theory.checked import evidence
         from bncheck.writers.records import record
 
         return json.dumps(record(found, evidence(found)), indent=2, ensure_ascii=False) + "\n"
@@ -47,7 +47,7 @@ def text_of(found: Any, form: str) -> str:
         from bncheck.writers import graph
 
         return {"mermaid": graph.mermaid, "dot": graph.dot}[form](found.layer)
-    from bncheck.theory.evidence import evidence
+    from bncheck.theory.checked import evidence
     from bncheck.writers import html, latex
 
     forms = {

@@ -16,7 +16,7 @@ from sympy import KroneckerDelta, Mul
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import Jacobian, jacobian
+from bncheck.calculus.jacobians import Jacobian, jacobian
 from bncheck.numbers.arithmetic import Array
 
 Forward = Callable[[Sequence[Mapping[str, Any]]], list[Array]]
