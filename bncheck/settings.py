@@ -9,6 +9,7 @@ import numpy as np
 from bncheck.identity.by_outputs import Asked
 from bncheck.numbers.trials import Trial
 from bncheck.subject.messages import Subject
+from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
 
 
@@ -55,7 +56,7 @@ class Work:
     asked: Asked
     options: Options
     given: Mapping[str, Any]
-    place: str
+    target: Target
 
 
 def at_most(trial: Trial, own: list[Trial]) -> Trial:

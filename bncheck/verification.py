@@ -13,12 +13,14 @@ from bncheck.identity.by_outputs import Asked
 from bncheck.identity.running import inferred
 from bncheck.identity.understanding import understood
 from bncheck.numbers import layout as layouts
-from bncheck.numbers.given import own_trials
+from bncheck.numbers.inputs import own_trial
 from bncheck.numbers.trials import drawn
 from bncheck.second_verification import double_report
 from bncheck.settings import Options, Work, at_most
 from bncheck.subject.child import CallableSubject, FileSubject
 from bncheck.subject.messages import Backward, Subject
+from bncheck.subject.names import role
+from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import WORST_FIRST, Remark, Report
 from bncheck.verdict.bench import Case
@@ -78,12 +80,15 @@ def verify_all(
         subject, place = target, target.target
     else:
         subject = CallableSubject(target, forward, first)
-        place = getattr(target, "__name__", type(target).__name__)
+        place = Target.of(target)
     try:
         asked = Asked(_program(layer), chosen.layout, chosen.ddof, chosen.eps)
         work = Work(subject, asked, chosen, inputs or {}, place)
         found = subject.candidates()
-        reports = (_noted(_verified(work, c), c, subject.notes) for c in found)
+        reports = [
+            replace(_noted(_verified(work, c), c, subject.notes), name=c.name, file=c.file)
+            for c in found
+        ]
         return tuple(replace(r, printed=subject.printed) for r in reports)
     finally:
         subject.close()
@@ -150,7 +155,7 @@ def _otherwise(work: Work, candidate: Backward, report: Report) -> Report:
 
 
 def _asked(work: Work, candidate: Backward) -> Report:
-    target = _place(work.place, candidate)
+    target = work.target.shown(candidate.name)
     options = work.options
     try:
         if candidate.problem:
@@ -160,8 +165,8 @@ def _asked(work: Work, candidate: Backward) -> Report:
             return replace(report, target=target, line=candidate.line)
         identity, found = understood(work, candidate)
         eps = identity.eps
-        made = drawn(found.forward, eps, options.seed, identity.layout, options.trials)
-        own = list(own_trials(identity, work.given))
+        made = drawn(found, eps, options.seed, identity.layout, options.trials)
+        own = [own_trial(found, identity.layout, eps, work.given, role)] if work.given else []
         every = [*(at_most(trial, own) for trial in made), *own]
         report = judge(
             work.subject, candidate, found, identity, every,
@@ -186,7 +191,3 @@ def _noted(report: Report, candidate: Backward, notes: tuple[str, ...]) -> Repor
 
 def _program(asked: str | Program | None) -> Program | None:
     return layer_by_name(asked) if isinstance(asked, str) else asked
-
-
-def _place(place: str, candidate: Backward) -> str:
-    return place if place.endswith(candidate.name) else f"{place}:{candidate.name}"

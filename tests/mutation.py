@@ -1,27 +1,45 @@
-"""A mutation run: break a line of the package, run its tests, see whether they notice.
+"""A mutation run: break a line of the package, run the tests that reach it: do they notice?
 
-    python tests/mutation.py bncheck/calculus [HOW_MANY] [SEED]
+    python tests/mutation.py [HOW_MANY] [SEED] [--only FOLDER]
 
-Works on a copy in a temporary folder. A mutant is one change: an operator, a comparison, a
-constant, a condition negated, a return value gone. Those whose tests still pass are listed.
+Works on copies in a temporary folder, one for each processor. A mutant is one change of one line,
+drawn at random from the whole package: an operator, a comparison, a constant, a condition negated,
+a returned value or a keyword gone. First the whole suite runs once with coverage, which says which
+tests reach a line; what runs in a child process is reached by the tests of its room (``ROOMS``).
+Those that live are printed with their line, to be judged by a person: a test is missing, or the
+mutant is as good as the original.
 """
 
 import ast
+import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = {
-    "algebra": ["test_program.py", "test_words.py"],
-    "calculus": ["test_program.py", "test_jacobian.py", "test_oracles.py", "test_laws.py"],
-    "checking": ["test_trials.py", "test_verification.py", "test_subject.py"],
-    "writers": ["test_numpy_source.py", "test_words.py", "test_latex.py"],
+ROOMS = {
+    "subject": ("test_subject", "test_conventions", "test_bad_code", "test_running"),
+    "place": ("test_lines",),
+    "mutants": ("test_mutants",),
+    "cli": ("test_cli", "test_examples"),
+    "telling": ("test_cli", "test_codes", "test_bad_code"),
+    "": ("test_verification", "test_cli"),
 }
+"""Tests of what runs in a child process; of other rooms the coverage says it."""
+
+NEAREST, LIMIT = 25, 400
+"""How many of the tests that reach a line are run, the quickest first; seconds for all of them."""
+
 SWAPS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -31,68 +49,168 @@ SWAPS = {
 }  # fmt: skip
 
 
-def mutants(source: str) -> list[tuple[int, str, str]]:
-    """Every changed source, with its line and what was done."""
-    found = []
-    for count, node in enumerate(ast.walk(ast.parse(source))):
-        for what, change in _changes(node):
-            tree = ast.parse(source)
-            change(next(n for k, n in enumerate(ast.walk(tree)) if k == count))
-            found.append((getattr(node, "lineno", 0), what, ast.unparse(tree)))
+@dataclass(frozen=True)
+class Mutant:
+    """``line``: the changed line, from 1; ``new``: what stands there."""
+
+    file: str
+    line: int
+    what: str
+    old: str
+    new: str
+
+    def text(self, source: str) -> str:
+        """The source with the line changed."""
+        lines = source.splitlines(keepends=True)
+        lines[self.line - 1] = self.new + "\n"
+        return "".join(lines)
+
+
+def mutants(file: str, source: str) -> Iterator[Mutant]:
+    """Every mutant of a file that stands on one line and still parses."""
+    lines = source.splitlines()
+    tree = ast.parse(source)
+    prose = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    for node in ast.walk(tree):
+        if id(node) in prose or getattr(node, "end_lineno", 0) != getattr(node, "lineno", -1):
+            continue
+        for what, at, new in changes(node):
+            line = lines[at.lineno - 1]
+            encoded = line.encode()
+            made = (encoded[: at.col_offset] + new.encode() + encoded[at.end_col_offset :]).decode()
+            mutant = Mutant(file, at.lineno, what, line, made)
+            try:
+                ast.parse(mutant.text(source))
+            except SyntaxError:
+                continue
+            if made != line:
+                yield mutant
+
+
+def changes(node: ast.AST) -> Iterator[tuple[str, ast.expr, str]]:
+    """What is done, the expression that is replaced, and what stands there instead."""
+    if isinstance(node, ast.BinOp) and type(node.op) in SWAPS:
+        new = SWAPS[type(node.op)]
+        changed = ast.BinOp(node.left, new(), node.right)
+        yield f"{type(node.op).__name__} -> {new.__name__}", node, f"({ast.unparse(changed)})"
+    elif isinstance(node, ast.BoolOp):
+        new = SWAPS[type(node.op)]
+        changed = ast.BoolOp(new(), node.values)
+        yield f"{type(node.op).__name__} -> {new.__name__}", node, f"({ast.unparse(changed)})"
+    elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
+        new = SWAPS[type(node.ops[0])]
+        changed = ast.Compare(node.left, [new(), *node.ops[1:]], node.comparators)
+        yield f"{type(node.ops[0]).__name__} -> {new.__name__}", node, f"({ast.unparse(changed)})"
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield f"{node.value} -> {node.value + 1}", node, repr(node.value + 1)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield f"{node.value} -> {not node.value}", node, repr(not node.value)
+    elif isinstance(node, ast.If | ast.IfExp) and node.test.end_lineno == node.test.lineno:
+        yield "condition negated", node.test, f"(not ({ast.unparse(node.test)}))"
+    elif isinstance(node, ast.Return) and node.value is not None:
+        yield "returns None", node.value, "None"
+
+
+def reached(copy: Path) -> dict[str, dict[int, list[str]]]:
+    """File: line: the tests that reach it in their own process, the quickest first."""
+    from coverage import CoverageData
+
+    times = copy / "times.json"
+    run = [
+        sys.executable, "-m", "pytest", "-q", "--cov=bncheck", "--cov-context=test",
+        "--cov-report=", "--junitxml=times.xml",
+    ]  # fmt: skip
+    done = subprocess.run(run, cwd=copy, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"the tests have to pass first:\n{done.stdout[-2000:]}")
+    seconds = durations(copy / "times.xml")
+    times.write_text(json.dumps(seconds))
+    data = CoverageData(str(copy / ".coverage"))
+    data.read()
+    found: dict[str, dict[int, list[str]]] = {}
+    for path in data.measured_files():
+        by_line = {}
+        for line, contexts in data.contexts_by_lineno(path).items():
+            names = {c.rpartition("|")[0] for c in contexts if c}
+            by_line[line] = sorted(names, key=lambda n: seconds.get(n, 1.0))
+        found[str(Path(path).relative_to(copy))] = by_line
     return found
 
 
-def _changes(node):
-    if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in SWAPS:
-        new = SWAPS[type(node.op)]
-        yield f"{type(node.op).__name__} -> {new.__name__}", lambda n: setattr(n, "op", new())
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
-        new = SWAPS[type(node.ops[0])]
-        yield (
-            f"{type(node.ops[0]).__name__} -> {new.__name__}",
-            lambda n: n.ops.__setitem__(0, new()),
-        )
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        yield f"{node.value} -> {node.value + 1}", lambda n: setattr(n, "value", n.value + 1)
-    if isinstance(node, ast.If | ast.IfExp):
-        yield "condition negated", lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test))
-    if isinstance(node, ast.Return) and node.value is not None:
-        yield "returns None", lambda n: setattr(n, "value", ast.Constant(None))
+def durations(report: Path) -> dict[str, float]:
+    """Seconds of each test, by its name for pytest."""
+    from xml.etree import ElementTree
+
+    found = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        place = case.get("classname", "").replace(".", "/")
+        found[f"{place}.py::{case.get('name')}"] = float(case.get("time", 0))
+    return found
 
 
-def _noticed(folder: Path, tests: list[str]) -> bool:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+def tests_of(mutant: Mutant, map_: dict[str, dict[int, list[str]]]) -> list[str]:
+    """The tests that reach it, by coverage and by its room."""
+    near = map_.get(mutant.file, {}).get(mutant.line, [])[:NEAREST]
+    room = Path(mutant.file).parts[1] if len(Path(mutant.file).parts) > 2 else ""
+    files = [f"tests/{name}.py" for name in ROOMS.get(room, ()) if not near or room == "subject"]
+    return [*near, *(f for f in files if (ROOT / f).exists())]
+
+
+def lives(mutant: Mutant, copy: Path, tests: list[str]) -> bool:
+    """Whether all its tests still pass."""
+    path = copy / mutant.file
+    source = path.read_text("utf-8")
+    path.write_text(mutant.text(source), "utf-8")
+    run = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
+    child = subprocess.Popen(
+        run, cwd=copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=240, check=False)
+        return child.wait(LIMIT) == 0
     except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
+        return False
+    finally:
+        os.killpg(child.pid, signal.SIGKILL) if child.poll() is None else None
+        path.write_text(source, "utf-8")
 
 
-def main(place: str, how_many: int, seed: int) -> None:
-    """Run a sample of the mutants of a folder or file and print the score and the survivors."""
-    chosen = ROOT / place
-    files = sorted(chosen.rglob("*.py")) if chosen.is_dir() else [chosen]
-    every = [(path, *m) for path in files for m in mutants(path.read_text())]
-    sample = random.Random(seed).sample(every, min(how_many, len(every)))
-    survivors = []
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "copy"
-        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", "__pycache__"))
-        for path, line, what, text in sample:
-            inside = folder / path.relative_to(ROOT)
-            original = inside.read_text()
-            inside.write_text(text)
-            part = path.relative_to(ROOT).parts[1].removesuffix(".py")
-            if not _noticed(folder, [f"tests/{t}" for t in TESTS.get(part, ["."])]):
-                survivors.append(f"{path.relative_to(ROOT)}:{line}: {what}")
-                print("survived", survivors[-1], flush=True)
-            inside.write_text(original)
-    killed = len(sample) - len(survivors)
-    print(f"{killed} of {len(sample)} noticed ({len(every)} mutants in all), "
-          f"{time.monotonic() - start:.0f} s")  # fmt: skip
+def main(how_many: int, seed: int, only: str) -> None:
+    """Draw, run, and list those that live."""
+    files = sorted(str(p.relative_to(ROOT)) for p in (ROOT / only).rglob("*.py"))
+    every = [m for f in files for m in mutants(f, (ROOT / f).read_text("utf-8"))]
+    chosen = random.Random(seed).sample(every, min(how_many, len(every)))
+    with tempfile.TemporaryDirectory() as folder:
+        copies: Queue[Path] = Queue()
+        for number in range(os.cpu_count() or 1):
+            copy = Path(folder) / f"copy{number}"
+            shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "__pycache__"))
+            copies.put(copy)
+        first = copies.get()
+        map_ = reached(first)
+        copies.put(first)
+        start, living = time.monotonic(), []
+
+        def tried(mutant: Mutant) -> tuple[Mutant, bool, int]:
+            copy, tests = copies.get(), tests_of(mutant, map_)
+            try:
+                return mutant, not tests or lives(mutant, copy, tests), len(tests)
+            finally:
+                copies.put(copy)
+
+        with ThreadPoolExecutor(copies.qsize()) as pool:
+            for count, (mutant, alive, tests) in enumerate(pool.map(tried, chosen), 1):
+                if alive:
+                    living.append(mutant)
+                    print(f"lives ({tests} tests)  {mutant.file}:{mutant.line}  {mutant.what}")
+                    print(f"    - {mutant.old.strip()}\n    + {mutant.new.strip()}", flush=True)
+                if count % 25 == 0:
+                    done = f"{count - len(living)} of {count} noticed"
+                    print(f"{done}, {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{len(chosen) - len(living)} of {len(chosen)} noticed, of {len(every)} that there are")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 40, int((sys.argv[3:] or [0])[0]))
+    words = [w for w in sys.argv[1:] if not w.startswith("--")]
+    only = next((w.partition("=")[2] for w in sys.argv[1:] if w.startswith("--only=")), "bncheck")
+    main(int(words[0]) if words else 300, int(words[1]) if len(words) > 1 else 0, only)

@@ -1,5 +1,6 @@
 """The oracle is whoever made the mistake: the line that was changed is the line to mend."""
 
+import os
 import sys
 import threading
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from bncheck.verification import verify
+from tests.conftest import ROOT
 from tests.mutants import WRONG
 from tests.staged import MISTAKES, SEEN, SOURCES, every_mistake, wrong
 
@@ -140,10 +142,12 @@ def test_what_cannot_be_traced_changes_no_verdict(kind, tmp_path):
         assert with_lines.diagnosis[0].line == here
 
 
+ENDLESS = "    k, step = 0, float(m)\n    while k != m:\n        k += m / step\n"
+
+
 def test_a_value_in_anothers_place_may_not_run_for_ever(tmp_path):
     path = tmp_path / "endless.py"
-    body = "    k, step = 0, float(m)\n    while k != m:\n        k += m / step\n"
-    path.write_text(backward_of(body).lstrip())
+    path.write_text(backward_of(ENDLESS).lstrip())
     report = verify(str(path), layer="batch-norm", timeout=20)
     assert report.verdict == "wrong"
     assert "took more than" not in report.assumed
@@ -162,3 +166,35 @@ def test_the_cases_are_many_and_of_many_kinds():
     assert set(MISTAKES) == set(SOURCES)
     assert len(every_mistake()) >= 200
     assert len(SEEN) < len(SOURCES)
+
+
+NO_CLOCK = """
+import subprocess, threading, time
+
+
+def clock(*_):
+    raise RuntimeError("somebody looks at the clock")
+
+
+for name in dir(time):
+    if name.startswith(("monotonic", "perf_counter", "process_time", "thread_time")):
+        setattr(time, name, clock)
+"""
+
+
+TIMELESS = {
+    "many tries": wrong("nine steps", "dx = dx1 + dx2", "dx = dx1 - dx2")[0],
+    "without end": backward_of(ENDLESS).lstrip(),
+}
+
+
+@pytest.mark.parametrize("case", TIMELESS)
+def test_no_clock_decides_anything(case, bncheck, tmp_path):
+    """Neither here nor in the child, which finds ``sitecustomize`` on its path as well."""
+    path = tmp_path / "case.py"
+    path.write_text(TIMELESS[case])
+    (tmp_path / "sitecustomize.py").write_text(NO_CLOCK)
+    timeless = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    usual, without = (bncheck("verify", path, "--json", env=env) for env in ({}, timeless))
+    assert '"line":' in usual.stdout
+    assert (without.returncode, without.stdout) == (usual.returncode, usual.stdout)

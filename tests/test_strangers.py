@@ -9,7 +9,8 @@ import re
 import numpy as np
 import pytest
 
-from bncheck.subject.loading import load, parse_target
+from bncheck.subject.loading import load
+from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
 from bncheck.verification import verify, verify_all
 from tests.cases.strangers import BODIES, EDITS, FILES
@@ -151,7 +152,7 @@ def test_inputs_of_whole_numbers_and_of_other_names(tmp_path):
 def test_what_is_no_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
     with pytest.raises(CannotAsk, match="no regular file"):
-        load(parse_target(str(tmp_path / "pipe.py")))
+        load(Target.parse(str(tmp_path / "pipe.py")))
 
 
 def test_a_message_does_not_list_a_whole_library():

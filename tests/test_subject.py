@@ -5,15 +5,17 @@ its definitions.
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bncheck.subject.child import CallableSubject, FileSubject
 from bncheck.subject.conventions.convention import find
-from bncheck.subject.loading import load, parse_target
+from bncheck.subject.loading import load
 from bncheck.subject.names import gradient, layer_hint, role
-from bncheck.telling.errors import CannotAsk
+from bncheck.subject.target import Target
+from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
 
 INPUTS = {
     "x": np.arange(12.0).reshape(4, 3) ** 1.5,
@@ -37,6 +39,55 @@ def _ask(path, timeout=20.0):
         return subject.call(candidate.name, INPUTS)
     finally:
         subject.close()
+
+
+# ---- where it is
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "stem", "shown"),
+    [("a/bn.py", "a/bn.py", "bn", "a/bn.py:dx"), ("a/bn.py:two", "a/bn.py", "bn", "a/bn.py:dx"),
+     ("pages.ipynb", "pages.ipynb", "pages", "pages.ipynb:dx"),
+     ("pkg.layernorm:two", None, "layernorm", "pkg.layernorm:dx"),
+     ("pkg.dx", None, "dx", "pkg.dx:dx")],
+)  # fmt: skip
+def test_a_target_is_taken_apart(text, file, stem, shown):
+    target = Target.parse(text)
+    assert target.file == (None if file is None else Path(file))
+    assert (target.stem, target.shown("dx"), str(target)) == (stem, shown, text)
+    assert Target.of(lambda dy, x: dy).shown("dx") == "dx"
+
+
+def test_a_module_is_annotated_in_the_file_that_it_was_imported_from(tmp_path, bncheck):
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "norm.py").write_text("def backward(dy, x):\n    return dy\n")
+    done = bncheck("verify", "pkg.norm:backward", "--format", "github", cwd=tmp_path)
+    assert "file=pkg/norm.py,line=2,title=bncheck%3A backward is" in done.stdout, done.stderr
+    done = bncheck("verify", "pkg.norm", "--format", "junit", cwd=tmp_path)
+    assert 'name="backward" file="pkg/norm.py"' in done.stdout
+
+
+@pytest.mark.parametrize("where", ["file", "callable"])
+@pytest.mark.parametrize(
+    ("body", "kind", "speaks_of"),
+    [("raise IndexError('epsilon has to be small')", "IndexError", "eps"),
+     ("assert eps < 1e-3", "AssertionError", "eps"),
+     ("return np.ones((2, 3)) + np.ones((3, 2))", "ValueError", None),
+     ("class Own(ValueError): pass\n    raise Own", "ValueError", None)],
+)  # fmt: skip
+def test_what_the_code_raised_is_known_and_not_only_told(tmp_path, where, body, kind, speaks_of):
+    path = _write(tmp_path, f"import numpy as np\ndef backward(dy, x, eps):\n    {body}\n")
+    subject = FileSubject(path)
+    if where == "callable":
+        subject.close()
+        subject = CallableSubject(load(Target.parse(path)).namespace["backward"])
+    with pytest.raises(Refused) as refused:
+        subject.call("backward", INPUTS)
+    subject.close()
+    assert {kind, "Exception"} <= refused.value.kinds
+    assert bool(refused.value.kinds & WRONG_SHAPES) == (kind in WRONG_SHAPES)
+    assert speaks_of is None or speaks_of in refused.value.speaks_of
+    assert (refused.value.file, refused.value.line) == (path, 3 + body.count("\n"))
 
 
 # ---- files that cannot be loaded
@@ -98,7 +149,7 @@ if __name__ == "__main__":
 for i in range(3):
     print(i)
 """)  # fmt: skip
-    source = load(parse_target(path))
+    source = load(Target.parse(path))
     assert not marker.exists()
     assert source.namespace["EPS"] == 0.002
     assert any("no_such_package is not there" in note for note in source.notes)
@@ -129,7 +180,7 @@ def test_a_name_defined_twice(tmp_path):
     path = _write(tmp_path, "def backward(dy, x):\n    return dy\n"
                             "def backward(dy, x):\n    return 2 * dy\n")  # fmt: skip
     assert _ask(path).gradients["dx"][0, 0] == 2
-    assert "lines 1 and 3; the last one counts" in load(parse_target(path)).notes[0]
+    assert "lines 1 and 3; the last one counts" in load(Target.parse(path)).notes[0]
 
 
 # ---- code that misbehaves when it is called

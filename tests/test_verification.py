@@ -272,3 +272,8 @@ def test_digits_lost_elsewhere_are_a_remark_where_own_inputs_are_fine():
     report = verify(backward, layer="batch-norm", inputs={"x": x})
     assert report.verdict == "right"
     assert "loses-digits" in {r.code for r in report.remarks}
+
+
+def test_the_blamed_line_is_said_once():
+    report = verify("examples/wrong/m_minus_1.py")
+    assert str(report).count(report.diagnosis[0].line_text) == 1

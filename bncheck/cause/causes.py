@@ -14,12 +14,12 @@ from bncheck.cause.order import reordered
 from bncheck.cause.places import is_off
 from bncheck.cause.second_diagnose import diagnose_second
 from bncheck.identity.by_outputs import Identity
+from bncheck.numbers.agreement import ROUNDING, alike, within
 from bncheck.numbers.arithmetic import evaluate
 from bncheck.numbers.observation import Observation
-from bncheck.place.matching import fingerprint
-from bncheck.place.recognise import is_same
+from bncheck.place.values import fingerprint
 from bncheck.subject.messages import SECOND
-from bncheck.telling.report import Diagnosis, GradientResult, Remark
+from bncheck.telling.report import Cause, Diagnosis, GradientResult, Remark
 
 LARGEST = 1000
 """Entries of a gradient for which other orders are tried."""
@@ -31,7 +31,7 @@ def cause(
     seen: Sequence[Observation],
     result: GradientResult,
     shape: Remark | None,
-) -> Diagnosis:
+) -> Cause:
     """Why one gradient is wrong or inaccurate."""
     name = result.name
     if shape is not None:
@@ -71,7 +71,7 @@ def cause(
     made = diagnose(found, name, there)
     if identity.ignored and made.code == "eps-other":
         text = "backward uses the eps that it is given, and the forward pass does not"
-        return replace(made, code="eps-in-backward-only", text=text)
+        return replace(made, finding=Remark("eps-in-backward-only", text), limits=())
     return made
 
 
@@ -81,7 +81,7 @@ def _is_exchanged(one: Observation) -> bool:
     truth, allowed = one.reference.gradients, one.reference.allowed
     return all(
         a in one.gradients and b in truth and one.gradients[a].shape == truth[b].shape
-        and bool(np.all(abs(one.gradients[a] - truth[b]) <= allowed[b]))
+        and within(one.gradients[a], truth[b], allowed[b])
         for a, b in pairs
     )  # fmt: skip
 
@@ -103,7 +103,7 @@ def _summed(found: Derivation, name: str, seen: Sequence[Observation]) -> str:
     theirs = fingerprint(one.gradients[name])
     for count in range(len(indices) + 1):
         for over in combinations(range(len(indices)), count):
-            if is_same(fingerprint(single.sum(axis=over)), theirs):
+            if alike(fingerprint(single.sum(axis=over)), theirs, ROUNDING):
                 places = ", ".join(str(size(indices[k])) for k in over)
                 right = ", ".join(str(size(i)) for i in step.expr.over)
                 return f": it is summed over {places or 'nothing'} where {right} belongs"

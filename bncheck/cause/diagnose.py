@@ -21,6 +21,7 @@ from bncheck.cause.misreadings import misread
 from bncheck.cause.places import is_off, sizes, where
 from bncheck.cause.programs import Change, changes
 from bncheck.cause.terms import fit, same_factor
+from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, explains, largest
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Diagnosis, Term
@@ -125,10 +126,8 @@ def _made(change: Change, gradient: str, one: Observation) -> Array:
 def is_theirs(got: Array, gradient: str, one: Observation) -> bool:
     """Whether these are the user's numbers, to within rounding."""
     theirs, allowed = one.gradients[gradient], one.reference.allowed[gradient]
-    scale = abs(one.reference.gradients[gradient]).max(initial=0)
-    with np.errstate(all="ignore"):
-        slack = 16 * allowed + 1e-12 * np.maximum(scale, abs(got))
-        return bool(np.all(abs(theirs - got) <= slack))
+    right = one.reference.gradients[gradient]
+    return explains(got, theirs, allowed, ROUNDING, largest(right))
 
 
 def _known(one: Observation) -> dict[str, Any]:
@@ -166,7 +165,7 @@ def _two(found: Derivation, gradient: str, seen: Sequence[Observation]) -> tuple
     look = np.random.default_rng(0).standard_normal((wanted.size, 2))
     shadows, sought = errors @ look, wanted @ look
     sums = shadows[:, None, :] + shadows[None, :, :] - sought
-    close = np.argwhere((abs(sums) <= 1e-9 * (1 + abs(sought).max())).all(axis=2))
+    close = np.argwhere((abs(sums) <= RECOMPUTED * (1 + largest(sought))).all(axis=2))
     for first, second in close[:50]:
         if first < second and all(
             is_theirs(_sum(tried[first], tried[second], gradient, s), gradient, s) for s in seen

@@ -11,10 +11,10 @@ import numpy as np
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.numbers.agreement import FITTED, RECOMPUTED, alike, near
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 
-CLOSE = 1e-9
 LARGEST = 300
 """Entries of a gradient for which every one is asked by itself."""
 
@@ -79,9 +79,7 @@ def _evaluated(found: Derivation, gradient: str, known: Mapping[str, Any]) -> Ar
 
 
 def _is(made: Array | None, theirs: Array) -> bool:
-    if made is None or made.shape != theirs.shape:
-        return False
-    return bool(np.all(abs(made - theirs) <= CLOSE * abs(theirs).max()))
+    return made is not None and alike(made, theirs, RECOMPUTED)
 
 
 def _diagonal(found: Derivation, gradient: str, one: Observation) -> Array | None:
@@ -151,8 +149,8 @@ def _variance(found: Derivation, one: Observation, made: Array | None, gradient:
         return ""
     other = (var + eps) / factor.ravel() ** 2 - eps
     (slope, start), *_ = np.polyfit(var, other, 1, full=True)
-    left = abs(start + slope * var - other).max()
-    if left > 1e-8 * abs(other).max() or abs(slope - 1) < 1e-8 or not 0 <= slope < 2:
+    fitted = alike(start + slope * var, other, FITTED)
+    if not fitted or near(slope, 1, FITTED) or not 0 <= slope < 2:
         return ""
     return (
         f"a running variance, here {start:.3g} + {slope:.3g}*var, stands where the batch's belongs"
@@ -179,6 +177,6 @@ def _other_gamma(
         step = solved - known["gamma"].ravel()
         right = np.asarray(one.reference.gradients["dgamma"], float).ravel()
         rate = float(step @ right / (right @ right))
-        if not own and abs(step - rate * right).max() > 1e-8 * abs(step).max():
+        if not own and not alike(rate * right, step, FITTED):
             return None  # each group has a gamma of its own: any factor would do
     return "gamma-updated", "right for another gamma: it is changed before dx is computed from it"

@@ -8,11 +8,10 @@ import numpy as np
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
 from bncheck.numbers import layout as layouts
+from bncheck.numbers.agreement import RECOMPUTED, alike
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Observation
-
-CLOSE = 1e-9
 
 
 def reordered(found: Derivation, at: Layout, gradient: str, seen: Sequence[Observation]) -> str:
@@ -35,7 +34,7 @@ def _is_shuffled(found: Derivation, at: Layout, gradient: str, one: Observation)
         _theirs(found, at, np.asarray(g[gradient], float), one)
         for g in (one.reference.gradients, one.gradients)
     )
-    return any(_is(moved, theirs) for _, moved in _moved(right))
+    return any(alike(moved, theirs, RECOMPUTED) for _, moved in _moved(right))
 
 
 def _upstream(found: Derivation, at: Layout, gradient: str, one: Observation) -> Iterator[int]:
@@ -51,7 +50,7 @@ def _upstream(found: Derivation, at: Layout, gradient: str, one: Observation) ->
         )  # fmt: skip
         with np.errstate(all="ignore"):
             made = np.asarray(evaluate(closed, {**known, name: own})[gradient].value, float)
-        if _is(made, np.asarray(one.gradients[gradient], float)):
+        if alike(made, np.asarray(one.gradients[gradient], float), RECOMPUTED):
             yield number
 
 
@@ -69,9 +68,3 @@ def _moved(value: Array) -> Iterator[tuple[int, Array]]:
             yield number, value.transpose(order).reshape(shape)
             there = [shape[k] for k in order]
             yield -number, value.reshape(there).transpose(np.argsort(order))
-
-
-def _is(made: Array, theirs: Array) -> bool:
-    return made.shape == theirs.shape and bool(
-        np.all(abs(made - theirs) <= CLOSE * abs(theirs).max(initial=0))
-    )

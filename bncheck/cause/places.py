@@ -6,6 +6,7 @@ import numpy as np
 
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.numbers.agreement import RECOMPUTED, gap, negligible
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.observation import Observation
 
@@ -29,8 +30,7 @@ def where(
 def is_off(one: Observation, gradient: str) -> Array:
     """Which entries are outside the bound."""
     right = one.reference.gradients[gradient]
-    within = abs(one.gradients[gradient] - right) <= one.reference.allowed[gradient]
-    return ~np.asarray(within, bool)
+    return ~(gap(one.gradients[gradient], right) <= one.reference.allowed[gradient])
 
 
 def sizes(found: Derivation, off: Sequence[Observation], right: Sequence[Observation]) -> list[str]:
@@ -106,7 +106,8 @@ def _values(found: Derivation, gradient: str, off: Sequence[Observation]) -> lis
     if apart.all() or theirs.shape != apart.shape:
         return _digits(one, gradient)
     level = abs(theirs[apart])
-    if level.size > 2 and np.ptp(level) <= 1e-9 * level.max() and level.max() >= abs(theirs).max():
+    one_level = level.size > 2 and negligible(np.ptp(level), level, RECOMPUTED)
+    if one_level and level.max() >= abs(theirs).max():
         return [f"cut off at {level.max():.4g}"]
     known = one.reference.known
     names = dict.fromkeys((name_of(found.forward.inputs[0]), name_of(found.forward.outputs[0])))

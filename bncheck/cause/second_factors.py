@@ -6,6 +6,7 @@ from fractions import Fraction
 from bncheck.algebra.notation import size
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.cause.terms import SIGMAS, counts_of
+from bncheck.numbers.agreement import RECOMPUTED, near
 from bncheck.numbers.observation import Observation
 
 LARGEST = 12
@@ -51,4 +52,4 @@ def read(
 
 
 def _is(factor: float, error: float, value: float) -> bool:
-    return abs(factor - value) <= max(SIGMAS * error, 1e-9 * max(1.0, abs(factor)))
+    return abs(factor - value) <= SIGMAS * error or near(value, factor, RECOMPUTED)

@@ -18,6 +18,7 @@ from bncheck.algebra.program import Step
 from bncheck.calculus.derivation import Derivation
 from bncheck.cause.second_factors import known_factors, read
 from bncheck.cause.terms import factors_of
+from bncheck.numbers.agreement import FITTED, RECOMPUTED, near
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Term
@@ -104,7 +105,7 @@ def _fits(
         scale = np.linalg.norm(matrix, axis=0)
         if not np.all(scale) or theirs.size <= len(parts):
             continue
-        if np.linalg.matrix_rank(matrix / scale, tol=1e-7) < len(parts):
+        if np.linalg.matrix_rank(matrix / scale, tol=FITTED) < len(parts):
             continue
         allowed = np.asarray(one.reference.allowed[gradient], float)
         columns = [c / s for c, s in zip(columns, scale, strict=True)]
@@ -171,5 +172,5 @@ def _terms(
 def is_scaled(fit: Fitted) -> float | None:
     """The factor that all terms have in common, if it is not 1."""
     first = fit.terms[0].found
-    alike = all(abs(t.found - first) <= 1e-9 * max(1.0, abs(first)) for t in fit.terms)
+    alike = all(near(t.found, first, RECOMPUTED) for t in fit.terms)
     return first if alike and first not in (0.0, 1.0) else None

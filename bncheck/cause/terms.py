@@ -13,6 +13,7 @@ from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, explains, largest
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Term
@@ -67,15 +68,14 @@ def factors_of(
     matrix = np.stack([c[at].ravel() for c in columns], axis=1)
     wanted = theirs[at].ravel()
     factor, *_ = np.linalg.lstsq(matrix, wanted, rcond=None)
-    left = wanted - matrix @ factor
-    size_ = max(abs(wanted).max(initial=0), abs(matrix).max(initial=0))
-    noise = float(np.finfo(np.float64).eps)
-    if np.any(abs(left) > 16 * allowed[at].ravel() + 1e-9 * size_):
+    made, most = matrix @ factor, largest(matrix)
+    if not explains(made, wanted, allowed[at].ravel(), RECOMPUTED, most):
         return None
+    left, noise = wanted - made, float(np.finfo(np.float64).eps) * max(largest(wanted), most)
     inverse = np.linalg.pinv(matrix.T @ matrix)
     leverage = np.einsum("ij,jk,ik->i", matrix, inverse, matrix)
     # HC3 (MacKinnon and White 1985): rounding is as large as the number that is rounded
-    noisy = np.maximum(abs(left) / np.maximum(1 - leverage, 1e-3), 4 * noise * size_)
+    noisy = np.maximum(abs(left) / np.maximum(1 - leverage, 1e-3), 4 * noise)
     spread = matrix * noisy[:, None]
     covariance = inverse @ (spread.T @ spread) @ inverse
     return factor, np.sqrt(np.maximum(np.diag(covariance), 0))
@@ -86,13 +86,13 @@ def _together(factors: Array, errors: Array) -> tuple[float, float]:
     weights = 1 / np.maximum(errors, 1e-300) ** 2
     mean = float((weights * factors).sum() / weights.sum())
     error = float(1 / np.sqrt(weights.sum()))
-    if np.all(abs(factors - mean) <= SIGMAS * np.maximum(errors, 1e-12)):
+    if np.all(abs(factors - mean) <= SIGMAS * np.maximum(errors, ROUNDING)):
         return _tidy(mean, error), error
     return _tidy(float(np.median(factors)), float(np.median(errors))), float(np.median(errors))
 
 
 def _tidy(factor: float, error: float) -> float:
-    return 0.0 if abs(factor) < max(1e-12, SIGMAS * error) else factor
+    return 0.0 if abs(factor) < max(ROUNDING, SIGMAS * error) else factor
 
 
 def _columns(found: Derivation, step: Step, one: Observation) -> list[Array]:
@@ -213,9 +213,9 @@ def _reading(factors: Array, errors: Array, known: Mapping[str, Array], free: bo
 
     ``free``: whether there are more numbers than factors.
     """
-    floor = 1e-12 * np.maximum(abs(factors), 1e-3)
+    floor = ROUNDING * np.maximum(abs(factors), 1e-3)
     within, weights = SIGMAS * errors + floor, 1 / (errors + floor) ** 2
-    together = SIGMAS / np.sqrt(weights.sum()) + 1e-12
+    together = SIGMAS / np.sqrt(weights.sum()) + ROUNDING
     for reading, values in known.items():
         apart = factors - values
         if np.all(abs(apart) <= within) and abs(weights @ apart) <= together * weights.sum():

@@ -11,6 +11,7 @@ import numpy as np
 from bncheck.algebra.notation import Tensor, name_of
 from bncheck.calculus.derivation import Derivation
 from bncheck.numbers import layout
+from bncheck.numbers.agreement import gap, within
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.observation import Reference
 from bncheck.numbers.trials import Trial
@@ -110,8 +111,8 @@ def _score(
     with np.errstate(all="ignore"):
         for name, yours in _read(case, trial, order, parts):
             wanted = np.asarray(truth.gradients.get(name, np.zeros(yours.shape)))
-            apart = np.asarray(abs(yours - wanted), float)
-            right += bool(np.all(apart <= truth.allowed.get(name, 0.0)))
+            right += within(yours, wanted, truth.allowed.get(name, 0.0))
+            apart = gap(yours, wanted)
             size = float(np.asarray(abs(wanted), float).sum())
             near -= min(1.0, float(np.nan_to_num(apart.sum() / size, nan=1.0)) if size else 1.0)
     return right, near

@@ -12,6 +12,7 @@ from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
 from bncheck.identity.nearly import slopes, variants_of
 from bncheck.numbers import layout as layouts
+from bncheck.numbers.agreement import FINE, RECOMPUTED, SINGLE, distance
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.trials import Trial, trials, with_eps
@@ -24,11 +25,6 @@ USUAL_EPS = (
     1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, MACHINE_EPS, 1e-16, 0.0, 1e-11,
     1e-15, 1e-20, 1e-18, 1e-14, 2.0**-23,
 )  # fmt: skip
-CLOSE, ROUGH = 1e-9, 2e-5
-"""How near, relative to the output, a forward pass is the layer's; and with single precision."""
-
-FINE = 3e-15
-"""Nearer than this no other eps can bring the outputs: gradients show a difference sooner."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def identify(
             continue
         for ddof, program in programs:
             eps, distance = _fitted(program, seen, settable, said.eps)
-            if distance <= ROUGH and _confirmed(subject, candidate, program, at, eps, said.eps):
+            if distance <= SINGLE and _confirmed(subject, candidate, program, at, eps, said.eps):
                 ignored = candidate.eps_settable and eps is not None and said.eps is None
                 remarks = _rough(distance) + (_ignored(eps) if ignored else ())
                 found = Identity(program, at, ddof, eps, True, distance, remarks, ignored)
@@ -122,7 +118,7 @@ def _confirmed(
     asked = layouts.to_user(at, program, trial.values, trial.parts)
     (y,) = subject.forward(candidate.name, [asked])
     y = np.real(layouts.output_from_user(at, program, y, trial.values, trial.parts))
-    return _apart(program, _Seen(program, at, trial, y), eps) <= ROUGH
+    return _apart(program, _Seen(program, at, trial, y), eps) <= SINGLE
 
 
 def _goes_back(subject: Subject, candidate: Backward, program: Program, at: Layout) -> bool:
@@ -201,7 +197,7 @@ def _seen(
     subject: Subject, candidate: Backward, program: Program, at: Layout, said: float | None
 ) -> _Seen:
     there = trials(program, said, layout=at)
-    trial = next(t for t in there if t.name == "variance near eps")
+    trial = next(t for t in there if t.shows_eps)
     (y,) = subject.forward(
         candidate.name, [layouts.to_user(at, program, trial.values, trial.parts)]
     )
@@ -223,7 +219,7 @@ def _fitted(
         distance = _apart(program, seen, eps)
         if distance < best[1]:
             best = eps, distance
-        if eps is None and distance <= CLOSE:
+        if eps is None and distance <= RECOMPUTED:
             return best
     if said is None and FINE < best[1] < 0.5:
         solved = _solved(program, seen)
@@ -237,10 +233,7 @@ def _fitted(
 def _apart(program: Program, seen: _Seen, eps: float | None) -> float:
     """The largest difference of the outputs, relative to the largest output."""
     right = _output(program, seen.trial if eps is None else with_eps(seen.trial, eps))
-    if seen.y.shape != right.shape:
-        return np.inf
-    apart = float(np.nan_to_num(abs(seen.y - right), nan=np.inf).max())
-    return apart / (1.0 + float(abs(right).max()))
+    return distance(seen.y, right)
 
 
 def _output(program: Program, trial: Trial) -> Array:
@@ -275,7 +268,7 @@ def _nearest(
         for code, text, program in variants_of(seen.program):
             eps, apart = _fitted(program, seen, settable, said.eps)
             at = seen.layout
-            if apart <= ROUGH and _confirmed(subject, candidate, program, at, eps, said.eps):
+            if apart <= SINGLE and _confirmed(subject, candidate, program, at, eps, said.eps):
                 remark = Remark(code, f"the forward pass is {text}")
                 return Identity(program, seen.layout, None, eps, True, apart, (remark,))
     distance, seen = near[0]
@@ -290,7 +283,7 @@ def _ignored(eps: float | None) -> tuple[Remark, ...]:
 
 
 def _rough(distance: float) -> tuple[Remark, ...]:
-    if distance <= CLOSE:
+    if distance <= RECOMPUTED:
         return ()
     text = f"the forward pass is right to {-np.log10(distance):.0f} digits only (single precision?)"
     return (Remark("forward-inaccurate", text),)

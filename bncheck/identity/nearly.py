@@ -8,6 +8,7 @@ from sympy import S
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import normalised
+from bncheck.numbers.agreement import SINGLE, alike, negligible
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.trials import Trial
 
@@ -55,12 +56,12 @@ def slopes(program: Program, trial: Trial, y: Array) -> str:
     xc, sc = (a - a.mean(axis=axes, keepdims=True) for a in (x, scaled))
     slope = (xc * sc).sum(axis=axes) / (xc * xc).sum(axis=axes)
     left = sc - np.expand_dims(slope, axes) * xc
-    if not np.all(abs(left) <= 1e-6 * abs(sc).max()):
+    if not negligible(left, sc, SINGLE):
         return ""
     title = program.title.lower()
-    if np.allclose(slope, 1.0, rtol=1e-6):
+    if alike(slope, np.ones(slope.shape), SINGLE):
         return f"the forward pass never divides by the standard deviation; it is no {title}"
-    if slope.size > 1 and np.ptp(slope) <= 1e-6 * abs(slope).max():
+    if slope.size > 1 and negligible(np.ptp(slope), slope, SINGLE):
         return (
             f"the forward pass divides every group by the same number, {1 / slope.flat[0]:.4g}; "
             f"it is no {title}"

@@ -14,7 +14,7 @@ from bncheck.algebra.program import Program
 from bncheck.calculus.folding import frozen
 from bncheck.identity.averages import Fit, fitted
 from bncheck.numbers import layout
-from bncheck.numbers.agreement import compare
+from bncheck.numbers.agreement import SINGLE, compare, near
 from bncheck.numbers.arithmetic import Array, Bounded, evaluate
 from bncheck.numbers.reference import SAFETY, precision
 from bncheck.numbers.trials import Trial
@@ -129,18 +129,18 @@ def _weights(fit: Fit) -> str:
     if first == second:
         return first
     (_, one), (_, other) = fit.weights
-    if abs(1 / other - 1 / one - 1) < 1e-6:
+    if near(1 / other - 1 / one, 1, SINGLE):
         return "the average of all batches"
     return f"{first}, then {second}"
 
 
 def _which(fit: Fit, momentum: float | None) -> str:
     old, new = fit.weights[0]
-    if momentum is None or fit.weights[0] != fit.weights[1] or abs(old - new) < 1e-6:
+    if momentum is None or fit.weights[0] != fit.weights[1] or near(old, new, SINGLE):
         return ""
-    near = {"old": abs(old - momentum), "new": abs(new - momentum)}
-    which = min(near, key=lambda name: near[name])
-    return f" (momentum weighs the {which})" if near[which] < 1e-6 else ""
+    off = {"old": abs(old - momentum), "new": abs(new - momentum)}
+    which = min(off, key=lambda name: off[name])
+    return f" (momentum weighs the {which})" if near(off[which], 0, SINGLE) else ""
 
 
 def _evaluated(

@@ -9,13 +9,12 @@ from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.passes import derived_once
-from bncheck.identity.by_outputs import ROUGH, USUAL_EPS, Asked, Identity, program_of
+from bncheck.identity.by_outputs import USUAL_EPS, Asked, Identity, program_of
 from bncheck.numbers import layout as layouts
-from bncheck.numbers.arithmetic import Array
+from bncheck.numbers.agreement import SINGLE, distance, within
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.reference import reference
-from bncheck.numbers.second_trials import directed
-from bncheck.numbers.trials import trials
+from bncheck.numbers.trials import directed, trials
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.verdict.bench import Case, user_inputs
@@ -112,10 +111,10 @@ def _score(subject: Subject, candidate: Backward, identity: Identity) -> Score |
     Where eps has to be found out, on inputs that show it.
     """
     found = derived_once(identity.program, 2)
-    telling = "7 by 3" if identity.eps is None else "variance near eps"
     drawn = trials(identity.program, identity.eps, layout=identity.layout)
-    trial = next(trial for trial in drawn if trial.name == telling)
-    trial = directed(found, identity, candidate.takes, trial, np.random.default_rng(2), {})
+    trial = next(trial for trial in drawn if trial.shows_eps or identity.eps is None)
+    rng = np.random.default_rng(2)
+    trial = directed(found, identity.layout, candidate.takes, trial, rng)
     case = Case(subject, candidate, found, identity)
     try:
         outcome = subject.call(candidate.name, user_inputs(case, trial.values, trial))
@@ -124,19 +123,11 @@ def _score(subject: Subject, candidate: Backward, identity: Identity) -> Score |
     except CannotAsk:
         return None
     there = [n for n in truth.gradients if n in made]
-    with np.errstate(all="ignore"):
-        if all(np.all(abs(made[n] - truth.gradients[n]) <= truth.allowed[n]) for n in there):
-            return _ALL
-    apart = [_apart(made[n], truth.gradients[n]) for n in there]
-    near = [a for a in apart if a <= ROUGH]
+    if all(within(made[n], truth.gradients[n], truth.allowed[n]) for n in there):
+        return _ALL
+    apart = [distance(made[n], truth.gradients[n]) for n in there]
+    near = [a for a in apart if a <= SINGLE]
     return len(near), -sum(near)
-
-
-def _apart(yours: Array, right: Array) -> float:
-    """The largest difference, relative to the largest value."""
-    with np.errstate(all="ignore"):
-        apart = float(abs(yours - right).max(initial=0)) / float(abs(right).max(initial=0))
-    return apart if np.isfinite(apart) else np.inf
 
 
 def _is_below(subject: Subject, candidate: Backward, identity: Identity) -> bool:
@@ -155,4 +146,4 @@ def _is_below(subject: Subject, candidate: Backward, identity: Identity) -> bool
     name = "d" + name_of(program.inputs[0])
     truth = reference(found, trial.values)
     yours, right = back.get(name), truth.gradients[name]
-    return yours is not None and yours.shape == right.shape and _apart(yours, right) <= ROUGH
+    return yours is not None and distance(yours, right) <= SINGLE

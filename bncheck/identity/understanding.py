@@ -1,7 +1,5 @@
 """Which layer a backward pass belongs to: by its forward pass, as said, or by its gradients."""
 
-from pathlib import Path
-
 from bncheck.algebra.layers import layer as layer_by_name
 from bncheck.algebra.layers import options as options_of
 from bncheck.calculus.derivation import Derivation
@@ -16,8 +14,7 @@ from bncheck.subject.names import layer_hint
 
 def understood(work: Work, candidate: Backward) -> tuple[Identity, Derivation]:
     """Which layer it is, and that layer's derivation; the differences are the witness here."""
-    stem = Path(work.place.partition(":")[0]).stem
-    hint = candidate.layer_hint or layer_hint(stem)
+    hint = candidate.layer_hint or layer_hint(work.target.stem)
     if candidate.has_forward:
         identity = identify(work.subject, candidate, hint, work.asked)
         return identity, derived_once(identity.program)

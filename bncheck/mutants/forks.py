@@ -21,7 +21,7 @@ from bncheck.mutants.recipe import Recipe
 from bncheck.mutants.replacement import Recorder, install, mutant, noise
 from bncheck.subject import wire
 from bncheck.subject.conventions.convention import Found, find
-from bncheck.subject.loading import Target, parse_target
+from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
 
 Outcome = tuple[str, int]
@@ -43,7 +43,7 @@ def serve(
     """
     with os.fdopen(pipes[0], "rb") as questions, os.fdopen(pipes[1], "wb") as answers:
         try:
-            found = _found(parse_target(replaced), *collected)
+            found = _found(Target.parse(replaced), *collected)
         except CannotAsk as error:
             wire.send(answers, {"error": str(error)})
             return
@@ -155,18 +155,18 @@ def _located(target: Target) -> list[Found]:
         names = ", ".join(f.candidate.name for f in found[0])
         raise CannotAsk(
             f"{target.place} has several backward passes: {names}; "
-            f"name one, --replace {target.place}:{found[0][0].candidate.name}"
+            f"name one, --replace {target.shown(found[0][0].candidate.name)}"
         )
     return [one[0] for one in found]
 
 
 def _is_place(module: Any, target: Target) -> bool:
-    if not target.is_file:
+    if target.file is None:
         return getattr(module, "__name__", None) == target.place
     file = getattr(module, "__file__", None)
     if not isinstance(file, str):
         return False
-    return Path(file).resolve() == Path(target.place).resolve()
+    return Path(file).resolve() == target.file.resolve()
 
 
 def _imported(target: Target) -> list[Any]:
@@ -183,9 +183,9 @@ def _imported(target: Target) -> list[Any]:
 
 def _names(target: Target) -> list[str]:
     """The names by which a file can be imported, ``package.module`` among them."""
-    if not target.is_file:
+    if target.file is None:
         return [target.place]
-    path = Path(target.place).resolve().with_suffix("")
+    path = target.file.resolve().with_suffix("")
     folders = [Path(entry or ".").resolve() for entry in sys.path]
     inside = [path.relative_to(folder).parts for folder in folders if folder in path.parents]
     return [".".join(parts) for parts in inside if all(map(str.isidentifier, parts))]

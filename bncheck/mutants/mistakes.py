@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from sympy import Add, Expr, Mul, S
 
 from bncheck.algebra.notation import Tensor, indices_of, like, name_of, size
@@ -14,6 +13,7 @@ from bncheck.calculus.derivation import Closing, Derivation
 from bncheck.cause.programs import Change, changes
 from bncheck.mutants.recipe import Recipe
 from bncheck.numbers import layout
+from bncheck.numbers.agreement import RECOMPUTED, alike
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.trials import trials
 from bncheck.writers.numpy_source import arguments, source
@@ -127,7 +127,7 @@ def _gradients(program: Program, known: Mapping[str, Array]) -> dict[str, Array]
 
 
 def _same(one: Array, other: Array) -> bool:
-    return bool(np.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True))
+    return alike(one, other, RECOMPUTED, least=1.0)
 
 
 def _plausible(found: Derivation, change: Change, gradient: str) -> bool:

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from bncheck.numbers.agreement import RECOMPUTED, REPRODUCED, largest, negligible
 
-SAME = {"e": 1e-2, "f": 1e-3}
-"""Relative difference at which two gradients are still the same, by dtype; others: 1e-6."""
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,8 @@ def size(right: Array, dy: Any) -> float:
 
     Where the gradient is 0 but for rounding, the largest entry of the upstream gradient.
     """
-    own, upstream = _largest(right), _largest(dy)
-    return own if own > 1e-9 * upstream else upstream or 1.0
+    own, upstream = largest(right), largest(dy)
+    return upstream or 1.0 if negligible(own, upstream, RECOMPUTED) else own
 
 
 def apart(one: Any, other: Array, dy: Any) -> float:
@@ -89,7 +88,7 @@ def reproduced(recipe: Recipe, values: Mapping[str, Any], theirs: Mapping[str, A
     except (KeyError, ValueError, TypeError, IndexError, ZeroDivisionError):
         return False
     known = theirs.keys() & right.keys()
-    limit = SAME.get(np.asarray(values["x"]).dtype.char, 1e-6)
+    limit = REPRODUCED.get(np.asarray(values["x"]).dtype.char, REPRODUCED["d"])
     return bool(known) and all(apart(theirs[n], right[n], values["dy"]) <= limit for n in known)
 
 
@@ -104,12 +103,6 @@ def _folded(array: Array, recipe: Recipe) -> Array:
     if recipe.fold == "first":
         return array.reshape(-1, *array.shape[array.ndim - recipe.axes + 1 :])
     return array.reshape(*array.shape[: recipe.axes - 1], -1)
-
-
-def _largest(values: Any) -> float:
-    finite = np.asarray(values, float)
-    finite = finite[np.isfinite(finite)]
-    return float(abs(finite).max(initial=0.0))
 
 
 @cache

@@ -13,6 +13,7 @@ from bncheck.mutants.mistakes import Mistake, gradient_roles
 from bncheck.mutants.recipe import apart, prepared, run, size
 from bncheck.mutants.recognition import Recognised
 from bncheck.mutants.variations import Values, Variation, variations
+from bncheck.numbers.agreement import RECOMPUTED, SINGLE
 
 CLEAR = 1e-6
 """The relative error that a test with a tolerance of its own would notice in any gradient."""
@@ -98,7 +99,7 @@ def _largest(known: Recognised, gradient: str) -> float:
 def _tolerance(known: Recognised, error: float) -> tuple[str, ...]:
     """The tolerance at which the tests' own inputs would do, where they show it at all."""
     single = any(np.asarray(c.values["x"]).dtype.char in "ef" for c in known.calls)
-    if error <= (1e-5 if single else 1e-9):
+    if error <= (SINGLE if single else RECOMPUTED):
         return ()
     return (f"a relative tolerance below {0.95 * error:.0e}".replace("e-0", "e-"),)
 

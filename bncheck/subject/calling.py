@@ -1,11 +1,13 @@
 """Call the user's code in its own convention; arrays by role in, a uniform outcome back."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bncheck.numbers.agreement import RECOMPUTED, alike
 from bncheck.subject import running
 from bncheck.subject.conventions import autograd as tensors
 from bncheck.subject.conventions import double as second_calling
@@ -89,8 +91,8 @@ def _in_one_object(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
     stale = [
         name for name, value in fresh.items()
         if name not in again or not (
-            _near(again[name], value)
-            or (name not in ("y", "dx") and _near(again[name], value + other[name]))
+            _alike(again[name], value)
+            or (name not in ("y", "dx") and _alike(again[name], value + other[name]))
         )
     ]  # fmt: skip
     what = {"y": "the output"}.get(stale[0], stale[0]) if stale else ""
@@ -98,10 +100,7 @@ def _in_one_object(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
     return [Remark("state", text)] if stale else []
 
 
-def _near(one: Any, other: Any) -> bool:
-    return np.shape(one) == np.shape(other) and bool(
-        np.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True)
-    )
+_alike = partial(alike, tolerance=RECOMPUTED, least=1.0)
 
 
 def first_gradients(found: Found, many: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from threading import TIMEOUT_MAX, Thread, Timer
 from typing import Any
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 
 from bncheck.subject import calling, rewriting, tracing, wire
 from bncheck.subject.conventions.second_convention import from_callables
-from bncheck.subject.exceptions import described
-from bncheck.subject.messages import Assigned, Backward, Inputs, Outcome, Replacement, Written
-from bncheck.telling.errors import CannotAsk
+from bncheck.subject.exceptions import refusal
+from bncheck.subject.messages import Assigned, Backward, Edit, Inputs, Outcome, Replacement, Written
+from bncheck.subject.target import Target
+from bncheck.telling.errors import CannotAsk, Refused
 from bncheck.telling.report import Remark
 
 SHOWN = 64 * 1024
@@ -42,11 +44,13 @@ class FileSubject:
     ) -> None:
         """Start the child; ``timeout``: seconds that one request may take.
 
-        ``names``: roles of parameters by name; ``ordinary``: import the file as Python would.
+        ``target``: as ``Target.parse`` takes it, which raises ``CannotAsk``; ``names``: roles of
+        parameters by name; ``ordinary``: import the file as Python would.
         """
-        self.target, self._timeout = target, min(timeout, TIMEOUT_MAX)
+        self.target, self._timeout = Target.parse(target), min(timeout, TIMEOUT_MAX)
         self._printed, self._death = bytearray(), ""
-        told = json.dumps({"names": dict(names or {}), "ordinary": ordinary})
+        place = asdict(self.target)
+        told = json.dumps({"target": place, "names": dict(names or {}), "ordinary": ordinary})
         requests, self._ask = os.pipe()
         self._hear, replies = os.pipe()
         package = str(Path(__file__).resolve().parents[2])
@@ -57,7 +61,6 @@ class FileSubject:
                 "-P",  # what lies beside the code must not stand in for the standard library
                 "-m",
                 "bncheck.subject.worker",
-                target,
                 str(requests),
                 str(replies),
                 told,
@@ -126,7 +129,7 @@ class FileSubject:
         """What other ways to write a line would give; see ``rewriting``."""
         asked = {"do": "rewrite", "name": name, "inputs": dict(inputs)}
         answer = self._request({**asked, "line": line, "variable": variable})
-        return [Written(**one) for one in answer]
+        return [Written(tuple(Edit(**e) for e in w["edits"]), w["value"]) for w in answer]
 
     def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
         """Running statistics after each batch, and outputs in evaluation mode (``running``)."""
@@ -169,10 +172,11 @@ class FileSubject:
             raise CannotAsk(self._death) from None
         finally:
             timer.cancel()
+        if "refused" in answer:
+            kinds, speaks_of, file, line = answer["refused"]
+            raise Refused(answer["error"], frozenset(kinds), frozenset(speaks_of), file, line)
         if "error" in answer:
-            asked = question.get("name") or f"{self.target}:"
-            said = f"{asked} {answer['error']}" if answer.get("raised") else answer["error"]
-            raise CannotAsk(said)
+            raise CannotAsk(answer["error"])
         return answer["ok"]
 
     def _gone(self, late: bool) -> str:
@@ -265,5 +269,4 @@ class CallableSubject:
         except CannotAsk:
             raise
         except Exception as error:
-            name = self._found.candidate.name
-            raise CannotAsk(f"{name} raised {described(error)}") from error
+            raise refusal(error, self._found.candidate.name, with_line=False) from error

@@ -8,7 +8,6 @@ import ast
 import importlib
 import importlib.util
 import linecache
-import os
 import sys
 import types
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Any
 from bncheck.subject.exceptions import described
 from bncheck.subject.imports import beside, carried_out, in_package
 from bncheck.subject.removed import supply
+from bncheck.subject.target import Target
 from bncheck.subject.texts import code_of, text_of
 from bncheck.telling.errors import CannotAsk
 
@@ -33,20 +33,12 @@ MAKERS = frozenset({
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where the user's code is: a file or a module, and the name asked for in it, if any."""
-
-    place: str
-    name: str | None
-    is_file: bool
-
-
-@dataclass(frozen=True)
 class Source:
-    """What was loaded: the namespace, and what is worth saying about how it was loaded."""
+    """What was loaded: the namespace, what is worth saying about how it was loaded, its file."""
 
     namespace: dict[str, Any]
     notes: tuple[str, ...]
+    file: str
 
 
 class Missing:
@@ -70,21 +62,6 @@ class Missing:
         return ()
 
 
-def parse_target(text: str) -> Target:
-    """``FILE.py``, ``FILE.py:name`` or ``package.module:name``."""
-    place, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
-    if not place or (colon and not name):
-        raise CannotAsk(f"{text!r}: expected FILE.py, FILE.py:name or package.module:name")
-    if place.endswith((".py", ".ipynb")) or os.sep in place or Path(place).exists():
-        return Target(place, name or None, is_file=True)
-    if not all(part.isidentifier() for part in place.split(".")):
-        raise CannotAsk(
-            f"{text!r} is neither a file nor a module: expected FILE.py, FILE.py:name "
-            "or package.module:name"
-        )
-    return Target(place, name or None, is_file=False)
-
-
 def load(target: Target, ordinary: bool = False) -> Source:
     """The definitions of a file or module; raises ``CannotAsk`` where it cannot be loaded.
 
@@ -92,7 +69,8 @@ def load(target: Target, ordinary: bool = False) -> Source:
     """
     if not target.is_file:
         sys.path.insert(0, str(Path.cwd()))
-        return Source(vars(_module(target.place)), ())
+        module = _module(target.place)
+        return Source(vars(module), (), _near(getattr(module, "__file__", None) or ""))
     path = Path(target.place)
     text = text_of(path)
     if path.suffix == ".ipynb":
@@ -113,7 +91,7 @@ def load(target: Target, ordinary: bool = False) -> Source:
     for node in tree.body:
         notes += _run(node, module, path)
     _prepare(tree, path)
-    return Source(vars(module), (*notes, *_defined_twice(tree)))
+    return Source(vars(module), (*notes, *_defined_twice(tree)), str(path))
 
 
 def _prepare(tree: ast.Module, path: Path) -> None:
@@ -136,7 +114,13 @@ def _imported(path: Path) -> Source:
         spec.loader.exec_module(module)
     except Exception as error:
         raise CannotAsk(f"{path} cannot be imported: {described(error)}") from None
-    return Source(vars(module), ())
+    return Source(vars(module), (), str(path))
+
+
+def _near(file: str) -> str:
+    """The file as a path from here, where it lies below."""
+    here = Path.cwd()
+    return str(Path(file).relative_to(here)) if here in Path(file).parents else file
 
 
 def _module(name: str) -> types.ModuleType:

@@ -31,7 +31,7 @@ class Backward:
 
     ``takes``: the roles that reach the code; ``eps_settable``: whether eps is one of them.
     ``first``: the name of the backward pass below a double one; ``problem``: why it cannot be
-    called.
+    called; ``file``: where it is, a path that exists, or ``""`` for callables given from Python.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Backward:
     description: str
     first: str = ""
     problem: str = ""
+    file: str = ""
 
     @property
     def has_object(self) -> bool:
@@ -109,11 +110,24 @@ class Replacement:
     value: NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Edit:
+    """One edit of a statement, as source text: ``pieces`` by what they are.
+
+    ``name`` and ``number``: another variable or constant, ``new`` for ``old``, as for ``sign``
+    and ``axis``; ``operator``: the one before ``operand``; ``without-right``, ``without-left``:
+    what follows or precedes an operator is left out.
+    """
+
+    kind: Literal["operator", "without-right", "without-left", "sign", "axis", "number", "name"]
+    pieces: Mapping[str, str]
+
+
 @dataclass(frozen=True, eq=False)
 class Written:
-    """A way to write the line, in words, and the value that it gives."""
+    """A way to write the line, and the value that it gives."""
 
-    text: str
+    edits: tuple[Edit, ...]
     value: NDArray[Any]
 
 

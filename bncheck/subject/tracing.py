@@ -9,7 +9,6 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from time import process_time
 from typing import Any
 
 import numpy as np
@@ -19,17 +18,23 @@ from bncheck.subject import calling
 from bncheck.subject.conventions.convention import Found
 from bncheck.subject.messages import Assigned, Inputs, Replacement
 from bncheck.subject.returned import plain
+from bncheck.telling.errors import CannotAsk
 
-SECONDS = 2.0
-"""Of processor time; after them nothing more is recorded or tried, the code runs on untraced."""
+LINES, EVENTS, ENTRIES = 40_000, 20_000, 4_000_000
+"""Lines that are watched in one run, assignments that are kept, and entries of all of them; after
+them nothing more is recorded, and the code runs on untraced."""
 
-EVENTS, LARGEST, ALL = 20_000, 4_096, 40_000
-"""How many assignments are kept, entries of one value, and entries of all values of one line."""
+LARGEST, ALL = 4_096, 40_000
+"""Entries of one value, and of all values of one line."""
+
+LONGER, BESIDES = 4, 1_000
+"""With a value replaced a run may take so many times the lines that it takes untouched, and so
+many more: code that does not end then is ended."""
 
 
 def traced(found: Found, inputs: Inputs) -> list[Assigned]:
     """Every value of one forward and backward pass, in the order of first assignment."""
-    recorder = _Recorder(files(found))
+    recorder = _Recorder(files(found), LINES)
     _run(recorder, lambda: calling.call(found, inputs))
     return [made for made in map(_assigned, recorder.kept.values()) if made is not None]
 
@@ -37,17 +42,22 @@ def traced(found: Found, inputs: Inputs) -> list[Assigned]:
 def replaced(
     found: Found, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
 ) -> list[dict[str, NDArray[Any]] | None]:
-    """The gradients with other values in some places, for each try; None where it fails."""
+    """The gradients with other values in some places, for each try; None where it fails.
+
+    Raises ``CannotAsk`` where one run takes more than ``LINES``.
+    """
+    untouched = _Recorder(files(found), LINES, only=frozenset())
+    _run(untouched, lambda: calling.call(found, inputs))
+    if untouched.lines > LINES:
+        raise CannotAsk(f"{found.candidate.name} runs too many lines to look into each")
+    most = LONGER * untouched.lines + BESIDES
     results: list[dict[str, NDArray[Any]] | None] = []
-    stop = process_time() + SECONDS
     for one in tries:
-        if process_time() > stop:
-            return [*results, *(None for _ in tries[len(results) :])]
         puts = {(r.line, r.name, r.number): r.value for r in one}
-        recorder = _Recorder(files(found), puts, {r.name for r in one})
+        recorder = _Recorder(files(found), most, puts, frozenset(r.name for r in one))
         try:
             results.append(_run(recorder, lambda: calling.call(found, inputs)).gradients)
-        except Exception:
+        except (Exception, _Endless):
             results.append(None)
     return results
 
@@ -88,17 +98,27 @@ class _Kept:
     ends: list[int] = field(default_factory=list)
 
 
+class _Endless(BaseException):
+    """With a value replaced the code does not end; no ``except Exception`` of its own holds it."""
+
+
 @dataclass
 class _Recorder:
-    """One traced run; with ``puts`` nothing is kept, and values are replaced."""
+    """One traced run, of ``most`` lines; with ``only`` nothing is kept, and ``puts`` are put in.
+
+    ``lines``, ``events``, ``entries``: how many lines were watched so far, how many values were
+    given to names, and of how many entries these were.
+    """
 
     files: frozenset[str]
+    most: int
     puts: Mapping[tuple[int, str, int], Any] = field(default_factory=dict)
-    only: set[str] | None = None
+    only: frozenset[str] | None = None
     kept: dict[tuple[int, str], _Kept] = field(default_factory=dict)
     last: dict[tuple[str, str], _Kept] = field(default_factory=dict)
+    lines: int = 0
     events: int = 0
-    stop: float = field(default_factory=lambda: process_time() + SECONDS)
+    entries: int = 0
 
     def entered(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         """The trace function for calls: frames of the user's file are watched."""
@@ -112,10 +132,12 @@ class _Recorder:
 
     def is_over(self) -> bool:
         """Whether enough was seen; with another value in place the code itself is ended then."""
-        over = self.events > EVENTS or process_time() > self.stop
-        if over and self.puts:
-            raise TimeoutError("the code does not end with a value replaced")
-        return over
+        if self.only is None:
+            full = self.events > EVENTS or self.entries > ENTRIES
+            return full or self.lines > self.most
+        if self.puts and self.lines > self.most:
+            raise _Endless
+        return self.lines > self.most
 
     def note(self, frame: types.FrameType, line: int, name: str, value: Any, given: bool) -> int:
         """Keep a value; how many of its kind there were before."""
@@ -128,7 +150,11 @@ class _Recorder:
         if before is not None and before is not kept:
             before.ends.append(len(before.values) - 1)
         self.last[code.co_qualname, name] = kept
-        kept.values.append(None if self.puts else np.array(plain(value)))
+        if self.only is None:
+            kept.values.append(np.array(plain(value)))
+            self.entries += kept.values[-1].size
+        else:
+            kept.values.append(None)
         return len(kept.values) - 1
 
 
@@ -144,7 +170,7 @@ class _Frame:
         """The trace function for lines; whatever goes wrong here stays here."""
         try:
             self._changes(frame)
-            if event == "return" and not self.recorder.puts:
+            if event == "return" and self.recorder.only is None:
                 for place, part in enumerate(arg if isinstance(arg, tuple) else (arg,)):
                     if is_number(part):
                         self.recorder.note(frame, self.line, f"return[{place}]", part, False)
@@ -153,6 +179,7 @@ class _Frame:
             return None
         if event == "line":
             self.line = frame.f_lineno
+            self.recorder.lines += 1
         if self.recorder.is_over():
             sys.settrace(None)
             return None

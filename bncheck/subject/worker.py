@@ -1,16 +1,14 @@
 """The child process in which the user's code runs: load, list, call, reply.
 
-Started as ``python -m bncheck.subject.worker TARGET REQUESTS REPLIES OPTIONS``: two file
+Started as ``python -m bncheck.subject.worker REQUESTS REPLIES OPTIONS``: two file
 descriptors of its own, so that whatever the code prints goes elsewhere, and options as JSON.
 """
 
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -18,20 +16,22 @@ import numpy as np
 from bncheck.subject import calling, rewriting, tracing, wire
 from bncheck.subject.conventions.convention import Found
 from bncheck.subject.conventions.second_convention import find
-from bncheck.subject.exceptions import described
-from bncheck.subject.loading import load, parse_target
+from bncheck.subject.exceptions import refusal
+from bncheck.subject.loading import load
 from bncheck.subject.messages import Replacement
+from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
 
 MEMORY_SHARE = 0.75
 """How much of the machine's memory the user's code may address."""
 
 
-def main(target: str, requests: int, replies: int, options: Mapping[str, Any]) -> None:
+def main(requests: int, replies: int, options: Mapping[str, Any]) -> None:
     """Serve requests until there are no more."""
     parent = os.getpid()
     _limit_memory()
     with os.fdopen(requests, "rb") as questions, os.fdopen(replies, "wb") as answers:
+        target = Target(**options["target"])
         served = _loaded(target, options)
         while True:
             try:
@@ -40,7 +40,7 @@ def main(target: str, requests: int, replies: int, options: Mapping[str, Any]) -
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(0)  # what the code would still do at the end, nobody waits for
-            answer = _answer(served, question)
+            answer = _answer(served, question, target)
             if os.getpid() != parent:
                 os._exit(0)  # the user's code forked: only one of us may speak
             wire.send(answers, answer)
@@ -58,13 +58,13 @@ def _limit_memory() -> None:
 
 
 def _loaded(
-    text: str, options: Mapping[str, Any]
+    target: Target, options: Mapping[str, Any]
 ) -> Callable[[], tuple[list[Found], tuple[str, ...]]]:
     """Load once; an error is kept and said when asked."""
     try:
-        target = parse_target(text)
         source = load(target, options["ordinary"])
-        found = find(source.namespace, target.name, target.place, options["names"])
+        there = find(source.namespace, target.name, target.place, options["names"])
+        found = [replace(f, candidate=replace(f.candidate, file=source.file)) for f in there]
     except BaseException as error:
         kept = error
         return lambda: _raise(kept)
@@ -76,7 +76,9 @@ def _raise(error: BaseException) -> tuple[list[Found], tuple[str, ...]]:
 
 
 def _answer(
-    served: Callable[[], tuple[list[Found], tuple[str, ...]]], question: dict[str, Any]
+    served: Callable[[], tuple[list[Found], tuple[str, ...]]],
+    question: dict[str, Any],
+    target: Target,
 ) -> dict[str, Any]:
     try:
         with np.errstate(all="ignore"):
@@ -84,7 +86,9 @@ def _answer(
     except CannotAsk as error:
         return {"error": str(error)}
     except BaseException as error:
-        return {"error": _said(error), "raised": True}
+        said = refusal(error, question.get("name") or f"{target}:")
+        known = sorted(said.kinds), sorted(said.speaks_of), said.file, said.line
+        return {"error": str(said), "refused": known}
 
 
 def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str, Any]) -> Any:
@@ -105,7 +109,7 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     if question["do"] == "rewrite":
         place = question["line"], question["variable"]
         made = rewriting.rewritten(chosen, question["inputs"], *place)
-        return [vars(one) for one in made]
+        return [asdict(one) for one in made]
     if question["do"] == "running":
         return calling.running_statistics(chosen, question["inputs"])
     outcome = calling.call(chosen, question["inputs"], question["memory"])
@@ -117,17 +121,6 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     }
 
 
-def _said(error: BaseException) -> str:
-    """The exception, and the innermost line of the user's own code."""
-    here = str(Path(__file__).resolve().parent)
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if not f.filename.startswith(here) and f.filename[:1] != "<"]
-    where = f" (line {theirs[-1].lineno}: {theirs[-1].line})" if theirs else ""
-    if isinstance(error, SystemExit):
-        return f"called sys.exit({error.code!r}){where}"
-    return f"raised {described(error)}{where}"
-
-
 if __name__ == "__main__":
     sys.setrecursionlimit(3000)
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))

@@ -6,8 +6,8 @@ from typing import Any
 from bncheck.calculus.derivation import Derivation
 from bncheck.identity.by_outputs import Identity
 from bncheck.numbers import layout
+from bncheck.numbers.inputs import statistics
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.statistics import statistics
 from bncheck.numbers.trials import Trial
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.report import Comparison, Remark

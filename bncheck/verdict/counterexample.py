@@ -13,6 +13,7 @@ from bncheck.calculus.derivation import normalised
 from bncheck.calculus.interpret import evaluate
 from bncheck.identity.assignment import BETA
 from bncheck.numbers import layout
+from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, near
 from bncheck.numbers.trials import Trial
 from bncheck.subject import second_names
 from bncheck.telling.errors import BncheckError, CannotAsk
@@ -73,7 +74,7 @@ def _tried(case: Case, gradient: str, per_group: int, groups: int) -> Counterexa
     right = _right(case, lengths, exact, gradient)
     wanted = np.array(_nested({k: float(v) for k, v in right.items()}))
     theirs = back[gradient]
-    if theirs.shape != wanted.shape or np.allclose(theirs, wanted, rtol=1e-9, atol=1e-12):
+    if theirs.shape != wanted.shape or alike(theirs, wanted, RECOMPUTED, least=1.0):
         return None
     shown = {k: layout.array_to_user(at, program, operand, _texts(v), parts)
              for k, v in (("right", right), ("yours", _entries(theirs)))}  # fmt: skip
@@ -179,5 +180,5 @@ def _text(number: Any) -> str:
     if getattr(number, "is_Rational", False) and number.q < 10**6:
         return str(number)
     value = float(number)
-    near = Fraction(value).limit_denominator(10_000) if np.isfinite(value) else Fraction(0)
-    return str(near) if abs(float(near) - value) <= 1e-11 * max(1, abs(value)) else f"{value:.6g}"
+    plain = Fraction(value).limit_denominator(10_000) if np.isfinite(value) else Fraction(0)
+    return str(plain) if near(float(plain), value, ROUNDING) else f"{value:.6g}"

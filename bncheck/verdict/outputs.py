@@ -1,9 +1,7 @@
 """The output of the user's forward pass, and the types of the gradients, as they should be."""
 
-import numpy as np
-
 from bncheck.numbers import layout
-from bncheck.numbers.agreement import compare
+from bncheck.numbers.agreement import SINGLE, compare, distance
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.observation import Reference
 from bncheck.numbers.trials import Trial
@@ -18,7 +16,7 @@ def is_output(case: Case, trial: Trial, outcome: Outcome, truth: Reference) -> b
         return True
     at, program = case.identity.layout, case.found.forward
     y = layout.output_from_user(at, program, outcome.y, trial.values, trial.parts)
-    return bool(np.allclose(y, truth.output, rtol=1e-4, atol=1e-4 * abs(truth.output).max()))
+    return distance(y, truth.output) <= SINGLE
 
 
 def check_output(case: Case, trial: Trial, outcome: Outcome, truth: Reference) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from bncheck.numbers.agreement import within
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.reference import precision, reference
 from bncheck.numbers.trials import Trial
@@ -26,7 +27,7 @@ def is_single(case: Case, trial: Trial, name: str, yours: Array, right: Array) -
         with np.errstate(over="ignore"):
             same = np.array_equal(yours, yours.astype(short))
         allowed = reference(case.found, trial.values, short).allowed[name] if same else 0.0
-        if same and np.all(abs(yours - right) <= allowed):
+        if same and within(yours, right, allowed):
             return True
     return False
 
