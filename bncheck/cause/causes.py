@@ -1,6 +1,6 @@
 """From a verdict to its reason: the kind of failure, then a hypothesis, the terms, the place."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from bncheck.algebra.notation import Total, indices_of, like, size
-from bncheck.algebra.program import Program, Step
+from bncheck.algebra.program import Step
 from bncheck.calculus.derivation import Derivation
 from bncheck.cause import axes, forwards, inputs, programs
 from bncheck.cause.hypothesis import (
@@ -63,14 +63,12 @@ def explain(
     own: bool = True,
     ignored: bool = False,
     shape: Finding | None = None,
-    derived: Callable[[Program], Derivation] | None = None,
 ) -> Cause:
     """Why one gradient is wrong or inaccurate.
 
     ``observations``: all easy trials; ``worst``: the one on which it is worst. ``own``: the
     forward pass is that of the derivation; ``ignored``: it makes no use of the eps that it is
-    given. ``shape``: what is wrong with the gradient's shape; ``derived``: derivations of other
-    layers, of the same order.
+    given. ``shape``: what is wrong with the gradient's shape.
     """
     name = result.name
     there = [s for s in observations if name in s.gradients]
@@ -83,7 +81,7 @@ def explain(
     plain = _plain(derivation, name, off, worst, own)
     if plain is not None:
         return Cause(name, plain)
-    question = Question(derivation, name, asked(off, name), layout, derived)
+    question = Question(derivation, name, asked(off, name), layout)
     finding, limits, fitted = _found(question, off, fine)
     if ignored and finding.code == "eps-other":
         finding, limits = found("eps-in-backward-only"), ()

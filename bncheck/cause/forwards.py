@@ -15,6 +15,7 @@ from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.notation import Tensor, like, name_of, operands, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.calculus.passes import derived_once
 from bncheck.cause.hypothesis import Hypothesis, Question, by_program, knowing
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import BncheckError
@@ -36,7 +37,7 @@ def other_forwards(question: Question) -> Iterator[Hypothesis]:
 def other_doubles(question: Question) -> Iterator[Hypothesis]:
     """In second order: another variance, throughout or in what is kept; and other layers."""
     derivation, mine = question.derivation, question.derivation.layer
-    if derivation.order == 1 or question.derived is None:
+    if derivation.order == 1:
         return
     letters = "·".join(str(size(i)) for i in normalised(mine))
     for name in sorted(LAYERS, key=lambda name: name != mine.name):
@@ -163,10 +164,8 @@ def _other_layers(question: Question) -> Iterator[Hypothesis]:
 
 def _whole(question: Question, other: Program, finding: Finding) -> Iterator[Hypothesis]:
     """The backward pass of another forward pass, where that can be derived."""
-    if question.derived is None:
-        return
     try:
-        theirs = question.derived(other)
+        theirs = derived_once(other, question.derivation.order)
     except BncheckError:
         return
     if question.gradient in theirs.closed.tensors:

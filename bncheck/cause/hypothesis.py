@@ -6,7 +6,7 @@ observation that is asked. Sources give hypotheses, the likeliest first; each kn
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 
@@ -52,15 +52,13 @@ class Hypothesis:
 class Question:
     """What may have been written, so that ``gradient`` came out as it did?
 
-    ``observations``: those on which a hypothesis has to hold; ``derived``: another layer's
-    derivation, of the same order.
+    ``observations``: those on which a hypothesis has to hold.
     """
 
     derivation: Derivation
     gradient: str
     observations: tuple[Observation, ...] = ()
     layout: Layout | None = None
-    derived: Callable[[Program], Derivation] | None = field(default=None, repr=False)
 
     @property
     def of_input(self) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from bncheck.numbers.agreement import compare, result_of, within
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.differences import Differences
 from bncheck.numbers.observation import Observation, Reference
-from bncheck.numbers.reference import derivation_of, double_of, precision, truth_of
+from bncheck.numbers.reference import precision, truth_of
 from bncheck.numbers.trials import Trial
 from bncheck.place.lines import locate, traceable
 from bncheck.subject.messages import SECOND, Backward, Subject
@@ -77,7 +76,6 @@ def judge(
             own=identity.known,
             ignored=identity.ignored,
             shape=shapes[result.name],
-            derived=derivation_of if found.order == 1 else partial(double_of, seen=False),
         )
         for result in wrong
         if diagnosed
