@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.terms import EACH
 from bncheck.numbers.agreement import FITTED
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.observation import Observation
@@ -114,7 +113,8 @@ def _with_line(cause: Cause, wrong: _WrongLine) -> Cause:
         return cause
     ways = tuple(found("way", edit.kind, **edit.pieces) for edit in wrong.edits)
     edit = found("edit", ways=ways, line=wrong.line)
-    if cause.code == "term-factor" and all(term.reading != EACH for term in cause.terms):
+    unread = any(term.reading.form == "each-group" for term in cause.terms)
+    if cause.code == "term-factor" and not unread:
         return replace(cause, limits=(*cause.limits, edit))
     return replace(cause, finding=edit, limits=(), terms=())
 

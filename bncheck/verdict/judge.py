@@ -9,7 +9,7 @@ import numpy as np
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.causes import cause
+from bncheck.cause.causes import explain
 from bncheck.identity.assignment import with_beta
 from bncheck.identity.by_outputs import Identity
 from bncheck.numbers.agreement import compare, result_of, within
@@ -66,7 +66,20 @@ def judge(
     )
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
     shapes = {g.name: case.remarks.get(f"shape {g.name}") for g in wrong}
-    causes = tuple(cause(found, identity, case.seen, g, shapes[g.name]) for g in wrong if diagnosed)
+    causes = tuple(
+        explain(
+            found,
+            result,
+            case.seen,
+            next(t for t in trials if t.name == result.comparisons[0].trial),
+            identity.layout,
+            own=identity.known,
+            ignored=identity.ignored,
+            shape=shapes[result.name],
+        )
+        for result in wrong
+        if diagnosed
+    )
     if lines and identity.known and found.order == 1:
         pairs = [(t, one) for t in trials if t.easy for one in case.seen if one.values is t.values]
         causes = locate(causes, found, Retraced(case), pairs)
