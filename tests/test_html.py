@@ -7,12 +7,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from bncheck.cli.own import program
 
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import name_of
-from bncheck.calculus.second import derived
-from bncheck.theory.evidence import evidence
+from bncheck.calculus.passes import derived
+from bncheck.cli.files import program
+from bncheck.theory.checked import evidence
 from bncheck.writers.documents import contents, fragment, html, words_html
 from bncheck.writers.formulas.mathml import mathml_of
 from bncheck.writers.graph import edges, nodes
@@ -156,7 +156,7 @@ def test_with_a_batch_size_too(name):
 
 
 def test_somebody_s_own_layer():
-    found = derived(program("examples/power_norm.py:POWER_NORM"))
+    found = derived(program("examples/power_norm.py:POWER_NORM", {}))
     assert "power" in html(found)
     assert complaints(html(found), found) == []
 

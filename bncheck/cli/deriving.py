@@ -19,7 +19,7 @@ def derive(
     output: options.Output = None,
 ) -> None:
     """Derive a layer's gradients, for every batch size or for one."""
-    from bncheck.calculus.second import derived, modes
+    from bncheck.calculus.passes import derived, modes
 
     direction, running = modes(tuple(mode or ()))
     chosen = options.variant(ddof=ddof, affine=affine, variance=variance, mode=running)
@@ -43,7 +43,7 @@ def written(found: Any, form: str, to_file: bool) -> str:
     chosen = DERIVED[form]
     if not chosen.checked:
         return chosen.write(found, None)
-    from bncheck.theory.evidence import evidence
+    from bncheck.theory.checked import evidence
 
     return chosen.write(found, evidence(found))
 

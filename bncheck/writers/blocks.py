@@ -8,14 +8,12 @@ from typing import Literal
 from sympy import Add, Expr, Idx
 
 from bncheck.algebra.notation import Tensor, indices_of, like, name_of, size
-from bncheck.algebra.program import Program, Step
+from bncheck.algebra.program import Line, Program, Step
 from bncheck.algebra.spelling import in_reading_order
 from bncheck.calculus.chain import Use, uses
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import jacobian
-from bncheck.theory.checked import Line, jacobian_line
-from bncheck.theory.evidence import Evidence
-from bncheck.theory.judging import Verdict
+from bncheck.calculus.jacobians import jacobian, jacobian_line
+from bncheck.theory.statements import Evidence, Standing
 from bncheck.writers.formulas.latex import broken, flat_latex, latex_of
 from bncheck.writers.formulas.unicode import line
 from bncheck.writers.jacobian_matrix import LARGEST, group_size, has_sizes, matrix
@@ -25,7 +23,7 @@ from bncheck.writers.reading import action, results, rewritings, written
 Write = Callable[..., str]
 Marks = Callable[[Tensor, Expr], str]
 
-MARKS: dict[Verdict, str] = {
+MARKS: dict[Standing, str] = {
     "proved": "", "deduced": "", "exact": "not proved", "refuted": "refuted",
 }  # fmt: skip
 """Behind an equation: words where it is known by less than a proof."""

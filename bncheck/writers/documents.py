@@ -14,7 +14,7 @@ from sympy import Expr, Symbol
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
-from bncheck.theory.evidence import Evidence
+from bncheck.theory.statements import Evidence
 from bncheck.writers import graph
 from bncheck.writers.blocks import Block, derived_blocks, forward_blocks, marker, writer
 from bncheck.writers.formulas.latex import WIDEST, latex_of, width

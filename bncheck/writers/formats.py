@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bncheck.calculus.derivation import Derivation
-    from bncheck.theory.evidence import Evidence
-    from bncheck.theory.judging import Judgement
+    from bncheck.theory.statements import Evidence, Judgement
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from sympy import Expr, Float, Mul, Rational, S, expand
 from bncheck.algebra.notation import Tensor, count, indices_of, name_of, size
 from bncheck.algebra.spelling import MINUS
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.calculus.jacobian import explicit
-from bncheck.calculus.unroll import evaluate, places, sample
+from bncheck.calculus.interpret import evaluate, places
+from bncheck.calculus.jacobians import explicit
+from bncheck.calculus.unroll import sample
 from bncheck.writers.graph import image, label
 
 LARGEST = 6

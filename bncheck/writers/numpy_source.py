@@ -17,7 +17,7 @@ from bncheck.algebra.notation import Tensor, indices_of, name_of, operands, size
 from bncheck.algebra.program import Program, Step
 from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import jacobian
+from bncheck.calculus.jacobians import jacobian
 from bncheck.writers.formulas.array_code import entries, lines, with_shared
 
 _HELPERS = '''

@@ -6,12 +6,10 @@ from typing import Any
 from sympy import Expr, sstr
 
 from bncheck.algebra.notation import indices_of, name_of, size
-from bncheck.algebra.program import Program, Step
+from bncheck.algebra.program import Line, Program, Step
 from bncheck.calculus.derivation import Derivation, Rewriting, normalised
-from bncheck.calculus.jacobian import explicit, jacobian
-from bncheck.theory.checked import Line, jacobian_line
-from bncheck.theory.evidence import Evidence
-from bncheck.theory.judging import Judgement
+from bncheck.calculus.jacobians import explicit, jacobian, jacobian_line
+from bncheck.theory.statements import Evidence, Judgement
 from bncheck.writers.formulas.latex import latex_of
 from bncheck.writers.jacobian_matrix import group_size, has_sizes
 from bncheck.writers.statements import conditions, formula, latex_conditions, latex_formula
@@ -55,7 +53,7 @@ def record(found: Derivation, known: Evidence | None = None) -> dict[str, Any]:
         ],
         "cache": [name_of(a) for a in found.cached],
         "jacobians": [_jacobian(found, name_of(a), known) for a in found.wrt] if plain else [],
-        **({"identities": [judgement(i.judgement) for i in known.identities]} if known else {}),
+        **({"identities": list(map(judgement, known.identities))} if known else {}),
     }
 
 

@@ -7,8 +7,7 @@ from typing import Any
 from sympy import Expr, Idx, S
 
 from bncheck.algebra.notation import carried, size
-from bncheck.theory.judging import Judgement
-from bncheck.theory.statement import Pairs, Statement
+from bncheck.theory.statements import Judgement, Pairs, Statement
 from bncheck.writers.formulas.latex import latex_of
 from bncheck.writers.formulas.unicode import line, spelled
 from bncheck.writers.prose import label

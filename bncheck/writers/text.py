@@ -9,7 +9,7 @@ from bncheck.algebra.program import Program, Step
 from bncheck.algebra.spelling import MINUS
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.folding import folded
-from bncheck.calculus.jacobian import jacobian
+from bncheck.calculus.jacobians import jacobian
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.long_formulas import before_terms, in_lines
 from bncheck.writers.formulas.unicode import columns, equation, line, spelled
