@@ -152,7 +152,7 @@ def _choices(
 
 
 def _rarity(at: Layout) -> int:
-    return int(at.kept) + 2 * (at.name in ("(D, N)", "(P, U)"))
+    return int(at.kept) + 2 * at.rare
 
 
 def _all_choices(
@@ -176,9 +176,8 @@ def _all_choices(
 
 def _layouts(candidate: Backward, program: Program, said: str | None) -> Iterator[Layout]:
     there = [layouts.named(program, said)] if said else list(layouts.layouts(program))
-    if re.search(r"spatial|2d|conv|image|channel|cnn", candidate.name, re.IGNORECASE):
-        there.sort(key=lambda at: len(at.order) != 4)
-    if any(name.endswith("-norm") and program.name == name for name in ("group-norm",)):
+    images = re.search(r"spatial|2d|conv|image|channel|cnn", candidate.name, re.IGNORECASE)
+    if images or program.joined:  # channels come in groups where there are many: in images
         there.sort(key=lambda at: len(at.order) != 4)
     for kept in (False, True):
         for at in there:
