@@ -15,7 +15,7 @@ from bncheck.mutants.recipe import Recipe
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import RECOMPUTED, alike
 from bncheck.numbers.arithmetic import Array, evaluate
-from bncheck.numbers.trials import trials
+from bncheck.numbers.trials import draw
 from bncheck.writers.numpy_source import arguments, source
 
 _RARE = ("mean-of-mean", "-root")
@@ -60,7 +60,7 @@ def wrong_programs(found: Derivation) -> Iterator[tuple[Change, Program, frozens
     Each kind once, no two with the same results. Those that change nothing on generic inputs are
     no mistakes, and are left out.
     """
-    values = next(trials(found.forward)).values
+    values = next(draw(found.forward)).values
     forward = {name: b.value for name, b in evaluate(found.forward, values).items()}
     known = {**forward, **{name_of(u): values[name_of(u)] for u in found.upstream}}
     right = _gradients(found.chain, known)

@@ -18,8 +18,7 @@ from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.passes import derivation
 from bncheck.calculus.second import double_backward
 from bncheck.numbers.arithmetic import EXACT, Array, Bounded, evaluate
-from bncheck.numbers.observation import Reference
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.observation import Reference, Trial
 from bncheck.telling.errors import Disagreement
 
 SAFETY = 4.0
@@ -38,7 +37,7 @@ def double_of(program: Program, seen: bool = True) -> Derivation:
     return double_backward(derivation_of(program), seen=seen)
 
 
-def reference(
+def reference_at(
     found: Derivation, values: Mapping[str, Any], dtype: np.dtype[Any] | None = None
 ) -> Reference:
     """The reference for inputs and upstream gradient by name; arrays by program axes.
@@ -69,12 +68,12 @@ def reference(
 
 def truth_of(found: Derivation, trial: Trial) -> Reference:
     """The reference on a trial; on built-in trials, which return, it is kept."""
-    return reference(found, trial.values, trial.judged) if trial.own else _kept(found, trial)
+    return reference_at(found, trial.values, trial.judged) if trial.own else _kept(found, trial)
 
 
 @lru_cache(128)
 def _kept(found: Derivation, trial: Trial) -> Reference:
-    return reference(found, trial.values, trial.judged)
+    return reference_at(found, trial.values, trial.judged)
 
 
 def precision(dtype: np.dtype[Any]) -> tuple[float, float]:
