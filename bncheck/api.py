@@ -7,13 +7,13 @@ from sympy import ImmutableDenseMatrix
 from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import Jacobian, explicit
-from bncheck.calculus.jacobian import jacobian as symbolic_jacobian
-from bncheck.calculus.second import derived, modes
+from bncheck.calculus.jacobians import Jacobian, explicit
+from bncheck.calculus.jacobians import jacobian as symbolic_jacobian
+from bncheck.calculus.passes import derived, modes
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.formats import as_html
 from bncheck.telling.report import Report
-from bncheck.theory.evidence import evidence
+from bncheck.theory.checked import evidence
 from bncheck.verification import assert_gradients, verify
 from bncheck.writers import graph, latex, numpy_source
 from bncheck.writers.latex_printer import latex_of

@@ -1,9 +1,9 @@
 """The questions in order for a double backward pass."""
 
+from bncheck.calculus.passes import derived_once
 from bncheck.identity.by_outputs import Identity, identify
 from bncheck.identity.second_identity import by_second_gradients
 from bncheck.numbers.inputs import own_trial
-from bncheck.numbers.reference import double_of
 from bncheck.numbers.trials import drawn
 from bncheck.settings import Work, at_most
 from bncheck.subject.messages import Backward
@@ -17,7 +17,7 @@ from bncheck.verdict.judge import judge
 def double_report(work: Work, candidate: Backward) -> Report:
     """The report on a double backward pass."""
     identity = _identity(work, candidate)
-    found, options = double_of(identity.program), work.options
+    found, options = derived_once(identity.program, 2, seen=True), work.options
     at, eps, takes = identity.layout, identity.eps, candidate.takes
     made = drawn(found, eps, options.seed, at, options.trials, takes)
     own = [own_trial(found, at, eps, work.given, _role, takes, options.seed)] if work.given else []

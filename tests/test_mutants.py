@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.calculus.passes import derivation
+from bncheck.calculus.passes import derived
 from bncheck.mutants import replacement
 from bncheck.mutants.mistakes import mistakes_in, recipe
 from bncheck.mutants.recipe import apart, reproduced, run
@@ -352,7 +352,7 @@ def test_the_command_says_the_score_and_groups_what_is_missed(bncheck):
 @pytest.mark.parametrize("name", LAYERS)
 def test_each_mistake_is_wrong_where_it_says_and_right_elsewhere(name):
     """On inputs other than those on which they were chosen."""
-    found = derivation(LAYERS[name])
+    found = derived(LAYERS[name])
     drawn = next(t for t in trials(found.forward) if t.name == "large upstream gradient")
     at = layout.usual(found.forward)
     values = layout.to_user(at, found.forward, drawn.values, drawn.parts)
@@ -371,7 +371,7 @@ def test_each_mistake_is_wrong_where_it_says_and_right_elsewhere(name):
     [("batch-norm", batch_closed), ("layer-norm", layer_closed), ("rms-norm", rms_closed)],
 )
 def test_the_right_recipe_is_what_people_write(name, by_hand):
-    right = recipe(derivation(LAYERS[name]))
+    right = recipe(derived(LAYERS[name]))
     rng = np.random.default_rng(5)
     values = {"x": rng.standard_normal((6, 4)), "gamma": rng.standard_normal((1, 4)), "eps": 0.1}
     values["dy"] = rng.standard_normal((6, 4))

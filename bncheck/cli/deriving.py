@@ -18,7 +18,7 @@ def derive(
     output: options.Output = None,
 ) -> None:
     """Derive a layer's gradients, for every batch size or for one."""
-    from bncheck.calculus.second import derived, modes
+    from bncheck.calculus.passes import derived, modes
 
     direction, running = modes(tuple(mode or ()))
     chosen = options.variant(ddof=ddof, affine=affine, variance=variance, mode=running)
@@ -47,7 +47,7 @@ def written(found: Any, form: str, to_file: bool) -> str:
         from bncheck.writers import graph
 
         return {"mermaid": graph.mermaid, "dot": graph.dot}[form](found.layer)
-    from bncheck.theory.evidence import evidence
+    from bncheck.theory.checked import evidence
 
     if form == "json":
         import json

@@ -20,7 +20,8 @@ def identities(
     form: options.StatedForm = "text",
 ) -> None:
     """What holds for a layer's gradients: each statement proved, or exact on rationals."""
-    from bncheck.theory.family import identities as stated
+    from bncheck.calculus.passes import derived_once
+    from bncheck.theory.family.laws import identities as stated
     from bncheck.theory.judging import judge_all
     from bncheck.theory.parts import words
 
@@ -29,7 +30,8 @@ def identities(
     if power:
         _tell_power(program, seed, form)
         return
-    found = judge_all(stated.identities(program), words(program), seed)
+    parts = words(derived_once(program))
+    found = judge_all(stated(parts), parts, seed)
     _tell(f"{program.title or program.name}: identities", found, form)
 
 
@@ -40,11 +42,11 @@ def theorems(
 ) -> None:
     """What is published about batch norm: proved, or refuted with its counterexample."""
     from bncheck.algebra.layers import layer
-    from bncheck.theory.published import theorems as stated
+    from bncheck.theory.published.claims import theorems as stated
 
     batch, raw = layer("batch-norm"), layer("batch-norm", variance="raw")
     over_less, weight = layer("batch-norm", ddof=1), layer("weight-norm")
-    every = tuple(stated.theorems(batch, raw, over_less, weight, seed))
+    every = tuple(stated(batch, raw, over_less, weight, seed))
     found = [a for a in every if is_about(a.statement, about)]
     if not found:
         raise CannotAsk(

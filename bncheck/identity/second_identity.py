@@ -8,11 +8,12 @@ import numpy as np
 from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
+from bncheck.calculus.passes import derived_once
 from bncheck.identity.by_outputs import USUAL_EPS, Asked, Identity, program_of
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import SINGLE, distance, within
 from bncheck.numbers.layout import Layout
-from bncheck.numbers.reference import derivation_of, double_of, reference
+from bncheck.numbers.reference import reference
 from bncheck.numbers.trials import directed, trials
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
@@ -109,7 +110,7 @@ def _score(subject: Subject, candidate: Backward, identity: Identity) -> Score |
 
     Where eps has to be found out, on inputs that show it.
     """
-    found = double_of(identity.program, seen=False)
+    found = derived_once(identity.program, 2)
     drawn = trials(identity.program, identity.eps, layout=identity.layout)
     trial = next(trial for trial in drawn if trial.shows_eps or identity.eps is None)
     rng = np.random.default_rng(2)
@@ -134,7 +135,7 @@ def _is_below(subject: Subject, candidate: Backward, identity: Identity) -> bool
     if not candidate.first:
         return False
     program, at = identity.program, identity.layout
-    found = derivation_of(program)
+    found = derived_once(program)
     trial = next(trials(program, identity.eps, layout=at))
     case = Case(subject, candidate, found, identity)
     try:

@@ -250,7 +250,7 @@ def _causes(causes: Sequence[Cause], out: Console) -> None:
         out.print(title.append(f"\n    {cause.line_text}") if cause.line_text else title)
         if cause is not causes[0]:
             continue
-        if any(term.reading != "ok" for term in cause.terms):
+        if any(not term.right for term in cause.terms):
             out.print(_terms(cause))
         lines = [part for f in cause.formula.split("; ") if f for part in broken(f, out.width - 11)]
         for order, line in enumerate(lines):
@@ -258,11 +258,11 @@ def _causes(causes: Sequence[Cause], out: Console) -> None:
 
 
 def _terms(cause: Cause) -> Table:
-    table, wrong = _unruled(), [t for t in cause.terms if t.reading != "ok"]
+    table, wrong = _unruled(), [t for t in cause.terms if not t.right]
     for term in cause.terms if len(cause.terms) <= MOST_TERMS else wrong:
         table.add_row(
             f"    {term.formula}", f"{term.found:.4g} × found", f"{term.expected:.4g} × expected",
-            Text(term.reading, STYLES["plain" if term.reading == "ok" else "off"]),
+            Text(term.reading.text, STYLES["plain" if term.right else "off"]),
         )  # fmt: skip
     if len(cause.terms) > max(MOST_TERMS, len(wrong)):
         table.add_row(f"    {_counted(len(cause.terms) - len(wrong), 'other term')}", "", "", "ok")

@@ -9,7 +9,7 @@ import numpy as np
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.causes import cause
+from bncheck.cause.causes import explain
 from bncheck.identity.assignment import with_beta
 from bncheck.identity.by_outputs import Identity
 from bncheck.numbers.agreement import compare, result_of, within
@@ -18,7 +18,7 @@ from bncheck.numbers.differences import Differences
 from bncheck.numbers.observation import Observation, Reference
 from bncheck.numbers.reference import precision, truth_of
 from bncheck.numbers.trials import Trial
-from bncheck.place.blame import traceable, with_lines
+from bncheck.place.lines import locate
 from bncheck.subject.messages import SECOND, Backward, Subject
 from bncheck.telling.errors import CannotAsk, Disagreement
 from bncheck.telling.report import (
@@ -29,7 +29,7 @@ from bncheck.telling.report import (
     Remark,
     Report,
 )
-from bncheck.verdict.bench import Case, assumed, remark, user_inputs
+from bncheck.verdict.bench import Case, Retraced, assumed, remark, user_inputs
 from bncheck.verdict.counterexample import smallest
 from bncheck.verdict.heat import heat
 from bncheck.verdict.outputs import check_output, check_type, is_output
@@ -66,9 +66,23 @@ def judge(
     )
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
     shapes = {g.name: case.remarks.get(f"shape {g.name}") for g in wrong}
-    causes = tuple(cause(found, identity, case.seen, g, shapes[g.name]) for g in wrong if diagnosed)
+    causes = tuple(
+        explain(
+            found,
+            result,
+            case.seen,
+            next(t for t in trials if t.name == result.comparisons[0].trial),
+            identity.layout,
+            own=identity.known,
+            ignored=identity.ignored,
+            shape=shapes[result.name],
+        )
+        for result in wrong
+        if diagnosed
+    )
     if lines and identity.known and found.order == 1:
-        causes = with_lines(causes, traceable(case), case.seen, trials)
+        pairs = [(t, one) for t in trials if t.easy for one in case.seen if one.values is t.values]
+        causes = locate(causes, found, Retraced(case), pairs)
     return Report(
         target=candidate.name,
         verdict=min((g.verdict for g in gradients), key=WORST_FIRST.index),
