@@ -13,7 +13,7 @@ import pytest
 from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.passes import derived
 from bncheck.mutants import replacement
-from bncheck.mutants.mistakes import mistakes, recipe
+from bncheck.mutants.mistakes import mistakes_in, recipe
 from bncheck.mutants.recipe import apart, reproduced, run
 from bncheck.mutants.tester import examine
 from bncheck.numbers import layout
@@ -357,7 +357,7 @@ def test_each_mistake_is_wrong_where_it_says_and_right_elsewhere(name):
     at = layout.usual(found.forward)
     values = layout.to_user(at, found.forward, drawn.values, drawn.parts)
     _, right = run(recipe(found), values)
-    made = mistakes(found)
+    made = mistakes_in(found)
     assert len({(m.text, m.gradients) for m in made}) == len(made) > 25
     for mistake in made:
         _, wrong = run(mistake.recipe, values)

@@ -39,7 +39,7 @@ class Mistake:
     recipe: Recipe
 
 
-def mistakes(found: Derivation, **call: Any) -> tuple[Mistake, ...]:
+def mistakes_in(found: Derivation, **call: Any) -> tuple[Mistake, ...]:
     """Mistakes that people make in this layer, as text to run.
 
     ``call``: ``fold`` and ``defaults`` of the recipes.
