@@ -67,7 +67,7 @@ def _tell_power(program: Any, seed: int, form: str) -> None:
 
     if form not in ("text", "json"):
         raise CannotAsk(f"--power is written as text or json, not as {form}")
-    found = power.power(program, seed)
+    found = power.measured(program, seed)
     if form == "json":
         record = power.as_record(found)
         files.tell(json.dumps(record, indent=2, ensure_ascii=False) + "\n")

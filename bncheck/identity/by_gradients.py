@@ -11,8 +11,8 @@ from bncheck.cause.terms import fit
 from bncheck.identity.by_outputs import USUAL_EPS, Asked, Identity, program_of
 from bncheck.numbers import layout
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.reference import reference
-from bncheck.numbers.trials import trials
+from bncheck.numbers.reference import reference_at
+from bncheck.numbers.trials import draw
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Term
@@ -85,7 +85,7 @@ def _eps(candidate: Backward, asked: Asked) -> float | None:
 def _first_verdict(subject: Subject, candidate: Backward, reading: Reading) -> str | None:
     """The verdict on the first trial alone; None where it cannot be run."""
     identity, found = reading
-    first = next(trials(found.forward, identity.eps, layout=identity.layout))
+    first = next(draw(found.forward, identity.eps, layout=identity.layout))
     first = replace(first, differences=False)
     try:
         report = judge(subject, candidate, found, identity, [first], diagnosed=False)
@@ -105,9 +105,9 @@ def _likeliest(subject: Subject, candidate: Backward, there: Sequence[Reading]) 
 def _terms(case: Case) -> tuple[Term, ...]:
     """The terms of which the first gradient is made on the first trial; none where it is not."""
     found, at = case.found, case.identity.layout
-    trial = next(trials(found.forward, case.identity.eps, layout=at))
+    trial = next(draw(found.forward, case.identity.eps, layout=at))
     outcome = case.subject.call(case.candidate.name, user_inputs(case, trial.values, trial))
-    truth = reference(found, trial.values, trial.judged)
+    truth = reference_at(found, trial.values, trial.judged)
     theirs = layout.from_user(at, found.forward, outcome.gradients, trial.values, trial.parts)
     name = name_of(found.chain.outputs[0])
     if name not in theirs or theirs[name].shape != truth.gradients[name].shape:

@@ -13,8 +13,8 @@ from bncheck.identity.by_outputs import USUAL_EPS, Asked, Identity, program_of
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import SINGLE, distance, within
 from bncheck.numbers.layout import Layout
-from bncheck.numbers.reference import reference
-from bncheck.numbers.trials import directed, trials
+from bncheck.numbers.reference import reference_at
+from bncheck.numbers.trials import directed, draw
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.verdict.bench import Case, user_inputs
@@ -111,14 +111,14 @@ def _score(subject: Subject, candidate: Backward, identity: Identity) -> Score |
     Where eps has to be found out, on inputs that show it.
     """
     found = derived_once(identity.program, 2)
-    drawn = trials(identity.program, identity.eps, layout=identity.layout)
+    drawn = draw(identity.program, identity.eps, layout=identity.layout)
     trial = next(trial for trial in drawn if trial.shows_eps or identity.eps is None)
     rng = np.random.default_rng(2)
     trial = directed(found, identity.layout, candidate.takes, trial, rng)
     case = Case(subject, candidate, found, identity)
     try:
         outcome = subject.call(candidate.name, user_inputs(case, trial.values, trial))
-        truth = reference(found, trial.values)
+        truth = reference_at(found, trial.values)
         made = named(case, trial, outcome, truth)
     except CannotAsk:
         return None
@@ -136,7 +136,7 @@ def _is_below(subject: Subject, candidate: Backward, identity: Identity) -> bool
         return False
     program, at = identity.program, identity.layout
     found = derived_once(program)
-    trial = next(trials(program, identity.eps, layout=at))
+    trial = next(draw(program, identity.eps, layout=at))
     case = Case(subject, candidate, found, identity)
     try:
         (made,) = subject.firsts(candidate.name, [user_inputs(case, trial.values, trial)])
@@ -144,6 +144,6 @@ def _is_below(subject: Subject, candidate: Backward, identity: Identity) -> bool
         return False
     back = layouts.from_user(at, program, made, trial.values, trial.parts)
     name = "d" + name_of(program.inputs[0])
-    truth = reference(found, trial.values)
+    truth = reference_at(found, trial.values)
     yours, right = back.get(name), truth.gradients[name]
     return yours is not None and distance(yours, right) <= SINGLE

@@ -12,7 +12,7 @@ from bncheck.identity.assignment import in_order, read
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import within
 from bncheck.numbers.arithmetic import Array, evaluate
-from bncheck.numbers.differences import Differences, Pass, differences
+from bncheck.numbers.differences import Differences, Pass, measure
 from bncheck.numbers.observation import Reference
 from bncheck.numbers.trials import Trial
 from bncheck.subject.messages import Outcome
@@ -46,7 +46,7 @@ def measured_at(case: Case, trial: Trial) -> Differences:
     found, together = case.found, case.identity.known
     try:
         moved = _their_backward(case, trial) if found.order == 2 else _their_forward(case, trial)
-        measured = differences(moved, found, trial.values, together)
+        measured = measure(moved, found, trial.values, together)
     except (CannotAsk, KeyError):
         if found.order == 1 and case.candidate.has_forward:
             raise
@@ -55,7 +55,7 @@ def measured_at(case: Case, trial: Trial) -> Differences:
                 f"{case.candidate.name}: its forward pass is of no layer that bncheck knows, and "
                 "there is no backward pass of which differences could be taken"
             ) from None
-        measured = differences(_ours(found), found, trial.values, together)
+        measured = measure(_ours(found), found, trial.values, together)
         measured = replace(measured, of_reference=True)
     case.method = measured.witness
     return measured
