@@ -30,11 +30,20 @@ WEIGHTS = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
 
 @dataclass(frozen=True)
 class Differences:
-    """Gradients by differences, how far they may be off, and the method."""
+    """Gradients by differences, how far they may be off, and the method.
+
+    ``of_reference``: the reference was moved, because somebody's own pass cannot be.
+    """
 
     gradients: dict[str, Array]
     error: dict[str, Array]
     method: str
+    of_reference: bool = False
+
+    @property
+    def witness(self) -> str:
+        """What the report calls this witness."""
+        return f"{self.method} of the reference" if self.of_reference else self.method
 
 
 def differences(

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
-from bncheck.identity.by_outputs import Identity
 from bncheck.numbers import layout
 from bncheck.numbers.layout import Layout, Piece
 from bncheck.numbers.trials import Trial
@@ -17,14 +16,15 @@ from bncheck.subject.returned import is_number
 from bncheck.telling.errors import CannotAsk
 
 
-def own_trials(identity: Identity, given: Mapping[str, Any]) -> Iterable[Trial]:
+def own_trials(
+    program: Program, at: Layout, eps: float | None, given: Mapping[str, Any]
+) -> Iterable[Trial]:
     """The user's own inputs as a trial; what they lack is drawn."""
     if not given:
         return
-    program = identity.program
-    values, parts = own_values(identity.layout, program, _by_role(given))
-    if identity.eps is not None:
-        values["eps"] = identity.eps
+    values, parts = own_values(at, program, _by_role(given))
+    if eps is not None:
+        values["eps"] = eps
     values.setdefault("eps", 1e-5)
     first, upstream = program.inputs[0], program.outputs[0]
     x = np.asarray(values[name_of(first)])

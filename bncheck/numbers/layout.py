@@ -12,11 +12,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.algebra.program import Program
-from bncheck.numbers.arithmetic import Array
 from bncheck.telling.errors import CannotAsk
+
+Array = NDArray[Any]
 
 Piece = tuple[str, int]
 """An index by name, and which part of it: always 0 where it is not split."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.calculus.derivation import Derivation
-from bncheck.identity.by_outputs import Identity
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.trials import Trial, trials
@@ -18,11 +17,16 @@ from bncheck.telling.errors import CannotAsk
 
 
 def second_trials(
-    found: Derivation, identity: Identity, takes: tuple[str, ...], seed: int = 0, more: int = 0
+    found: Derivation,
+    layout: Layout,
+    eps: float | None,
+    takes: tuple[str, ...],
+    seed: int = 0,
+    more: int = 0,
 ) -> tuple[Trial, ...]:
     """Trials of the layer with ddx, ddgamma, ...; 0 for those that the user's code lacks."""
     there = tuple(role for role in DIRECTIONS if role in takes)
-    return _drawn(found, identity.eps, identity.layout, there, seed, more)
+    return _drawn(found, eps, layout, there, seed, more)
 
 
 @lru_cache(64)
@@ -35,16 +39,15 @@ def _drawn(
     more: int,
 ) -> tuple[Trial, ...]:
     rng = np.random.default_rng([seed, 2])
-    identity = Identity(found.layer, layout, None, eps, known=True)
     return tuple(
-        directed(found, identity, takes, trial, rng, {})
+        directed(found, layout, takes, trial, rng, {})
         for trial in trials(found.layer, eps, seed, layout, more)
     )
 
 
 def directed(
     found: Derivation,
-    identity: Identity,
+    layout: Layout,
     takes: tuple[str, ...],
     trial: Trial,
     rng: np.random.Generator,
@@ -61,7 +64,7 @@ def directed(
         role = layouts.role_of(found.forward, name)
         drawn = 0.25 + rng.standard_normal(shape)
         if role in DIRECTIONS and role in theirs:
-            drawn = _theirs(found, identity, trial, role, name, theirs[role], shape)
+            drawn = _theirs(found, layout, trial, role, name, theirs[role], shape)
         elif role not in takes:
             drawn = np.zeros(shape)
         values[name] = drawn.astype(x.dtype)
@@ -70,7 +73,7 @@ def directed(
 
 def _theirs(
     found: Derivation,
-    identity: Identity,
+    layout: Layout,
     trial: Trial,
     role: str,
     name: str,
@@ -81,5 +84,5 @@ def _theirs(
         raise CannotAsk(f"{role} of the inputs has shape {value.shape}: not that of its gradient")
     operand = layouts.operands_of(found.forward)[name]
     return layouts.array_from_user(
-        identity.layout, found.forward, operand, value, shape, trial.parts
+        layout, found.forward, operand, value, shape, trial.parts
     )

@@ -32,6 +32,7 @@ class Trial:
     into corners. ``differences``: whether finite differences are taken here too. ``own``: these
     are inputs of the user's. ``parts``: the lengths of the parts of axes that the layout splits.
     ``memory``: how the arrays that the user's code gets lie in memory, or ``SECOND``.
+    ``shows_eps``: eps is as large as the variance, so that the output tells which it is.
     ``at_most``: a precision that is all that can be asked for here, if that of the arrays is not.
     """
 
@@ -42,6 +43,7 @@ class Trial:
     own: bool = False
     parts: Parts = field(default_factory=dict)
     memory: str = "plain"
+    shows_eps: bool = False
     at_most: np.dtype[Any] | None = None
 
     @property
@@ -94,7 +96,8 @@ def trials(
     yield draw("5 by 5", (5, 5), big)
     yield draw("23 by 19", (23, 19), small, spread=3.0)
     yield draw("large upstream gradient", (12, 4), big, spread=4.0, upstream=20.0)
-    yield draw("variance near eps", (9, 4), small, mean=0.01, spread=0.005)
+    near = draw("variance near eps", (9, 4), small, mean=0.01, spread=0.005)
+    yield replace(near, shows_eps=True)
     yield draw("6 by 1", (6, 1), big)
     yield draw("70 by 67", (70, 67), big)
     yield from _hard(draw, eps)

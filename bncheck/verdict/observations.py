@@ -1,0 +1,145 @@
+"""What somebody's code gives on each trial, and what differences say there: nothing is judged."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bncheck.algebra.notation import name_of
+from bncheck.identity.crossing import Bench
+from bncheck.numbers.agreement import SINGLE, compare, distance
+from bncheck.numbers.arithmetic import Array, evaluate
+from bncheck.numbers.differences import Differences, differences
+from bncheck.numbers.observation import Observation
+from bncheck.numbers.second_differences import second_differences
+from bncheck.numbers.trials import Trial
+from bncheck.subject.messages import SECOND
+from bncheck.telling.codes import Finding, found
+from bncheck.telling.errors import CannotAsk
+
+FAR = 1e6
+"""So many times the bound and the output is another layer's, not one that lost digits."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial on which the code failed."""
+
+    trial: Trial
+    refusal: CannotAsk
+
+
+@dataclass(frozen=True)
+class Record:
+    """All trials as they went, in order.
+
+    ``bench``: with the order of the gradients, which the first of them told; ``measured``: by
+    trial; ``findings``: what was seen besides.
+    """
+
+    bench: Bench
+    made: tuple[Observation | Failure, ...]
+    measured: Mapping[Trial, Differences]
+    findings: tuple[Finding, ...]
+
+    @property
+    def easy(self) -> tuple[Observation, ...]:
+        """Those on which the mathematics shows."""
+        return tuple(o for o in self.made if isinstance(o, Observation) and o.trial.easy)
+
+
+def observe(bench: Bench, trials: Sequence[Trial]) -> Record:
+    """Run the code on every trial, and once more on the first.
+
+    Raises ``CannotAsk`` where it fails on the first that shows the mathematics, or where there is
+    nothing of which differences could be taken.
+    """
+    made: list[Observation | Failure] = []
+    measured: dict[Trial, Differences] = {}
+    findings: list[Finding] = []
+    first = True
+    for trial in trials:
+        if trial.memory == SECOND and bench.backward.kind != "class":
+            continue
+        try:
+            if first:
+                bench, one = bench.first(trial)
+            else:
+                one = bench.run(trial)
+        except CannotAsk as refusal:
+            if trial.easy and first:
+                raise
+            made.append(Failure(trial, refusal))
+            continue
+        first = False
+        findings += one.findings
+        if trial.memory == SECOND and not _is_the_layers(bench, one):
+            findings.append(found("state", "output"))
+            continue
+        made.append(one)
+        if trial.differences:
+            measured[trial] = _measured(bench, trial)
+        findings += _beside(bench, one)
+    others = {n: _moved(v) if isinstance(v, np.ndarray) else v for n, v in trials[0].values.items()}
+    findings += bench.repeated(trials[0], others)
+    return Record(bench, tuple(made), measured, tuple(findings))
+
+
+def _moved(value: Array) -> Array:
+    """Other values: neither a shift nor a scaling, which a normalization does not see."""
+    return np.asarray(1.0 + value * np.linspace(0.5, 1.5, value.size).reshape(value.shape))
+
+
+def _is_the_layers(bench: Bench, one: Observation) -> bool:
+    """Whether the output is the layer's, as far as there is one and it is known."""
+    if one.y is None or not bench.reading.known:
+        return True
+    return distance(one.y, one.reference.output) <= SINGLE
+
+
+def _beside(bench: Bench, one: Observation) -> Iterator[Finding]:
+    """What is worth knowing of the output, and of the types of the gradients."""
+    trial, truth = one.trial, one.reference
+    if one.y is not None and bench.reading.known and not bench.program.first and trial.easy:
+        made = compare(("yours", "symbolic"), one.y, truth.output, truth.output_allowed, trial.name)
+        if made.verdict == "wrong" and made.of_bound > FAR:
+            yield found("forward-differs", layer=bench.program.name, trial=trial.name)
+    for name, gradient in one.gradients.items():
+        if gradient.dtype != trial.dtype and trial.memory == "plain":
+            types = {"found": str(gradient.dtype), "given": str(trial.dtype)}
+            yield found("dtype-changed", name=name, **types)
+
+
+def _measured(bench: Bench, trial: Trial) -> Differences:
+    """Differences of the user's own pass below, or of the reference's where there is none."""
+    derivation, program = bench.reading.found, bench.program
+
+    def evaluated(many: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Array]]:
+        for values in many:
+            known = evaluate(program, values)
+            yield {n: np.asarray(known[n].value) for n in map(name_of, program.outputs)}
+
+    if not program.first:
+        (out,) = map(name_of, program.outputs)
+        theirs = bench.backward.has_forward
+        made = differences(
+            lambda many: (
+                bench.outputs(trial, many) if theirs else [one[out] for one in evaluated(many)]
+            ),
+            derivation, trial.values, together=bench.reading.known,
+        )  # fmt: skip
+        return replace(made, of_reference=not theirs)
+    if bench.backward.first:
+        with suppress(CannotAsk, KeyError):
+            return second_differences(
+                lambda many: bench.firsts(trial, many), derivation, trial.values
+            )
+    if not bench.reading.known:
+        raise CannotAsk(
+            f"{bench.backward.name}: its forward pass is of no layer that bncheck knows, and "
+            "there is no backward pass of which differences could be taken"
+        )
+    made = second_differences(lambda many: list(evaluated(many)), derivation, trial.values)
+    return replace(made, of_reference=True)
