@@ -74,7 +74,7 @@ def test_differences_agree_with_the_reference_within_their_own_estimate(name, co
     def forward(many):
         if not complex_ and any(np.iscomplexobj(v) for one in many for v in one.values()):
             raise TypeError("no complex numbers here")
-        return [np.asarray(evaluate(program, one)[out].value) for one in many]
+        return [{out: np.asarray(evaluate(program, one)[out].value)} for one in many]
 
     measured = differences(forward, found, trial.values, together)
     assert measured.method == ("complex step" if complex_ else "central differences")
@@ -94,7 +94,7 @@ def test_code_that_drops_the_imaginary_part_falls_back_to_central_differences():
         for one in many:
             x = one["x"]
             std = np.sqrt(np.var(x, axis=0) + one["eps"])  # np.var takes the modulus
-            made.append(one["gamma"] * (x - x.mean(axis=0)) / std + one["beta"])
+            made.append({"y": one["gamma"] * (x - x.mean(axis=0)) / std + one["beta"]})
         return made
 
     measured = differences(forward, found, trial.values)
@@ -168,7 +168,7 @@ def test_differences_cost_a_pass_for_each_value_of_a_group_not_for_each_entry():
 
     def forward(many):
         calls.extend(many)
-        return [np.asarray(evaluate(program, one)["y"].value) for one in many]
+        return [{"y": np.asarray(evaluate(program, one)["y"].value)} for one in many]
 
     differences(forward, found, trial.values)
     checks = 3 * (1 + 6)  # complex step against central differences, once for each input

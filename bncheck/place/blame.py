@@ -137,16 +137,10 @@ def _rerun(
 
 def _off(trial: Trial, seen: Observation, name: str) -> float:
     """How suitable a trial is to look at: sizes that differ, few values, and far off."""
-    if name not in seen.gradients or len(set(_sizes(trial))) < len(_sizes(trial)):
+    if name not in seen.gradients or len(set(trial.sizes)) < len(trial.sizes):
         return 0.0
     right, yours = seen.reference.gradients[name], seen.gradients[name]
     if yours.shape != right.shape or seen.gradients[name].size > LARGEST:
         return 0.0
     apart = float(abs(yours - right).max() / (abs(right).max() or 1.0))
     return min(1e-3, apart) if apart > FITTED else 0.0
-
-
-def _sizes(trial: Trial) -> tuple[int, ...]:
-    """The sizes in the name of a trial, which are those of its groups; none for other names."""
-    words = trial.name.split(" by ")
-    return tuple(map(int, words)) if len(words) == 2 and "".join(words).isdigit() else ()

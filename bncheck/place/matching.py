@@ -76,10 +76,10 @@ class Shelf:
         found = fingerprint(value)
         if found.size not in self.rows:
             return HEAVY
-        scaled, near = found / abs(found).max(), np.zeros(len(self.known[found.size]), bool)
+        scaled, same = found / abs(found).max(), np.zeros(len(self.known[found.size]), bool)
         for turned in (scaled, -scaled[::-1]):
-            near |= gap(self.rows[found.size], turned).max(axis=1) <= FITTED
-        several = (self.known[found.size][k].weight for k in np.flatnonzero(near))
+            same |= gap(self.rows[found.size], turned).max(axis=1) <= FITTED
+        several = (self.known[found.size][k].weight for k in np.flatnonzero(same))
         return min(several, default=HEAVY)
 
     def of_size(self, size: int) -> list[Known]:
@@ -97,8 +97,8 @@ class Shelf:
         scale = abs(found).max()
         best: Match | None = None
         for sign, scaled in ((1, found / scale), (-1, -found[::-1] / scale)):
-            near = gap(self.rows[found.size], scaled).max(axis=1) <= FITTED
-            for number in np.flatnonzero(near):
+            same = gap(self.rows[found.size], scaled).max(axis=1) <= FITTED
+            for number in np.flatnonzero(same):
                 factor = sign * scale / self.scales[found.size][number]
                 if self.is_plain(factor) and (best is None or near(factor, 1, FITTED)):
                     factor = 1.0 if near(factor, 1, FITTED) else factor

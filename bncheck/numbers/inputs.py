@@ -1,28 +1,88 @@
-"""Inputs that the user gives: activations of a real run, by role, as a trial of their own."""
+"""Inputs by role: what somebody's code is handed on a trial, and the trial that somebody gives.
 
-from collections.abc import Iterable, Mapping
+Besides arguments and the upstream gradient some backward passes ask for what a forward pass kept,
+where there is none to keep it: mean, variance, xhat, ... Whoever gives inputs, activations of a
+real run say, gives them by role, under any usual name; they make a trial of their own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.algebra.notation import indices_of, name_of
+from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.algebra.program import Program
-from bncheck.numbers import layout
+from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.numbers import layout as layouts
+from bncheck.numbers.arithmetic import evaluate
 from bncheck.numbers.layout import Layout, Piece
-from bncheck.numbers.trials import Trial
-from bncheck.subject.names import role
+from bncheck.numbers.trials import Trial, directed
 from bncheck.subject.returned import is_number
 from bncheck.telling.errors import CannotAsk
 
+_STEPS = {"mean": ("mu",), "var": ("var", "ms"), "sd": ("sd", "rms", "norm"), "xhat": ("xhat",)}
+"""Role: the steps of the forward programs that are it."""
 
-def own_trials(
-    program: Program, at: Layout, eps: float | None, given: Mapping[str, Any]
-) -> Iterable[Trial]:
-    """The user's own inputs as a trial; what they lack is drawn."""
-    if not given:
-        return
-    values, parts = own_values(at, program, _by_role(given))
+
+def statistics(
+    program: Program, at: Layout, trial: Trial, values: Mapping[str, Any], roles: Sequence[str]
+) -> dict[str, Any]:
+    """The forward pass's values by role, in the user's layout and precision."""
+    known = {n: np.asarray(b.value) for n, b in evaluate(program, values).items()}
+    dtype = next(v.dtype for v in values.values() if isinstance(v, np.ndarray))
+    made: dict[str, Any] = {}
+    for role in roles:
+        found = _value(program, known, role)
+        if isinstance(found, int):
+            made[role] = found
+        else:
+            theirs = layouts.array_to_user(at, program, *found, trial.parts)
+            made[role] = theirs.astype(dtype)
+    return made
+
+
+def _value(program: Program, known: Mapping[str, Any], role: str) -> int | tuple[Tensor, Any]:
+    first = program.inputs[0]
+    x = known[name_of(first)]
+    if role == "count":
+        return int(np.prod([x.shape[indices_of(first).index(i)] for i in normalised(program)]))
+    if role == "width":
+        return int(known["gamma"].size) if "gamma" in known else int(x.shape[-1])
+    if role == "centred":
+        operand, mean = _step(program, known, "mean")
+        has = indices_of(operand)
+        return first, x - mean[tuple(slice(None) if i in has else None for i in indices_of(first))]
+    if role == "rstd":
+        operand, value = _step(program, known, "sd")
+        return operand, 1 / value
+    return _step(program, known, role)
+
+
+def _step(program: Program, known: Mapping[str, Any], role: str) -> tuple[Tensor, Any]:
+    for name in _STEPS[role]:
+        if name in program.tensors:
+            return program.tensors[name], known[name]
+    raise CannotAsk(f"{program.name} has no {role}, which the backward pass asks for")
+
+
+def own_trial(
+    found: Derivation,
+    at: Layout,
+    eps: float | None,
+    given: Mapping[str, Any],
+    role_of: Callable[[str], str | None],
+    takes: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Trial:
+    """The user's own inputs as a trial; what they lack is drawn.
+
+    ``eps``: that of the user's code where it cannot be set; ``role_of``: of a name that people
+    use; ``takes`` and ``seed``: for the directions of second order, see ``directed``. Raises
+    ``CannotAsk`` for what is no input of this layer.
+    """
+    known, program = _by_role(given, role_of), found.layer
+    values, parts = own_values(at, program, known)
     if eps is not None:
         values["eps"] = eps
     values.setdefault("eps", 1e-5)
@@ -37,17 +97,20 @@ def own_trials(
         name, shape = name_of(operand), tuple(lengths[i] for i in indices_of(operand))
         if name not in values:
             values[name] = rng.uniform(0.4, 0.9, shape).astype(x.dtype, copy=False)
-    yield Trial("your inputs", values, easy=False, own=True, parts=parts)
+    trial = Trial("your inputs", values, easy=False, own=True, parts=parts)
+    if found.order == 1:
+        return trial
+    return directed(found, at, takes, trial, np.random.default_rng(seed), known)
 
 
-def _by_role(given: Mapping[str, Any]) -> dict[str, Any]:
+def _by_role(given: Mapping[str, Any], role_of: Callable[[str], str | None]) -> dict[str, Any]:
     """Arrays by role, under whatever usual name they were given."""
     known: dict[str, Any] = {}
     for name, value in given.items():
-        found = role(name)
+        found = role_of(name)
         if found is not None:
             known[found] = _numbers(name, np.asarray(value))
-    if given and not set(known) & {"x", "dy", "gamma", "beta", "eps"}:
+    if not set(known) & {"x", "dy", "gamma", "beta", "eps"}:
         raise CannotAsk(f"the inputs hold {', '.join(given)}; expected x, dy, gamma, beta, eps")
     if np.ndim(known.get("eps", 0.0)) or known.get("eps", 0.0) < 0:
         raise CannotAsk(f"eps of the inputs is {known['eps']}; expected a number from 0 on")
@@ -85,8 +148,8 @@ def own_values(
         for name, count in at.split().items()
     }  # fmt: skip
     values: dict[str, Any] = {}
-    for name, operand in layout.operands_of(program).items():
-        role = layout.role_of(program, name)
+    for name, operand in layouts.operands_of(program).items():
+        role = layouts.role_of(program, name)
         if role not in given:
             continue
         value = given[role]
@@ -99,7 +162,7 @@ def own_values(
             )
         array = np.asarray(value)
         values[name] = (
-            layout.array_from_user(at, program, operand, array, wanted, parts) if names else value
+            layouts.array_from_user(at, program, operand, array, wanted, parts) if names else value
         )
     return values, parts
 
