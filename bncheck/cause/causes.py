@@ -13,7 +13,7 @@ from bncheck.cause.diagnose import diagnose
 from bncheck.cause.order import reordered
 from bncheck.cause.places import is_off
 from bncheck.cause.second_diagnose import diagnose_second
-from bncheck.identity.by_outputs import Identity
+from bncheck.identity.readings import Reading
 from bncheck.numbers.agreement import ROUNDING, alike, within
 from bncheck.numbers.arithmetic import evaluate
 from bncheck.numbers.observation import Observation
@@ -27,7 +27,7 @@ LARGEST = 1000
 
 def cause(
     found: Derivation,
-    identity: Identity,
+    identity: Reading,
     seen: Sequence[Observation],
     result: GradientResult,
     shape: Remark | None,

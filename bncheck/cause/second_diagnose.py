@@ -18,7 +18,7 @@ from bncheck.cause.diagnose import ENOUGH, is_theirs, joined
 from bncheck.cause.places import is_off, where
 from bncheck.cause.second_terms import MOST_NAMED, Fitted, fitted, is_scaled
 from bncheck.identity.assignment import BETA
-from bncheck.identity.by_outputs import USUAL_EPS
+from bncheck.identity.readings import USUAL_EPS
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.numbers.reference import double_of

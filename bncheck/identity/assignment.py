@@ -156,8 +156,9 @@ def _by_place(one: Returned, order: Order) -> Iterator[tuple[str, Array]]:
     for name, part in zip(order, one.arrays.values(), strict=True):
         shape, _ = _shapes(one, name)
         operand = _wanted(one.program)[name]
-        yield name, layouts.array_from_user(
-            one.layout, one.program, operand, part, shape, one.trial.parts
+        yield (
+            name,
+            layouts.array_from_user(one.layout, one.program, operand, part, shape, one.trial.parts),
         )
 
 

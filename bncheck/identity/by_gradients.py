@@ -15,8 +15,7 @@ from bncheck.identity.readings import Reading, own_eps
 from bncheck.numbers.agreement import SINGLE, distance
 from bncheck.numbers.observation import Observation
 from bncheck.numbers.reference import derivation_of, double_of, truth_of
-from bncheck.numbers.second_trials import directed
-from bncheck.numbers.trials import trials
+from bncheck.numbers.trials import directed, trials
 from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
@@ -126,7 +125,7 @@ def _look(bench: Bench, reading: Reading, telling: bool) -> _Look | None:
     trial = next(trial for trial in drawn if trial.shows_eps or not telling)
     if double:
         rng = np.random.default_rng(2)
-        trial = directed(found, at, bench.backward.takes, trial, rng, {})
+        trial = directed(found, at, bench.backward.takes, trial, rng)
     try:
         _, seen = replace(bench, reading=reading).first(trial)
     except CannotAsk:

@@ -197,7 +197,7 @@ def _changed(program: Program) -> Iterator[tuple[Finding, Program]]:
         said = found("forward-eps-outside", layer=title, root=name_of(root.target))
         yield said, _with(program, root, outside)
         yield found("forward-eps-twice", layer=title), _with(program, root, root.expr + eps)
-        squared = root.expr.xreplace({eps: eps**2})
+        squared = root.expr.xreplace({eps: S(eps) ** 2})
         yield found("forward-eps-squared", layer=title), _with(program, root, squared)
     if gamma is not None:
         last = program.steps[-1]

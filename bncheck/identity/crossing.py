@@ -23,9 +23,9 @@ from bncheck.identity.assignment import (
 from bncheck.identity.readings import Reading
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.arithmetic import Array
+from bncheck.numbers.inputs import statistics
 from bncheck.numbers.observation import Observation, Reference
 from bncheck.numbers.reference import reference, truth_of
-from bncheck.numbers.statistics import statistics
 from bncheck.numbers.trials import Trial
 from bncheck.subject.messages import Assigned, Backward, Outcome, Replacement, Subject, Written
 from bncheck.telling.codes import Finding, found
@@ -87,7 +87,7 @@ class Bench:
         if self.program.first or (self.reading.known and outcome.in_order):
             bench = replace(self, order=order_of(self._returned(trial, outcome.gradients), truth))
             if bench.order and not self.program.first:
-                findings = (*findings, found("return-order", "first", names=bench.order))
+                findings = (*findings, found("return-order", "exchanged"))
         return bench, bench._observed(trial, replace(outcome, remarks=findings), truth)
 
     def outputs(self, trial: Trial, many: Sequence[Values]) -> list[Array]:
@@ -100,6 +100,12 @@ class Bench:
         """An output in the program's axes; as it is where it does not fit."""
         at, program = self.reading.layout, self.program
         return layouts.output_from_user(at, program, y, trial.values, trial.parts)
+
+    def value(self, trial: Trial, name: str, array: Array, shape: tuple[int, ...]) -> Array:
+        """An array that lies as a value of the program does, in the program's axes."""
+        operand = self.program.tensors[name]
+        at = self.reading.layout
+        return layouts.array_from_user(at, self.program, operand, array, shape, trial.parts)
 
     def firsts(self, trial: Trial, many: Sequence[Values]) -> list[dict[str, Array]]:
         """The gradients of the backward pass below a double one, for several values."""

@@ -155,4 +155,3 @@ def _layouts(backward: Backward, program: Program, said: str | None) -> Iterable
 
 def _rarity(at: Layout) -> int:
     return int(at.kept) + 2 * (at.name in ("(D, N)", "(P, U)"))
-

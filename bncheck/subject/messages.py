@@ -24,6 +24,9 @@ MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
 SECOND = "second batch"
 """Besides those: an object sees another batch before the one that counts."""
 
+BATCHES = ("x", "second batch", "third batch", "evaluated batch")
+"""Inputs of four sizes: the first makes the layer, two move it, the last is evaluated."""
+
 
 @dataclass(frozen=True)
 class Backward:

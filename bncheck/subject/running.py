@@ -18,6 +18,7 @@ from bncheck.subject.conventions.methods import forward_method
 from bncheck.subject.conventions.object import passed, ready
 from bncheck.subject.conventions.pair import called, defaults
 from bncheck.subject.holders import attributes, content, holders
+from bncheck.subject.messages import BATCHES
 from bncheck.subject.names import TESTING, role
 from bncheck.subject.returned import output, plain
 from bncheck.subject.signature import required, roles_of
@@ -25,9 +26,6 @@ from bncheck.subject.signature import required, roles_of
 Inputs = Mapping[str, Any]
 State = dict[str, Any]
 """Copies of the running statistics: ``running_mean`` and ``running_var``, those that there are."""
-
-BATCHES = ("x", "second batch", "third batch", "evaluated batch")
-"""Inputs of four sizes: the first makes the layer, two move it, the last is evaluated."""
 
 MODES = ("test", "eval", "inference", "evaluation", "predict", "valid")
 _SWITCHES = ("eval", "eval_mode", "set_eval", "test_mode", "set_test", "inference_mode")

@@ -1,6 +1,6 @@
 """Is it that gradient? Every observation held against the reference and against differences."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,9 +19,6 @@ from bncheck.telling.errors import CannotAsk, Disagreement
 from bncheck.telling.report import Comparison, GradientResult
 from bncheck.verdict.observations import Failure, Record
 from bncheck.verdict.rounding import only_rounds
-
-LOW = {np.dtype(np.float32): 10.0, np.dtype(np.float16): np.inf}
-"""Types in which losing digits is worth a remark, and no more, up to so many times the bound."""
 
 Made = dict[str, list[tuple[Trial, Comparison]]]
 """Comparisons by gradient, with the trial that each is of."""
@@ -57,7 +54,7 @@ def judge(record: Record, averaged: bool = False) -> Verdicts:
         if isinstance(one, Failure):
             if one.trial.easy and not any(c.verdict == "wrong" for _, c in _all(made)):
                 raise one.refusal
-            findings += _failed(bench, one)
+            findings += _failed(one)
             continue
         if averaged:
             one, accepted = _not_averaged(bench, one)
@@ -106,18 +103,12 @@ def _worst(result: GradientResult, made: Made) -> Trial:
     return next(t for t, _ in made[result.name] if t.name == result.comparisons[0].trial)
 
 
-def _failed(bench: Bench, failure: Failure) -> Iterator[Finding]:
-    """Nothing where it may fail: in short types, and where eps is 0."""
+def _failed(failure: Failure) -> Iterator[Finding]:
     trial = failure.trial
-    allowed = _is_low(trial) or (bench.reading.eps is None and trial.values.get("eps") == 0)
     if trial.memory == "read-only":
         yield found("fails-on", "read-only", error=str(failure.refusal))
-    elif trial.memory == "plain" and not allowed:
+    elif trial.memory == "plain" and not trial.may_fail:
         yield found("fails-on", trial=trial.name, error=str(failure.refusal))
-
-
-def _is_low(trial: Trial) -> bool:
-    return not trial.own and trial.dtype in LOW
 
 
 def _compared(
@@ -190,8 +181,8 @@ def _graded(made: Made) -> tuple[Made, list[Finding]]:
     for name, pairs in made.items():
         graded[name] = []
         for trial, c in pairs:
-            low = _is_low(trial) and c.of_bound <= LOW[trial.dtype]
-            if c.verdict == "inaccurate" and (low or (own and not trial.own)):
+            little = c.of_bound <= trial.grace
+            if c.verdict == "inaccurate" and (little or (own and not trial.own)):
                 lost.append(found("loses-digits", trial=trial.name))
                 c = replace(c, verdict="right")
             graded[name].append((trial, c))

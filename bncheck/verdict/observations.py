@@ -1,19 +1,18 @@
 """What somebody's code gives on each trial, and what differences say there: nothing is judged."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from bncheck.algebra.notation import name_of
-from bncheck.identity.crossing import Bench
+from bncheck.algebra.program import Program
+from bncheck.identity.crossing import Bench, Values
 from bncheck.numbers.agreement import SINGLE, compare, distance
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.differences import Differences, differences
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.second_differences import second_differences
 from bncheck.numbers.trials import Trial
 from bncheck.subject.messages import SECOND
 from bncheck.telling.codes import Finding, found
@@ -114,32 +113,34 @@ def _beside(bench: Bench, one: Observation) -> Iterator[Finding]:
 
 def _measured(bench: Bench, trial: Trial) -> Differences:
     """Differences of the user's own pass below, or of the reference's where there is none."""
-    derivation, program = bench.reading.found, bench.program
-
-    def evaluated(many: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Array]]:
-        for values in many:
-            known = evaluate(program, values)
-            yield {n: np.asarray(known[n].value) for n in map(name_of, program.outputs)}
-
-    if not program.first:
-        (out,) = map(name_of, program.outputs)
-        theirs = bench.backward.has_forward
-        made = differences(
-            lambda many: (
-                bench.outputs(trial, many) if theirs else [one[out] for one in evaluated(many)]
-            ),
-            derivation, trial.values, together=bench.reading.known,
-        )  # fmt: skip
-        return replace(made, of_reference=not theirs)
-    if bench.backward.first:
-        with suppress(CannotAsk, KeyError):
-            return second_differences(
-                lambda many: bench.firsts(trial, many), derivation, trial.values
-            )
-    if not bench.reading.known:
-        raise CannotAsk(
-            f"{bench.backward.name}: its forward pass is of no layer that bncheck knows, and "
-            "there is no backward pass of which differences could be taken"
-        )
-    made = second_differences(lambda many: list(evaluated(many)), derivation, trial.values)
+    derivation, program, known = bench.reading.found, bench.program, bench.reading.known
+    try:
+        return differences(partial(_below, bench, trial), derivation, trial.values, known)
+    except (CannotAsk, KeyError):
+        if bench.backward.has_forward and not program.first:
+            raise
+        if program.first and not known:
+            raise CannotAsk(
+                f"{bench.backward.name}: its forward pass is of no layer that bncheck knows, and "
+                "there is no backward pass of which differences could be taken"
+            ) from None
+    made = differences(partial(_reference, program), derivation, trial.values, known)
     return replace(made, of_reference=True)
+
+
+def _below(bench: Bench, trial: Trial, many: Sequence[Values]) -> list[dict[str, Array]]:
+    """The user's own forward pass; of a double backward pass the backward pass below.
+
+    Raises ``CannotAsk`` where there is none.
+    """
+    if not (bench.backward.first if bench.program.first else bench.backward.has_forward):
+        raise CannotAsk("there is no pass below")
+    if bench.program.first:
+        return bench.firsts(trial, many)
+    out = name_of(bench.program.outputs[0])
+    return [{out: y} for y in bench.outputs(trial, many)]
+
+
+def _reference(program: Program, many: Sequence[Values]) -> list[dict[str, Array]]:
+    return [{n: np.asarray(b.value) for n, b in evaluate(program, values).items()}
+            for values in many]  # fmt: skip
