@@ -10,6 +10,7 @@ from bncheck.algebra.layers import LAYERS
 from bncheck.cause.terms import fit
 from bncheck.numbers.observation import Observation
 from bncheck.numbers.reference import derivation_of, reference
+from bncheck.numbers.trials import Trial
 from bncheck.verification import verify
 from tests.mistakes import every, function_of, opened
 from tests.mutants import WRONG, batch_closed
@@ -54,7 +55,7 @@ def _seen(rng, rows, columns, dtype, factors):
     scale, m = k["gamma"] / k["sd"], rows
     parts = (k["dy"], -k["dbeta"] / m, -k["dgamma"] * k["xhat"] / m)
     dx = scale * sum(f * part for f, part in zip(factors, parts, strict=True))
-    return Observation(values, truth, {"dx": dx.astype(dtype)}, {})
+    return Observation(Trial("drawn", values), truth, {"dx": dx.astype(dtype)})
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from bncheck.algebra.layers import LAYERS, layer, options
-from bncheck.algebra.notation import indices_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
 from bncheck.numbers import layout as layouts
@@ -144,13 +143,12 @@ def _affine(backward: Backward, choices: Mapping[str, Any]) -> tuple[bool | None
 
 
 def _layouts(backward: Backward, program: Program, said: str | None) -> Iterable[Layout]:
-    """With parameters as they usually are, then with parameters that keep all axes."""
+    """With parameters and statistics as they usually are, then where these keep all axes."""
     there = [layouts.named(program, said)] if said else list(layouts.layouts(program))
     images = re.search(r"spatial|2d|conv|image|channel|cnn", backward.name, re.IGNORECASE)
     if images or program.name == "group-norm":
         there.sort(key=lambda at: len(at.order) != 4)
-    parameters = [a for a in program.inputs[1:] if indices_of(a)]
-    return (*there, *(layouts.with_kept(at) for at in there if parameters))
+    return (*there, *map(layouts.with_kept, there))
 
 
 def _rarity(at: Layout) -> int:

@@ -78,16 +78,19 @@ def judge(record: Record, averaged: bool = False) -> Verdicts:
     return Verdicts(
         results,
         once([*findings, *lost]),
-        {f.arguments["gradient"]: f for f in findings if f.code == "shape"},
+        {f.arguments["gradient"]: f for f in reversed(findings) if f.code == "shape"},
         next((_worst(g, made) for g in results if _is_wrong(g)), None),
     )
 
 
 def once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The first of each code, of those that speak of a gradient the first for each."""
+    """The first of each code, of those that speak of something by name the first for each."""
     kept: dict[tuple[str, object], Finding] = {}
     for one in findings:
-        kept.setdefault((one.code, one.arguments.get("gradient", "")), one)
+        about = one.arguments.get("gradient") or one.arguments.get("name")
+        if not one.arguments:  # a sentence that has no code yet
+            about = one.form.partition(" ")[0]
+        kept.setdefault((one.code, about), one)
     return tuple(kept.values())
 
 

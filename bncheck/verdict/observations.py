@@ -108,7 +108,7 @@ def _beside(bench: Bench, one: Observation) -> Iterator[Finding]:
     for name, gradient in one.gradients.items():
         if gradient.dtype != trial.dtype and trial.memory == "plain":
             types = {"found": str(gradient.dtype), "given": str(trial.dtype)}
-            yield found("dtype-changed", name=name, **types)
+            yield found("dtype-changed", of=name, **types)
 
 
 def _measured(bench: Bench, trial: Trial) -> Differences:
