@@ -7,12 +7,13 @@ from sympy import ImmutableDenseMatrix
 from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import Jacobian, explicit
-from bncheck.calculus.jacobian import jacobian as symbolic_jacobian
-from bncheck.calculus.second import derived, modes
+from bncheck.calculus.jacobians import Jacobian, explicit
+from bncheck.calculus.jacobians import jacobian as symbolic_jacobian
+from bncheck.calculus.passes import derived, modes
 from bncheck.telling.errors import CannotAsk
+from bncheck.telling.formats import as_html
 from bncheck.telling.report import Report
-from bncheck.theory.evidence import evidence
+from bncheck.theory.checked import evidence
 from bncheck.verification import assert_gradients, verify
 from bncheck.writers import graph, latex, numpy_source
 from bncheck.writers.latex_printer import latex_of
@@ -139,19 +140,6 @@ def _program_latex(program: Program) -> str:
     return "$$\\begin{aligned} " + r" \\ ".join(rows) + " \\end{aligned}$$"
 
 
-def _report_html(report: Report) -> str:
-    """A table for a notebook; the text is escaped."""
-    from html import escape
-
-    why = {d.gradient: d.text for d in report.diagnosis}
-    rows = "".join(
-        f"<tr><td>{g.name}</td><td>{g.verdict}</td><td>{escape(why.get(g.name, ''))}</td></tr>"
-        for g in report.gradients
-    )
-    head = f"<b>{escape(report.target)}: {report.verdict}</b>"
-    return f"{head}<table><tr><th>gradient</th><th>verdict</th><th>why</th></tr>{rows}</table>"
-
-
 # A notebook shows mathematics. The methods are added here, because the floors below know
 # nothing of how a program is written down.
 setattr(Program, "_repr_latex_", _program_latex)  # noqa: B010
@@ -161,4 +149,4 @@ setattr(  # noqa: B010
     lambda self: rf"$$\frac{{\partial {latex_of(self.row)}}}{{\partial {latex_of(self.column)}}}"
     f" = {latex_of(self.entry)}$$",
 )  # fmt: skip
-setattr(Report, "_repr_html_", _report_html)  # noqa: B010
+setattr(Report, "_repr_html_", as_html)  # noqa: B010

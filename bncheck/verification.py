@@ -14,8 +14,9 @@ from bncheck.algebra.layers import layer as layer_by_name
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.causes import cause
-from bncheck.cause.terms import EACH, fit
+from bncheck.calculus.passes import derived_once
+from bncheck.cause.causes import explain
+from bncheck.cause.terms import fit
 from bncheck.identity.assignment import BETA
 from bncheck.identity.by_gradients import by_gradients
 from bncheck.identity.by_outputs import by_outputs
@@ -25,9 +26,8 @@ from bncheck.identity.running import inferred
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.inputs import own_trial
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.reference import derivation_of, double_of
 from bncheck.numbers.trials import Trial, drawn
-from bncheck.place.blame import with_lines
+from bncheck.place.lines import locate
 from bncheck.settings import Settings
 from bncheck.subject.child import CallableSubject, FileSubject
 from bncheck.subject.messages import Backward, Subject
@@ -239,8 +239,8 @@ def _explained(derivation: Derivation, one: Observation) -> int:
         return 0
     if one.gradients[name].shape != one.reference.gradients[name].shape:
         return 0
-    terms = fit(derivation, name, one)
-    return 0 if not terms else 2 if all(t.reading != EACH for t in terms) else 1
+    fitted = fit(derivation, name, [one])
+    return 0 if not fitted.terms else 1 if fitted.unread else 2
 
 
 def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings) -> Report:
@@ -248,17 +248,28 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
     on the trials that show the mathematics.
     """
     double = backward.kind == "double"
-    derivation = double_of(reading.program) if double else derivation_of(reading.program)
+    derivation = derived_once(reading.program, 2 if double else 1, seen=double)
     reading = replace(reading, derivation=derivation)
     trials = _trials(job, backward, reading, settings)
     record = observe(Bench(job.subject, backward, reading), trials)
     verdicts = judge(record, settings.averaged)
     bench, wrong = record.bench, verdicts.wrong
     causes = tuple(
-        cause(derivation, reading, record.easy, g, verdicts.shapes.get(g.name)) for g in wrong
+        explain(
+            derivation,
+            g,
+            record.easy,
+            verdicts.worst[g.name],
+            reading.layout,
+            own=reading.known,
+            ignored=reading.ignored,
+            shape=verdicts.shapes.get(g.name),
+        )
+        for g in wrong
     )
     if settings.lines and reading.known and not double:
-        causes = with_lines(causes, bench, record.easy)
+        pairs = [(one.trial, one) for one in record.easy]
+        causes = locate(causes, derivation, bench, pairs)
     running, more = inferred(bench)
     names = [g.name for g in wrong if g.verdict == "wrong"]
     by_hand = next((n for n in names if n != BETA and n not in verdicts.shapes), None)
@@ -277,7 +288,7 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
         trials=tuple(t.name for t in trials),
         running=running,
         counterexample=smallest(bench, by_hand) if by_hand else None,
-        failure=bench.inputs(verdicts.worst) if verdicts.worst else None,
+        failure=bench.inputs(verdicts.worst[wrong[0].name]) if wrong else None,
         picture=next(filter(None, (heat(derivation, record.easy, n) for n in names)), None),
     )
 

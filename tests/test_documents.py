@@ -9,13 +9,11 @@ import pytest
 
 from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.program import Step
-from bncheck.calculus.second import derived
-from bncheck.theory.checked import verdicts
-from bncheck.theory.evidence import Evidence, Identity, evidence, put
-from bncheck.theory.family.identities import identities
-from bncheck.theory.instance import Trial
-from bncheck.theory.judging import Judgement
+from bncheck.calculus.passes import derived
+from bncheck.theory.checked import evidence, put, verdicts
+from bncheck.theory.family.laws import identities
 from bncheck.theory.parts import words
+from bncheck.theory.statements import Evidence, Instance, Judgement
 from bncheck.writers.html import html
 from bncheck.writers.latex import PREAMBLE, blocks, document, fragment, markdown, written
 from bncheck.writers.latex_blocks import writer
@@ -42,9 +40,10 @@ def second():
 
 def unproved(forward):
     """The identities of a layer without the time that it takes to prove them."""
-    stated, nothing = identities(forward), Trial(0, 0, 0, {})
+    parts = words(derived(forward, most=0))
+    stated, nothing = identities(parts), Instance(0, 0, 0, {})
     judged = [Judgement(said, "proved" if said.holds else "refuted", nothing) for said in stated]
-    return Evidence({}, {}, put(words(forward)), tuple(map(Identity, judged)))
+    return Evidence({}, {}, put(parts), tuple(judged))
 
 
 def test_the_identities_of_every_layer_compile(tmp_path):
@@ -97,7 +96,7 @@ def test_each_identity_has_its_equation_and_its_proof(second):
     lines = [row for b in made if b.kind == "equation" for row in b.rows]
     assert len(lines) == len(known.identities)
     assert not any(mark for _, mark in lines)  # nothing is left without a proof
-    names = [one.judgement.statement.name for one in known.identities]
+    names = [one.statement.name for one in known.identities]
     along = lines[names.index("dx along x̂")][0].split(r"\\ &")
     assert along[0].count(r"\sum") == 3  # the normal form has both parts of eps
     assert along[1] == r"= \frac{\varepsilon \, \gamma_{j}}{s_{j}^{3}} " + (

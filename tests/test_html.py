@@ -7,12 +7,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from bncheck.cli.own import program
 
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import name_of
-from bncheck.calculus.second import derived
-from bncheck.cli.own import program
-from bncheck.theory.evidence import evidence
+from bncheck.calculus.passes import derived
+from bncheck.theory.checked import evidence
 from bncheck.writers.graph import edges, nodes
 from bncheck.writers.html import html, worded
 from bncheck.writers.latex import blocks, fragment

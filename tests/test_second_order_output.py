@@ -12,9 +12,7 @@ import pytest
 import bncheck
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of, name_of
-from bncheck.calculus.passes import derivation
-from bncheck.calculus.second import derived, double_backward, modes
-from bncheck.calculus.tangent import forward_mode
+from bncheck.calculus.passes import derived, double_backward, modes
 from bncheck.telling.errors import CannotAsk
 from bncheck.writers.latex import PREAMBLE, fragment, written
 from bncheck.writers.latex_blocks import marker, writer
@@ -43,7 +41,7 @@ def _normal(seed, *arrays):
 @pytest.mark.parametrize("case", EVERY, ids=_id)
 def test_jvp_is_the_complex_step_along_the_direction(case):
     program = layer(case[0], **case[1])
-    made = functions(forward_mode(program))
+    made = functions(derived(program, mode="forward"))
     arrays, extra = _inputs(program)
     moving = len(program.wrt)
     along = _normal(2, *arrays[:moving])
@@ -59,7 +57,7 @@ def test_jvp_is_the_complex_step_along_the_direction(case):
 def test_double_backward_is_the_complex_step_of_the_gradients(case):
     """The gradients of S along random directions, by moving the inputs of the emitted backward."""
     program = layer(case[0], **case[1])
-    found = double_backward(derivation(program))
+    found = double_backward(derived(program))
     made = functions(found)
     arrays, extra = _inputs(program)
     y, cache = made.forward(*arrays, *extra)
@@ -85,7 +83,7 @@ def test_double_backward_is_the_complex_step_of_the_gradients(case):
 @pytest.mark.parametrize("case", EVERY, ids=_id)
 def test_the_hessian_of_half_the_sum_of_cubes_is_the_complex_step_of_its_gradient(case):
     program = layer(case[0], **case[1])
-    made = functions(double_backward(derivation(program)))
+    made = functions(double_backward(derived(program)))
     arrays, extra = _inputs(program)
     y, cache = made.forward(*arrays, *extra)
     moving = len(program.wrt)
@@ -139,7 +137,7 @@ def test_shapes_are_checked_and_the_dtype_stays():
 
 @pytest.mark.parametrize("case", EVERY[::4], ids=_id)
 def test_the_page_is_narrow_and_says_what_is_derived(case):
-    second = page(double_backward(derivation(layer(case[0], **case[1]))))
+    second = page(double_backward(derived(layer(case[0], **case[1]))))
     assert "second order" in second.title
     titles = [part.title for part in second.parts]
     assert titles[0] == "Forward pass"
@@ -147,7 +145,7 @@ def test_the_page_is_narrow_and_says_what_is_derived(case):
     rows = [row[0] for part in second.parts for row in part.rows]
     assert not [row for row in rows if len(row) > 100]
     assert any(row.startswith("S = ") for row in rows)
-    moved = page(forward_mode(layer(case[0], **case[1])))
+    moved = page(derived(layer(case[0], **case[1]), mode="forward"))
     assert moved.title.endswith("forward mode")
     assert "sum_" not in str(second) + str(moved)
 

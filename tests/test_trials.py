@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.calculus.passes import derivation
+from bncheck.calculus.passes import derived
 from bncheck.numbers.agreement import compare
 from bncheck.numbers.arithmetic import Bounded, evaluate
 from bncheck.numbers.differences import differences
@@ -14,7 +14,7 @@ from bncheck.subject.messages import MEMORY
 from bncheck.telling.errors import Disagreement
 from tests.mutants import RIGHT, WRONG
 
-FOUND = {name: derivation(program) for name, program in LAYERS.items()}
+FOUND = {name: derived(program) for name, program in LAYERS.items()}
 
 
 def _outside(backward, layer, trial):

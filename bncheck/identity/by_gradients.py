@@ -10,11 +10,12 @@ import numpy as np
 
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.passes import derived_once
 from bncheck.identity.crossing import Bench
 from bncheck.identity.readings import Reading, own_eps
 from bncheck.numbers.agreement import SINGLE, distance
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.reference import derivation_of, double_of, truth_of
+from bncheck.numbers.reference import truth_of
 from bncheck.numbers.trials import directed, trials
 from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Subject
@@ -119,7 +120,7 @@ def _look(bench: Bench, reading: Reading, telling: bool) -> _Look | None:
     """None where it cannot be run."""
     double = bench.backward.kind == "double"
     program, at = reading.program, reading.layout
-    found = double_of(program, seen=False) if double else derivation_of(program)
+    found = derived_once(program, 2 if double else 1)
     reading = replace(reading, derivation=found)
     drawn = trials(program, reading.eps, layout=at)
     trial = next(trial for trial in drawn if trial.shows_eps or not telling)
@@ -142,7 +143,7 @@ def _look(bench: Bench, reading: Reading, telling: bool) -> _Look | None:
 def _below(bench: Bench, space: Iterable[Reading]) -> Reading | None:
     """The reading as which the user's own backward pass, below the double one, is right."""
     for reading in space if bench.backward.first else ():
-        reading = replace(reading, derivation=derivation_of(reading.program))
+        reading = replace(reading, derivation=derived_once(reading.program))
         trial = next(trials(reading.program, reading.eps, layout=reading.layout))
         try:
             (made,) = replace(bench, reading=reading).firsts(trial, [trial.values])

@@ -4,8 +4,7 @@ The mistakes are changes of the layer's program; each is put in the place of the
 while the tests run, in a child process. What is missed gets the input that would have shown it.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,53 +19,10 @@ from bncheck.mutants.suite import Suite
 from bncheck.subject.names import layer_hint
 from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
+from bncheck.telling.report import Examination, Mutant
 
 FINEST = 13
 """Relative errors from 1 to 10 to the power of minus this are tried on the tests."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One mistake: whether the tests caught it, and what would have, where they did not.
-
-    ``gradients``: those that the mistake changes; ``by``: the first failure.
-    """
-
-    code: str
-    text: str
-    gradients: tuple[str, ...]
-    caught: bool
-    by: str = ""
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Examination:
-    """What the tests are worth: every mistake, and the errors that they let pass.
-
-    ``tolerances``: by gradient, the largest power of ten of a relative error that passes; None
-    where any error does, since no test compares that gradient. ``asked``: calls of the function
-    on which the mistakes were put, out of ``calls``.
-    """
-
-    tests: str
-    replaced: str
-    layer: str
-    count: int
-    asked: int
-    calls: int
-    findings: tuple[Finding, ...]
-    tolerances: Mapping[str, float | None]
-
-    @property
-    def caught(self) -> int:
-        """How many mistakes the tests caught."""
-        return sum(f.caught for f in self.findings)
-
-    @property
-    def exit_code(self) -> int:
-        """0 where all mistakes were caught, else 1."""
-        return int(self.caught < len(self.findings))
 
 
 def examine(
@@ -107,8 +63,8 @@ def examine(
         count=count,
         asked=len(known.calls),
         calls=len(calls),
-        findings=tuple(
-            Finding(
+        mutants=tuple(
+            Mutant(
                 code=m.code,
                 text=m.text,
                 gradients=tuple(names[role] for role in m.gradients),

@@ -6,17 +6,14 @@ the closed form in a longer type, and are believed only while the chain rule agr
 """
 
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.algebra.notation import name_of
-from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.passes import derivation
-from bncheck.calculus.second import double_backward
 from bncheck.numbers.arithmetic import EXACT, Array, Bounded, evaluate
 from bncheck.numbers.observation import Reference
 from bncheck.numbers.trials import Trial
@@ -24,18 +21,6 @@ from bncheck.telling.errors import Disagreement
 
 SAFETY = 4.0
 """How many times the rounding bound is allowed: other orders of operations than ours."""
-
-
-@cache
-def derivation_of(program: Program) -> Derivation:
-    """A program's derivation, once; differences of a forward pass are its witness here."""
-    return derivation(program, most=0)
-
-
-@cache
-def double_of(program: Program, seen: bool = True) -> Derivation:
-    """The derivation of second order, once; ``seen``: the exact witness has seen it."""
-    return double_backward(derivation_of(program), seen=seen)
 
 
 def reference(

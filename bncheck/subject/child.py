@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bncheck.subject import calling, rewriting, tracing, wire
 from bncheck.subject.conventions.second_convention import from_callables
 from bncheck.subject.exceptions import refusal
-from bncheck.subject.messages import Assigned, Backward, Inputs, Outcome, Replacement, Written
+from bncheck.subject.messages import Assigned, Backward, Edit, Inputs, Outcome, Replacement, Written
 from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk, Refused
 from bncheck.telling.report import Remark
@@ -129,7 +129,7 @@ class FileSubject:
         """What other ways to write a line would give; see ``rewriting``."""
         asked = {"do": "rewrite", "name": name, "inputs": dict(inputs)}
         answer = self._request({**asked, "line": line, "variable": variable})
-        return [Written(**one) for one in answer]
+        return [Written(tuple(Edit(**e) for e in w["edits"]), w["value"]) for w in answer]
 
     def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
         """Running statistics after each batch, and outputs in evaluation mode (``running``)."""

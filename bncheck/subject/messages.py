@@ -113,11 +113,24 @@ class Replacement:
     value: NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Edit:
+    """One edit of a statement, as source text: ``pieces`` by what they are.
+
+    ``name`` and ``number``: another variable or constant, ``new`` for ``old``, as for ``sign``
+    and ``axis``; ``operator``: the one before ``operand``; ``without-right``, ``without-left``:
+    what follows or precedes an operator is left out.
+    """
+
+    kind: Literal["operator", "without-right", "without-left", "sign", "axis", "number", "name"]
+    pieces: Mapping[str, str]
+
+
 @dataclass(frozen=True, eq=False)
 class Written:
-    """A way to write the line, in words, and the value that it gives."""
+    """A way to write the line, and the value that it gives."""
 
-    text: str
+    edits: tuple[Edit, ...]
     value: NDArray[Any]
 
 

@@ -109,7 +109,7 @@ def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str,
     if question["do"] == "rewrite":
         place = question["line"], question["variable"]
         made = rewriting.rewritten(chosen, question["inputs"], *place)
-        return [vars(one) for one in made]
+        return [asdict(one) for one in made]
     if question["do"] == "running":
         return calling.running_statistics(chosen, question["inputs"])
     outcome = calling.call(chosen, question["inputs"], question["memory"])

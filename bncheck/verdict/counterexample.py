@@ -11,7 +11,7 @@ from sympy import Expr, Integer, Rational
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.calculus.unroll import evaluate
+from bncheck.calculus.interpret import evaluate
 from bncheck.identity.crossing import Bench
 from bncheck.identity.readings import Reading
 from bncheck.numbers import layout

@@ -27,14 +27,14 @@ Made = dict[str, list[tuple[Trial, Comparison]]]
 @dataclass(frozen=True)
 class Verdicts:
     """``results``: by gradient; ``findings``: what does not make a gradient wrong, each once;
-    ``shapes``: by gradient, where the shape is not that of its operand; ``worst``: the trial on
-    which the first wrong gradient is worst.
+    ``shapes``: by gradient, where the shape is not that of its operand; ``worst``: by
+    gradient, the trial on which it is.
     """
 
     results: tuple[GradientResult, ...]
     findings: tuple[Finding, ...]
     shapes: Mapping[str, Finding]
-    worst: Trial | None
+    worst: Mapping[str, Trial]
 
     @property
     def wrong(self) -> tuple[GradientResult, ...]:
@@ -79,7 +79,7 @@ def judge(record: Record, averaged: bool = False) -> Verdicts:
         results,
         once([*findings, *lost]),
         {f.arguments["gradient"]: f for f in reversed(findings) if f.code == "shape"},
-        next((_worst(g, made) for g in results if _is_wrong(g)), None),
+        {g.name: _worst(g, made) for g in results},
     )
 
 

@@ -12,7 +12,7 @@ from sympy import Expr
 
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
-from bncheck.theory.evidence import Evidence
+from bncheck.theory.statements import Evidence
 from bncheck.writers import svg
 from bncheck.writers.latex import blocks, title
 from bncheck.writers.latex_blocks import Block, latex_of_name, listed

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
-from bncheck.theory.evidence import Evidence
+from bncheck.theory.statements import Evidence
 from bncheck.writers import graph
 from bncheck.writers.latex_blocks import (
     Block,

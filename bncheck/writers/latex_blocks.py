@@ -9,14 +9,12 @@ from typing import Literal
 from sympy import Add, Expr, Idx
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of, size
-from bncheck.algebra.program import Program, Step
+from bncheck.algebra.program import Line, Program, Step
 from bncheck.algebra.spelling import SPELLINGS, in_reading_order
 from bncheck.calculus.chain import Use, uses
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import jacobian
-from bncheck.theory.checked import Line, jacobian_line
-from bncheck.theory.evidence import Evidence
-from bncheck.theory.judging import Verdict
+from bncheck.calculus.jacobians import jacobian, jacobian_line
+from bncheck.theory.statements import Evidence, Standing
 from bncheck.writers.latex_lines import folded
 from bncheck.writers.latex_printer import flat_latex, latex_of
 from bncheck.writers.reading import (
@@ -33,7 +31,7 @@ from bncheck.writers.unicode import line
 Write = Callable[..., str]
 Marks = Callable[[Tensor, Expr], str]
 
-MARKS: dict[Verdict, str] = {
+MARKS: dict[Standing, str] = {
     "proved": "", "deduced": "", "exact": "not proved", "refuted": "refuted",
 }  # fmt: skip
 
@@ -60,7 +58,7 @@ class Block:
         return tuple(zip_longest(self.lines, self.marks, fillvalue=""))
 
 
-def marked(verdict: Verdict) -> str:
+def marked(verdict: Standing) -> str:
     """The mark of an equation: words where it is known by less than a proof."""
     return MARKS[verdict]
 

@@ -13,8 +13,7 @@ from sympy import Expr, Idx, S
 
 from bncheck.algebra.notation import Tensor, carried, size
 from bncheck.algebra.spelling import SPELLINGS
-from bncheck.theory.evidence import Evidence, Identity
-from bncheck.theory.statement import Statement
+from bncheck.theory.statements import Evidence, Judgement, Statement
 from bncheck.writers.latex_blocks import Block, Write, listed, marked, prose
 from bncheck.writers.latex_lines import WIDEST, folded, width
 from bncheck.writers.statements import LETTERS, latex_conditions
@@ -44,9 +43,9 @@ def identity_blocks(known: Evidence, write: Write) -> list[Block]:
     return made
 
 
-def _groups(known: Sequence[Identity]) -> Iterator[list[Identity]]:
+def _groups(known: Sequence[Judgement]) -> Iterator[list[Judgement]]:
     """Statements of one condition, no more than one reads at a glance."""
-    for _, group in groupby(known, lambda one: _condition(one.judgement.statement)):
+    for _, group in groupby(known, lambda one: _condition(one.statement)):
         members = list(group)
         for start in range(0, len(members), MOST):
             yield members[start : start + MOST]
@@ -67,7 +66,7 @@ def _introduction(known: Evidence, write: Write) -> str:
         f"Each proof puts {rules} into both sides and collects equal terms; where it says more "
         "than they do and is short, what both become stands between them."
     )
-    verdicts = {one.judgement.verdict for one in known.identities}
+    verdicts = {one.verdict for one in known.identities}
     if "exact" in verdicts:
         told += " What is true of exact rational numbers but was not proved is marked so."
     return told
@@ -78,9 +77,9 @@ def _condition(said: Statement) -> tuple[object, ...]:
     return said.given, said.needs, said.runs, said.order
 
 
-def _title(members: list[Identity]) -> str:
+def _title(members: list[Judgement]) -> str:
     """The names of statements, what they share said once, and their condition."""
-    said = [one.judgement.statement for one in members]
+    said = [one.statement for one in members]
     names = [s.name for s in said]
     shared, between, _ = names[0].partition(": ")
     if between and all(n.startswith(shared + between) for n in names):
@@ -89,7 +88,7 @@ def _title(members: list[Identity]) -> str:
     where = ", ".join(_conditions(replace(said[0], slack=S.Zero)))
     if title[1:2].isalpha():
         title = f"{title[0].upper()}{title[1:]}"
-    deduced = [s.statement for s in (m.judgement for m in members) if s.verdict == "deduced"]
+    deduced = [m.statement for m in members if m.verdict == "deduced"]
     bases = dict.fromkeys(name for s in deduced for name in s.follows if name not in names)
     after = f", by {listed([worded(name) for name in bases])}" if bases else ""
     return f"{title}{f', where {where}' if where else ''}{after}:"
@@ -129,15 +128,15 @@ def _word(word: str) -> str:
     return rf"$\partial \ell / \partial {word[1]}$" if word in SHORT else prose(word)
 
 
-def _row(one: Identity, write: Write) -> str:
+def _row(one: Judgement, write: Write) -> str:
     """Left side, normal form, right side: in one line, or each in lines of its own."""
-    said = one.judgement.statement
+    said = one.statement
     if said.slack != 0:
         apart = said.right - said.left
         sides = _written(apart, said.slack, write), _written(said.slack, apart, write)
         return rf"{_equated(*sides)} \\ &\geq 0"
     left, right = _written(said.left, said.right, write), _written(said.right, said.left, write)
-    relation = RELATIONS[said.relation] if one.judgement.verdict != "refuted" else r"\ne"
+    relation = RELATIONS[said.relation] if one.verdict != "refuted" else r"\ne"
     between = _form(one, (left, right), write)
     if between and width(left) + width(between) <= WIDEST:
         return rf"{left} &= {between} \\ &= {folded(right)}"
@@ -152,9 +151,9 @@ def _equated(left: str, right: str, relation: str = "=") -> str:
     return rf"& {folded(left)} \\ &\quad {relation} {folded(right)}"
 
 
-def _form(one: Identity, sides: tuple[str, str], write: Write) -> str:
+def _form(one: Judgement, sides: tuple[str, str], write: Write) -> str:
     """The normal form where it says more than the sides do, and is short."""
-    said = one.judgement.statement
+    said = one.statement
     if one.form is None or isinstance(said.right, Tensor) or isinstance(-said.right, Tensor):
         return ""
     text = _written(one.form, said.left - said.right, write)
@@ -171,7 +170,7 @@ def _free(*exprs: Expr) -> tuple[Idx, ...]:
     return tuple(sorted(found, key=str))
 
 
-def _mark(one: Identity) -> str:
-    if one.judgement.as_expected and not one.judgement.statement.holds:
+def _mark(one: Judgement) -> str:
+    if one.as_expected and not one.statement.holds:
         return ""
-    return marked(one.judgement.verdict)
+    return marked(one.verdict)

@@ -2,7 +2,7 @@
 
 from bncheck.algebra.notation import like, name_of
 from bncheck.calculus.derivation import Derivation
-from bncheck.theory.evidence import Evidence
+from bncheck.theory.statements import Evidence
 from bncheck.writers.latex_blocks import (
     Block,
     Marks,

@@ -12,7 +12,7 @@ from bncheck.algebra.notation import Tensor, indices_of, name_of, size
 from bncheck.algebra.program import Program
 from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import jacobian
+from bncheck.calculus.jacobians import jacobian
 from bncheck.writers.numpy_parts import (
     formulas,
     function,

@@ -7,7 +7,7 @@ from sympy import Add, Expr, Idx, Mul, S, Symbol, expand
 from bncheck.algebra.notation import Tensor, Total, count, indices_of, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation, Rewriting, normalised
-from bncheck.calculus.jacobian import explicit
+from bncheck.calculus.jacobians import explicit
 
 PRIME = "1"
 """The suffix of an index that is printed with a prime: ``i1`` is i prime."""

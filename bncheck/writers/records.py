@@ -5,11 +5,10 @@ from typing import Any
 from sympy import Expr, sstr
 
 from bncheck.algebra.notation import indices_of, name_of, size
-from bncheck.algebra.program import Program, Step
+from bncheck.algebra.program import Line, Program, Step
 from bncheck.calculus.derivation import Derivation, Rewriting, normalised
-from bncheck.calculus.jacobian import explicit, jacobian
-from bncheck.theory.checked import Line, jacobian_line
-from bncheck.theory.evidence import Evidence
+from bncheck.calculus.jacobians import explicit, jacobian, jacobian_line
+from bncheck.theory.statements import Evidence
 from bncheck.writers.latex_printer import latex_of
 from bncheck.writers.reading import group_size, has_sizes
 from bncheck.writers.statements import as_data
@@ -53,7 +52,7 @@ def record(found: Derivation, known: Evidence | None = None) -> dict[str, Any]:
         ],
         "cache": [name_of(a) for a in found.cached],
         "jacobians": [_jacobian(found, name_of(a), known) for a in found.wrt] if plain else [],
-        **({"identities": as_data([i.judgement for i in known.identities])} if known else {}),
+        **({"identities": as_data(known.identities)} if known else {}),
     }
 
 

@@ -8,7 +8,8 @@ from sympy import Expr, Float, Rational, S
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of, size
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.calculus.unroll import evaluate, places, sample
+from bncheck.calculus.interpret import evaluate, places
+from bncheck.calculus.unroll import sample
 from bncheck.writers.reading import group_size, has_sizes
 
 LARGEST = 16

@@ -8,8 +8,7 @@ from typing import Any
 from sympy import Expr, Idx, S
 
 from bncheck.algebra.notation import carried, size
-from bncheck.theory.judging import Judgement
-from bncheck.theory.statement import Pairs, Statement
+from bncheck.theory.statements import Judgement, Pairs, Statement
 from bncheck.writers import unicode
 from bncheck.writers.latex_printer import latex_of
 

@@ -8,7 +8,7 @@ from bncheck.algebra.notation import Tensor, Total, indices_of, like, name_of, s
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.folding import folded
-from bncheck.calculus.jacobian import jacobian
+from bncheck.calculus.jacobians import jacobian
 from bncheck.telling.errors import CannotAsk
 from bncheck.writers.reading import (
     LARGEST,

@@ -10,35 +10,28 @@ from dataclasses import replace
 from sympy import S, Symbol
 
 from bncheck.algebra.notation import Tensor, gradient, indices_of, like, name_of, total
-from bncheck.algebra.program import Program
 from bncheck.algebra.spelling import SPELLINGS
 from bncheck.theory.family.curvature import curvature
-from bncheck.theory.family.evaluation import evaluation
-from bncheck.theory.family.graphs import graphs
-from bncheck.theory.family.pullback import pullback
-from bncheck.theory.family.spectrum import eigen, special
-from bncheck.theory.normal import at_place
-from bncheck.theory.parts import Words, words
-from bncheck.theory.published.eps_outside import eps_outside
-from bncheck.theory.statement import Run, Statement, marked, t
+from bncheck.theory.family.linear_map import eigen, pullback, special
+from bncheck.theory.family.variants import eps_outside, evaluation, graphs
+from bncheck.theory.parts import Words
+from bncheck.theory.statements import Run, Statement, at_place, marked, t
 
 Theme = Callable[[Words], Iterator[Statement]]
 c, r = Symbol("c", real=True), Symbol("r", positive=True)
 
 
-def identities(forward: Program) -> tuple[Statement, ...]:
-    """Every statement that is about this layer; raises ``CannotAsk`` where it is of no family."""
-    layer = words(forward)
+def identities(layer: Words) -> tuple[Statement, ...]:
+    """Every statement that is about this layer."""
     return tuple(statement for theme in _themes(layer) for statement in theme(layer))
 
 
-def checks(forward: Program) -> tuple[Statement, ...]:
+def checks(layer: Words) -> tuple[Statement, ...]:
     """Those that can be put to gradients that somebody else has worked out.
 
     They give no formula for a gradient, but say what one does: under a change of the inputs,
     along a direction, together with another gradient.
     """
-    layer = words(forward)
     formulas = (_normalised, pullback, graphs, curvature, evaluation, eps_outside)
     themes = (theme for theme in _themes(layer) if theme not in formulas)
     return tuple(statement for theme in themes for statement in theme(layer))

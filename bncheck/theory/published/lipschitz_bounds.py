@@ -6,19 +6,14 @@ Sources: Santurkar et al. 2018, theorems 4.1 and 4.4; Li, *Normalization in Deep
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from sympy import Expr, Rational, S, Symbol, sqrt
 
 from bncheck.algebra.notation import Total
 from bncheck.theory.family.curvature import squares
 from bncheck.theory.parts import Words
-from bncheck.theory.statement import Pairs, Run, Statement, marked
+from bncheck.theory.statements import K4, Pairs, Run, Statement, marked
 
-K4: dict[str, Any] = {
-    "x": (10, 4, 2, -4), "dy": (1, 2, -1, 3), "gamma": 2, "beta": Rational(1, 2), "eps": 11,
-}  # fmt: skip
-"""A batch with mean 3 and variance 25; with eps = 11, s = 6."""
 UNIT = tuple(Rational(k, 5) for k in (7, 1, -1, -7))
 """(x - mu)/sigma of that batch."""
 c = Symbol("c", real=True)

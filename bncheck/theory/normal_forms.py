@@ -3,6 +3,8 @@
 All is written by the normalised values: ``x = mu + sd*xhat``, ``eps = sd**2 - var``,
 ``sum(xhat) = 0`` and ``sum(xhat**2) = n*var/sd**2``, each read off the forward program. The rules
 hold for every batch size, so two expressions with one normal form are equal for every batch size.
+Sums of sums have several; ``in_one_order`` leaves one: over the groups outside, inside over the
+values of a group.
 """
 
 from dataclasses import dataclass, field
@@ -10,8 +12,8 @@ from functools import cache
 
 from sympy import Add, Expr, Idx, Mul, Pow, S, Symbol, cancel, factorial, ff
 
-from bncheck.algebra.notation import Tensor, Total, carried, distribute, has, indices_of
-from bncheck.calculus.inverse import inverse
+from bncheck.algebra.notation import Tensor, Total, carried, distribute, has, total
+from bncheck.calculus.inversion import inverse
 from bncheck.theory.parts import Words, sizes_of
 
 
@@ -152,12 +154,33 @@ def _is_size(factor: Expr, sizes: frozenset[Symbol]) -> bool:
     return not has(factor, Total) and factor.free_symbols <= sizes
 
 
-def place(index: Idx) -> Idx:
-    """Another index over the same axis: the place to which a permutation carries ``index``."""
-    return Idx(f"π{index.label}", (index.lower, index.upper))
+def in_one_order(expr: Expr, kept: frozenset[Idx]) -> Expr:
+    """``expr`` with its sums over ``kept``, the axes that tell the groups apart, outside.
+
+    ``sum_j(a_j*sum_i(b_ij*c_i))`` and ``sum_i(c_i*sum_j(a_j*b_ij))`` are the same number and have
+    two normal forms; written so, they have one.
+    """
+    if isinstance(expr, Total):
+        body = distribute(in_one_order(expr.body, kept))
+        outer, inner = frozenset(expr.over) & kept, frozenset(expr.over) - kept
+        return sum((_summed(term, outer, inner, kept) for term in Add.make_args(body)), S.Zero)
+    if not expr.has(Total):
+        return expr
+    return expr.func(*(in_one_order(a, kept) for a in expr.args))
 
 
-def at_place(operand: Tensor, index: Idx) -> Tensor:
-    """``x[πi, j]`` for ``x[i, j]``: the value that a permutation brings to the place i."""
-    put = {index: place(index)}
-    return operand.base[tuple(put.get(i, i) for i in indices_of(operand))]
+def _summed(term: Expr, outer: frozenset[Idx], inner: frozenset[Idx], kept: frozenset[Idx]) -> Expr:
+    """The sum of a product, with the sums in it that belong beside its own opened."""
+    factors = Mul.make_args(term)
+    for factor in factors:
+        if not isinstance(factor, Total) or isinstance(factor.body, Add):
+            continue
+        over, rest = frozenset(factor.over), [f for f in factors if f is not factor]
+        if not (over & kept or carried(factor) & inner):
+            continue
+        beside = rest if over & kept else [f for f in rest if carried(f) & inner]
+        bound = {i for f in beside for node in f.atoms(Total) for i in node.over}
+        if over & (bound | outer | inner | carried(Mul(*rest))):
+            continue
+        return _summed(Mul(*rest, factor.body), outer | over & kept, inner | over - kept, kept)
+    return total(total(term, inner), outer)

@@ -1,8 +1,9 @@
-"""Lines of published derivations that are false as printed, or true under conditions alone.
+"""What is published about batch norm: what is true, under which conditions, and what is not.
 
-Sources: Li, *Normalization in Deep Neural Networks* (numbers of equations); Deb, *Batch
-Normalization*. Each stands in our notation, with numbers on which it fails; a line that a
-condition mends stands twice.
+Each claim is a statement like those of the family; those that are false as printed are there with
+``holds=False`` and a counterexample in exact numbers, and bncheck expects to see them refuted. A
+line that a condition mends stands twice. Sources of the lines here: Li, *Normalization in Deep
+Neural Networks* (numbers of equations); Deb, *Batch Normalization*.
 """
 
 from collections.abc import Iterator
@@ -11,9 +12,39 @@ from dataclasses import replace
 from sympy import Expr, S, sqrt
 
 from bncheck.algebra.notation import gradient
-from bncheck.theory.parts import Words
-from bncheck.theory.published.lipschitz import K4
-from bncheck.theory.statement import Pairs, Statement, t
+from bncheck.algebra.program import Program
+from bncheck.calculus.passes import derived_once
+from bncheck.theory.family.variants import eps_outside, outside
+from bncheck.theory.judging import judge_all
+from bncheck.theory.parts import Words, words
+from bncheck.theory.published.internal_covariate_shift import covariate_shift
+from bncheck.theory.published.lipschitz_bounds import lipschitz, minimax, unbiased
+from bncheck.theory.published.reparameterisation import reparameterised, restored, weight_norm
+from bncheck.theory.statements import K4, Judgement, Pairs, Statement, t
+
+
+def statements(layer: Words) -> tuple[Statement, ...]:
+    """What is said about batch norm as a function of one batch."""
+    themes = (printed_lines, lipschitz, minimax, reparameterised, restored)
+    return tuple(said for theme in themes for said in theme(layer))
+
+
+def theorems(
+    batch: Program, raw: Program, over_less: Program, weight: Program, seed: int = 0
+) -> Iterator[Judgement]:
+    """Every theorem, judged: of batch norm, of its relatives, and of a network with it.
+
+    ``raw``: batch norm with the variance from raw moments; ``over_less``: with the variance over
+    m - 1; ``weight``: weight norm.
+    """
+    layer = words(derived_once(batch))
+    for program, said in (
+        (batch, statements), (raw, printed_graph), (over_less, unbiased),
+        (outside(layer), eps_outside), (weight, weight_norm),
+    ):  # fmt: skip
+        about = words(derived_once(program))
+        yield from judge_all(said(about), about, seed)
+    yield from covariate_shift(batch)
 
 
 def printed_lines(layer: Words) -> Iterator[Statement]:

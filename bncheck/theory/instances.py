@@ -5,64 +5,70 @@ inputs, derivatives by ``t**2 = 0``, matrices column by column. Batches are draw
 deviations are rational, and what is printed as a counterexample can be checked by hand.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from sympy import Expr, Integer, Matrix, S, expand, sqrt
 
-from bncheck.algebra.notation import carried, indices_of, name_of, operands, size
-from bncheck.algebra.spelling import unmarked
-from bncheck.calculus.unroll import places
-from bncheck.theory.drawing import MATRIX, ONE, ZERO, drawn, usual
-from bncheck.theory.family.spectrum import NORM, POLYNOMIAL, RANK, TRACE, lam
-from bncheck.theory.normal import place
+from bncheck.algebra.notation import carried, indices_of, name_of, size
+from bncheck.calculus.interpret import Algebra, Numbers, evaluate_for, places, value_at
+from bncheck.theory.batches import drawn, usual
 from bncheck.theory.parts import Words, specialised
-from bncheck.theory.rationals import FAST, SLOW, Arithmetic, Irrational, Jet, Known, evaluate
-from bncheck.theory.statement import Pairs, Run, Statement
+from bncheck.theory.rationals import JETS, ROOTS, Irrational, exactly
+from bncheck.theory.statements import (
+    MATRIX,
+    NORM,
+    POLYNOMIAL,
+    RANK,
+    TRACE,
+    Instance,
+    Pairs,
+    Run,
+    Statement,
+    lam,
+    place,
+)
 
 
-@dataclass(frozen=True)
-class Trial:
-    """Both sides where they differ most, their difference (0 where the statement held), inputs."""
-
-    left: Expr
-    right: Expr
-    apart: Expr
-    values: Known
-
-
-def tried(statement: Statement, layer: Words, seed: int = 0) -> Trial:
+def tried(statement: Statement, layer: Words, seed: int = 0) -> Instance:
     """The statement on one batch of exact numbers; the same seed gives the same numbers."""
     if statement.left.free_symbols & MATRIX:
-        return _tried(statement, layer, seed, SLOW)
+        return _tried(statement, layer, seed, ROOTS)
     try:
-        return _tried(statement, layer, seed, FAST)
+        return _tried(statement, layer, seed, JETS)
     except Irrational:
-        return _tried(statement, layer, seed, SLOW)
+        return _tried(statement, layer, seed, ROOTS)
 
 
-def _tried(statement: Statement, layer: Words, seed: int, by: Arithmetic) -> Trial:
+def _tried(statement: Statement, layer: Words, seed: int, by: Algebra) -> Instance:
     sizes = _sizes(statement, layer)
     said = _specialised(statement, sizes)
     small = _small(layer, tuple(sizes.items()))
-    wanted = mentioned(said, "")
-    if by is FAST and not (said.at or said.given):
-        shared = usual(small, seed)
-        evaluate(small, shared, by, wanted - shared.keys())
-        known = drawn(said, small, seed)
-    else:
-        known = drawn(said, small, seed)
-        known = {name: {at: by.number(n) for at, n in own.items()} for name, own in known.items()}
-        evaluate(small, known, by, wanted)
+    known = _worked_out(said, small, seed, by)
     for run in said.runs:
-        known |= _run(run, layer, sizes, known, by, mentioned(said, run.mark))
-    _matrices(said, small, known, by)
+        known |= _run(run, layer, sizes, known, by, _named(said, run.mark))
+    if said.left.free_symbols & MATRIX:
+        _put_matrices(said, small, known)
     exprs = (said.left, said.right, said.slack)
-    sides = [[by.value(e, known, at) for e in exprs] for at in _everywhere(said)]
+    sides = [[value_at(e, known, at, by) for e in exprs] for at in _everywhere(said)]
     differing = [s for s in sides if s[0] != s[1] or said.slack != 0] or sides[:1]
-    trials = [_compared(said, known, *map(by.exactly, s)) for s in differing]
-    return max(trials, key=lambda one: (one.apart != 0, abs(_size(one.apart))))
+    found = [_compared(said, known, *map(exactly, s)) for s in differing]
+    return max(found, key=lambda one: (one.apart != 0, abs(_size(one.apart))))
+
+
+def _worked_out(said: Statement, small: Words, seed: int, by: Algebra) -> Numbers:
+    """All values that the statement reads, at the inputs as they are."""
+    wanted = _named(said, "")
+    if by is JETS and not (said.at or said.given):
+        shared = usual(small, seed)
+        evaluate_for(wanted - shared.keys(), small.steps, shared, by)
+        return drawn(said, small, seed)
+    known = drawn(said, small, seed)
+    if by is ROOTS:
+        known = {name: {at: exactly(n) for at, n in own.items()} for name, own in known.items()}
+    evaluate_for(wanted, small.steps, known, by)
+    return known
 
 
 @cache
@@ -70,11 +76,11 @@ def _small(layer: Words, sizes: tuple[tuple[Any, int], ...]) -> Words:
     return specialised(layer, dict(sizes))
 
 
-def _compared(said: Statement, known: Known, left: Expr, right: Expr, slack: Expr) -> Trial:
+def _compared(said: Statement, known: Numbers, left: Expr, right: Expr, slack: Expr) -> Instance:
     apart = expand(left - right)
     if said.relation == "≤" and apart.is_nonpositive:
         apart = expand(apart + slack) if said.slack != 0 else S.Zero
-    return Trial(left, right, apart, known)
+    return Instance(left, right, apart, known)
 
 
 def _size(number: Expr) -> Any:
@@ -120,22 +126,18 @@ def _with_places(at: dict[Any, int]) -> dict[Any, int]:
     return at | {place(i): number % int(size(i)) + 1 for i, number in at.items()}
 
 
-def mentioned(said: Statement, mark: str) -> set[str]:
-    """The names with this mark that a statement reads, without it."""
-    exprs = [said.left, said.right, said.slack, *(e for pair in said.given for e in pair)]
-    exprs += [e for run in said.runs for pair in run.changes for e in pair]
-    names = (unmarked(name_of(a)) for e in exprs for a in operands(e))
-    return {name for name, own in names if own == mark}
+def _named(said: Statement, mark: str) -> set[str]:
+    return {name for name, own in said.names if own == mark}
 
 
 def _run(
-    run: Run, layer: Words, sizes: dict[Any, int], known: Known, by: Arithmetic, wanted: set[str]
-) -> Known:
+    run: Run, layer: Words, sizes: dict[Any, int], known: Numbers, by: Algebra, wanted: set[str]
+) -> Numbers:
     """The layer's values at changed inputs, under their names with the mark behind."""
     copied = {size(i): sizes[size(i)] * run.copies for i in layer.over[:1]}
     small = _small(layer, tuple((sizes | copied).items()))
     changes = {name_of(a): (a, e) for a, e in run.changes}
-    inputs: Known = {}
+    inputs: Numbers = {}
     for operand in (*small.forward.inputs, *small.found.upstream):
         name, indices = name_of(operand), indices_of(operand)
         inputs[name] = {}
@@ -145,8 +147,8 @@ def _run(
             if name in changes:
                 changed, expr = changes[name]
                 here = _with_places(dict(zip(indices_of(changed), home, strict=True)))
-                inputs[name][at] = by.value(expr, known, here)
-    evaluate(small, inputs, by, wanted)
+                inputs[name][at] = value_at(expr, known, here, by)
+    evaluate_for(wanted, small.steps, inputs, by)
     return {name + run.mark: numbers for name, numbers in inputs.items()}
 
 
@@ -158,23 +160,20 @@ def _home(
     return [(n - 1) % labels[i.label.name] + 1 for n, i in zip(at, indices, strict=True)]
 
 
-def _matrices(said: Statement, layer: Words, known: Known, by: Arithmetic) -> None:
+def _put_matrices(said: Statement, layer: Words, known: Numbers) -> None:
     """The Jacobian of the first group, column by column, and what is asked of it."""
-    if not said.left.free_symbols & MATRIX:
-        return
-    full = indices_of(layer.x)
-    group = dict.fromkeys(layer.kept, 1)
+    full, group = indices_of(layer.x), dict.fromkeys(layer.kept, 1)
     inside = [group | dict(zip(layer.over, at, strict=True)) for at in places(layer.over)]
     spots = [tuple(at[i] for i in full) for at in inside]
     rows = []
     for spot in spots:
-        one = {at: by.number(Jet(ONE if at == spot else ZERO)) for at in known[name_of(layer.dy)]}
-        hot = known | {name_of(layer.dy): one}
-        evaluate(layer, hot, by, [name_of(layer.dx)])
-        rows.append([by.exactly(hot[name_of(layer.dx)][other]) for other in spots])
-    evaluate(layer, known, by, [name_of(layer.xhat)])
+        unit = {at: S.One if at == spot else S.Zero for at in known[name_of(layer.dy)]}
+        hot = known | {name_of(layer.dy): unit}
+        evaluate_for([name_of(layer.dx)], layer.steps, hot, ROOTS)
+        rows.append([hot[name_of(layer.dx)][other] for other in spots])
+    evaluate_for([name_of(layer.xhat)], layer.steps, known, ROOTS)
     matrix = Matrix(rows)
-    ratio = by.exactly(by.value(layer.root / layer.scale, known, group))
+    ratio = value_at(layer.root / layer.scale, known, group, ROOTS)
     asked = {
         TRACE: matrix.trace,
         RANK: lambda: S(matrix.rank()),

@@ -10,21 +10,18 @@ from sympy import Indexed, Pow, Symbol, diff
 
 from bncheck.algebra.notation import Tensor, Total, indices_of, name_of, operands
 from bncheck.algebra.spelling import unmarked
-from bncheck.calculus.unroll import places
-from bncheck.theory.family.spectrum import NORM, POLYNOMIAL, RANK, TRACE, lam
+from bncheck.calculus.interpret import Numbers, Place, evaluate_for, places, value_at, work_out
 from bncheck.theory.parts import Words
-from bncheck.theory.rationals import FAST, Jet, Known, evaluate, value, work_out
-from bncheck.theory.statement import Pairs, Statement, t, u
+from bncheck.theory.rationals import JETS, ONE, ZERO, Jet
+from bncheck.theory.statements import MATRIX, Pairs, Statement, lam, t, u
 
-ZERO, ONE = Fraction(0), Fraction(1)
-MATRIX = {TRACE, RANK, NORM, POLYNOMIAL}
 BATCHES = {
     (True, 0): (-7, -5, 1, 11), (True, 1): (-5, -7, 5, 7), (False, 0): (5, 3, -1, 1),
 }  # fmt: skip
 """Four values whose deviation is a whole number: centred over m, over m - 1; root mean square."""
 
 
-def drawn(said: Statement, layer: Words, seed: int) -> Known:
+def drawn(said: Statement, layer: Words, seed: int) -> Numbers:
     """Numbers for the layer's inputs, the upstream gradient and every other name."""
     known = {name_of(a): _numbers(a, seed) for a in _others(said, layer)}
     known |= {"t": {(): Jet(ZERO, ONE)}, "u": {(): Jet(ZERO, ZERO, ONE)}}
@@ -44,7 +41,7 @@ def drawn(said: Statement, layer: Words, seed: int) -> Known:
 
 
 @cache
-def usual(layer: Words, seed: int) -> Known:
+def usual(layer: Words, seed: int) -> Numbers:
     """Inputs and upstream gradient for all statements that ask for none of their own.
 
     What is worked out from them can be put beside them, for the next statement.
@@ -53,24 +50,20 @@ def usual(layer: Words, seed: int) -> Known:
     return known | ({name_of(layer.eps): {(): _eps(layer, known)}} if layer.eps != 0 else {})
 
 
-def _inputs(layer: Words, seed: int) -> Known:
+def _inputs(layer: Words, seed: int) -> Numbers:
     own = (*layer.forward.inputs, *layer.found.upstream)
     return {name_of(a): _numbers(a, seed) for a in own}
 
 
 def _others(said: Statement, layer: Words) -> set[Tensor]:
     """The names in a statement that no program gives: directions, constants, other gradients."""
-    said_in = [said.left, said.right, said.slack, *(e for _, e in said.given)]
-    said_in += [e for run in said.runs for _, e in run.changes]
-    programs = (layer.forward, layer.found.closed, layer.found.chain)
-    given = {name_of(step.target) for p in programs for step in p.steps}
-    given |= {name_of(a) for a in (*layer.forward.inputs, *layer.found.upstream)}
-    given |= {name_of(a) for a in (*MATRIX, lam, t, u)}
-    named = {a for e in said_in for a in operands(e)}
+    own = (*layer.forward.inputs, *layer.found.upstream, *MATRIX, lam, t, u)
+    given = {name_of(a) for a in (*own, *(step.target for step in layer.steps))}
+    named = {a for e in said.expressions for a in operands(e)}
     return {a for a in named if unmarked(name_of(a))[0] not in given}
 
 
-def _numbers(operand: Tensor, seed: int) -> dict[tuple[int, ...], Jet]:
+def _numbers(operand: Tensor, seed: int) -> dict[Place, Jet]:
     """Small rationals of both signs, none 0 or 1; positive where the name says so."""
     drawn, rng = {}, Random(f"{name_of(operand)} {seed}")
     for number, at in enumerate(places(indices_of(operand))):
@@ -81,7 +74,7 @@ def _numbers(operand: Tensor, seed: int) -> dict[tuple[int, ...], Jet]:
     return drawn
 
 
-def _batch(layer: Words, rng: Random) -> dict[tuple[int, ...], Jet]:
+def _batch(layer: Words, rng: Random) -> dict[Place, Jet]:
     """In each group the same four values in another order, with another sign and mean."""
     numbers = {}
     ddof = 0 if layer.freedom == layer.many or not layer.centred else 1
@@ -97,7 +90,7 @@ def _batch(layer: Words, rng: Random) -> dict[tuple[int, ...], Jet]:
     return numbers
 
 
-def _eps(layer: Words, known: Known) -> Jet:
+def _eps(layer: Words, known: Numbers) -> Jet:
     """What makes the root a rational number."""
     written = layer.forward.step(layer.root).expr
     if layer.spread in layer.forward.inputs or not isinstance(written, Pow):
@@ -106,20 +99,22 @@ def _eps(layer: Words, known: Known) -> Jet:
     for step in layer.forward.steps:
         if step.target == layer.root:
             break
-        work_out(step, trial, FAST)
-    spread = value(written.base - layer.eps, trial, dict.fromkeys(layer.kept, 1)).one
+        work_out(step, trial, JETS)
+    spread = value_at(written.base - layer.eps, trial, dict.fromkeys(layer.kept, 1), JETS).one
     return Jet((isqrt(spread.numerator // spread.denominator) + 1) ** 2 - spread)
 
 
-def _impose(given: Pairs, layer: Words, known: Known) -> None:
+def _impose(given: Pairs, layer: Words, known: Numbers) -> None:
     """Make the conditions true: inputs set, and the upstream gradient freed of what must vanish."""
     for left, right in given:
         if isinstance(left, Indexed | Symbol) and not left.is_integer:
-            known[name_of(left)] = dict.fromkeys(known[name_of(left)], value(right, known, {}))
+            known[name_of(left)] = dict.fromkeys(
+                known[name_of(left)], value_at(right, known, {}, JETS)
+            )
     sums = [left for left, _ in given if isinstance(left, Total)]
     moving = [next(a for a in operands(e) if _is_free(a, e, layer)) for e in sums]
     for operand in dict.fromkeys(moving):
-        evaluate(layer, known, FAST, [name_of(a) for e in sums for a in operands(e)])
+        evaluate_for((name_of(a) for e in sums for a in operands(e)), layer.steps, known, JETS)
         _free(operand, [e for a, e in zip(moving, sums, strict=True) if a == operand], known)
 
 
@@ -129,7 +124,7 @@ def _is_free(operand: Tensor, node: Total, layer: Words) -> bool:
     return set(node.over) <= set(indices_of(operand)) and operand not in theirs
 
 
-def _free(operand: Tensor, sums: list[Total], known: Known) -> None:
+def _free(operand: Tensor, sums: list[Total], known: Numbers) -> None:
     """``sum(w*dy) = 0`` for every w, by taking from dy its part along each, one after the other."""
     over, full = sums[0].over, indices_of(operand)
     kept = tuple(i for i in full if i not in over)
@@ -138,7 +133,8 @@ def _free(operand: Tensor, sums: list[Total], known: Known) -> None:
         spots = [tuple(at[i] for i in full) for at in inside]
         done: list[list[Fraction]] = []
         for node in sums:
-            weight = [value(diff(node.body, operand), known, at).one for at in inside]
+            slope = diff(node.body, operand)
+            weight = [value_at(slope, known, at, JETS).one for at in inside]
             for other in done:
                 weight = _without(weight, other)
             done.append(weight)

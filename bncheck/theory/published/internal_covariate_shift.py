@@ -15,16 +15,14 @@ from sympy import Expr, Rational, S, Symbol, expand, radsimp
 from bncheck.algebra.notation import Mean, Total, axis, indices_of, tensor
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.chain import backward
-from bncheck.calculus.unroll import evaluate, places
-from bncheck.theory.instance import Trial
-from bncheck.theory.judging import Judgement
-from bncheck.theory.statement import Statement
+from bncheck.calculus.interpret import evaluate, places
+from bncheck.theory.statements import Instance, Judgement, Statement
 
 WITH, WITHOUT = Symbol("shiftwith", real=True), Symbol("shiftwithout", real=True)
 
 
 @dataclass(frozen=True)
-class Case:
+class Experiment:
     """Exact numbers: ``data`` by rows, a weight for each input and hidden unit, the rate."""
 
     data: tuple[tuple[int, ...], ...]
@@ -60,7 +58,7 @@ def network(norm: Program, normalised: bool) -> Program:
     )
 
 
-def shift(norm: Program, case: Case, normalised: bool) -> Expr:
+def shift(norm: Program, case: Experiment, normalised: bool) -> Expr:
     """``|G - G'|**2`` of the second layer, exactly (the root after the step may stay a root)."""
     sizes: dict[Any, int] = {"m": len(case.data), "P": len(case.first), "D": len(case.second)}
     program = network(norm, normalised)
@@ -97,11 +95,11 @@ def judged(said: Statement, left: Expr, right: Expr) -> Judgement:
     apart = left - right
     if said.relation == "≤" and apart <= 0:
         apart = S.Zero
-    trial = Trial(left, right, apart, {})
+    trial = Instance(left, right, apart, {})
     return Judgement(said, "exact" if apart == 0 else "refuted", trial)
 
 
-def _values(small: Program, case: Case) -> dict[str, Any]:
+def _values(small: Program, case: Experiment) -> dict[str, Any]:
     """The numbers by name and place."""
     rows = {"a": case.data, "first": case.first}
     lists = {"target": case.target, "second": case.second}
@@ -119,7 +117,7 @@ def _gradients(small: Program, values: dict[str, Any]) -> dict[str, Any]:
     return evaluate(backward(small), {**evaluate(small, values), "dloss": S.One})
 
 
-def _told(case: Case) -> str:
+def _told(case: Experiment) -> str:
     told = (
         f"data {case.data}, target {case.target}, W₁ {case.first}, W₂ {case.second}, "
         f"rate {case.rate}, ε {case.eps}, γ {case.gamma}"
@@ -127,7 +125,7 @@ def _told(case: Case) -> str:
     return told.replace("-", "−").replace(",)", ")")
 
 
-SMALLER = Case(
+SMALLER = Experiment(
     data=((7, 1), (1, -1), (-1, -1), (-7, 1)), target=(1, 2, -1, 3), first=((1,), (12,)),
     second=(2,), rate=Rational(1, 100),
 )  # fmt: skip
