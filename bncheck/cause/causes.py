@@ -31,7 +31,7 @@ from bncheck.numbers.observation import Observation, Trial
 from bncheck.subject.messages import SECOND
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.report import Cause, GradientResult
-from bncheck.writers.unicode import equation
+from bncheck.writers.formulas.unicode import equation
 
 CHANGES: tuple[Source, ...] = (
     programs.changes,
