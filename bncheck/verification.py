@@ -25,8 +25,8 @@ from bncheck.identity.readings import Reading, readings
 from bncheck.identity.running import inferred
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.inputs import own_trial
-from bncheck.numbers.observation import Observation
-from bncheck.numbers.trials import Trial, drawn
+from bncheck.numbers.observation import Observation, Trial
+from bncheck.numbers.trials import drawn
 from bncheck.place.lines import locate
 from bncheck.settings import Settings
 from bncheck.subject.child import CallableSubject, FileSubject

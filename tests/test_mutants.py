@@ -13,11 +13,11 @@ import pytest
 from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.passes import derived
 from bncheck.mutants import replacement
-from bncheck.mutants.mistakes import mistakes, recipe
+from bncheck.mutants.mistakes import mistakes_in, recipe
 from bncheck.mutants.recipe import apart, reproduced, run
 from bncheck.mutants.tester import examine
 from bncheck.numbers import layout
-from bncheck.numbers.trials import trials
+from bncheck.numbers.trials import draw
 from bncheck.telling.errors import CannotAsk
 from tests.mutants import batch_closed, layer_closed, rms_closed
 
@@ -353,11 +353,11 @@ def test_the_command_says_the_score_and_groups_what_is_missed(bncheck):
 def test_each_mistake_is_wrong_where_it_says_and_right_elsewhere(name):
     """On inputs other than those on which they were chosen."""
     found = derived(LAYERS[name])
-    drawn = next(t for t in trials(found.forward) if t.name == "large upstream gradient")
+    drawn = next(t for t in draw(found.forward) if t.name == "large upstream gradient")
     at = layout.usual(found.forward)
     values = layout.to_user(at, found.forward, drawn.values, drawn.parts)
     _, right = run(recipe(found), values)
-    made = mistakes(found)
+    made = mistakes_in(found)
     assert len({(m.text, m.gradients) for m in made}) == len(made) > 25
     for mistake in made:
         _, wrong = run(mistake.recipe, values)

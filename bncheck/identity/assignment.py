@@ -16,8 +16,7 @@ from bncheck.algebra.program import Program
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import gap, within
 from bncheck.numbers.layout import Layout
-from bncheck.numbers.observation import Array, Reference
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.observation import Array, Reference, Trial
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
 

@@ -16,7 +16,7 @@ from bncheck.identity.readings import Reading, own_eps
 from bncheck.numbers.agreement import SINGLE, distance
 from bncheck.numbers.observation import Observation
 from bncheck.numbers.reference import truth_of
-from bncheck.numbers.trials import directed, trials
+from bncheck.numbers.trials import directed, draw
 from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
@@ -122,7 +122,7 @@ def _look(bench: Bench, reading: Reading, telling: bool) -> _Look | None:
     program, at = reading.program, reading.layout
     found = derived_once(program, 2 if double else 1)
     reading = replace(reading, derivation=found)
-    drawn = trials(program, reading.eps, layout=at)
+    drawn = draw(program, reading.eps, layout=at)
     trial = next(trial for trial in drawn if trial.shows_eps or not telling)
     if double:
         rng = np.random.default_rng(2)
@@ -144,7 +144,7 @@ def _below(bench: Bench, space: Iterable[Reading]) -> Reading | None:
     """The reading as which the user's own backward pass, below the double one, is right."""
     for reading in space if bench.backward.first else ():
         reading = replace(reading, derivation=derived_once(reading.program))
-        trial = next(trials(reading.program, reading.eps, layout=reading.layout))
+        trial = next(draw(reading.program, reading.eps, layout=reading.layout))
         try:
             (made,) = replace(bench, reading=reading).firsts(trial, [trial.values])
         except CannotAsk:

@@ -13,7 +13,8 @@ from bncheck.identity.crossing import Bench
 from bncheck.identity.readings import USUAL_EPS, Reading
 from bncheck.numbers.agreement import FINE, RECOMPUTED, SINGLE, alike, distance, negligible
 from bncheck.numbers.arithmetic import Array, evaluate
-from bncheck.numbers.trials import Trial, trials, with_eps
+from bncheck.numbers.observation import Trial
+from bncheck.numbers.trials import draw, with_eps
 from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.codes import Finding, found
@@ -85,7 +86,7 @@ def by_outputs(
 
 def _given(asked: _Asked, reading: Reading) -> _Output | CannotAsk:
     """The output on inputs that show which eps it has; the refusal where it fails."""
-    there = trials(reading.program, asked.said, layout=reading.layout)
+    there = draw(reading.program, asked.said, layout=reading.layout)
     trial = next(trial for trial in there if trial.shows_eps)
     try:
         return _output(Bench(asked.subject, asked.backward, reading), trial)
@@ -104,13 +105,13 @@ def _is_confirmed(bench: Bench, eps: float | None) -> bool:
     An eps that the forward pass is thought to ignore is another one here.
     """
     reading = bench.reading
-    trial = next(trials(reading.program, reading.eps, layout=reading.layout))
+    trial = next(draw(reading.program, reading.eps, layout=reading.layout))
     return _apart(_output(bench, trial), eps) <= SINGLE
 
 
 def _goes_back(bench: Bench) -> bool:
     reading = bench.reading
-    return bench.runs(next(trials(reading.program, layout=reading.layout)))
+    return bench.runs(next(draw(reading.program, layout=reading.layout)))
 
 
 def _fitted(asked: _Asked, output: _Output) -> tuple[float | None, float]:

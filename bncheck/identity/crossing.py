@@ -24,9 +24,8 @@ from bncheck.identity.readings import Reading
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.inputs import statistics
-from bncheck.numbers.observation import Observation, Reference
-from bncheck.numbers.reference import reference, truth_of
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.observation import Observation, Reference, Trial
+from bncheck.numbers.reference import reference_at, truth_of
 from bncheck.subject.messages import Assigned, Backward, Outcome, Replacement, Subject, Written
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
@@ -76,7 +75,7 @@ class Bench:
             truth = truth_of(self.reading.found, trial)
         else:
             trial = replace(trial, values=dict(values), at_most=trial.judged)
-            truth = reference(self.reading.found, values, trial.judged)
+            truth = reference_at(self.reading.found, values, trial.judged)
         return self._observed(trial, self._called(trial, memory), truth)
 
     def first(self, trial: Trial) -> tuple["Bench", Observation]:

@@ -146,10 +146,10 @@ def _layouts(backward: Backward, program: Program, said: str | None) -> Iterable
     """With parameters and statistics as they usually are, then where these keep all axes."""
     there = [layouts.named(program, said)] if said else list(layouts.layouts(program))
     images = re.search(r"spatial|2d|conv|image|channel|cnn", backward.name, re.IGNORECASE)
-    if images or program.name == "group-norm":
+    if images or program.joined:  # channels come in groups where there are many: in images
         there.sort(key=lambda at: len(at.order) != 4)
     return (*there, *map(layouts.with_kept, there))
 
 
 def _rarity(at: Layout) -> int:
-    return int(at.kept) + 2 * (at.name in ("(D, N)", "(P, U)"))
+    return int(at.kept) + 2 * at.rare

@@ -20,8 +20,8 @@ from bncheck.identity.crossing import Bench
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import SINGLE, near, within
 from bncheck.numbers.arithmetic import Array, Bounded, evaluate
+from bncheck.numbers.observation import Trial
 from bncheck.numbers.reference import SAFETY, precision
-from bncheck.numbers.trials import Trial
 from bncheck.subject.messages import BATCHES
 from bncheck.telling.codes import Finding, found, written
 

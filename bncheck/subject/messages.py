@@ -86,7 +86,7 @@ class Assigned:
     ``name``: a variable, ``self.name``, ``name['key']``, or ``return[0]``, ... for what a
     function returned; ``values``: (times, *shape); ``ends``: those after which another line had
     its turn with the name: the sums of a loop, not the steps to them; ``given``: an argument of
-    a function, which no line assigned; ``text``: the source line.
+    a function, which no line assigned; ``source``: the line.
     """
 
     line: int
@@ -95,7 +95,7 @@ class Assigned:
     values: NDArray[Any]
     ends: tuple[int, ...]
     given: bool = False
-    text: str = ""
+    source: str = ""
 
     @property
     def returned(self) -> bool:

@@ -16,7 +16,7 @@ from bncheck.identity.crossing import Bench
 from bncheck.identity.readings import Reading
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, near
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.observation import Trial
 from bncheck.subject import second_names
 from bncheck.telling.errors import BncheckError, CannotAsk
 from bncheck.telling.report import Counterexample

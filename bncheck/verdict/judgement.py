@@ -11,9 +11,8 @@ from bncheck.identity.crossing import Bench
 from bncheck.numbers.agreement import compare, result_of, within
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.differences import Differences
-from bncheck.numbers.observation import Observation
+from bncheck.numbers.observation import Observation, Trial
 from bncheck.numbers.reference import precision
-from bncheck.numbers.trials import Trial
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk, Disagreement
 from bncheck.telling.report import Comparison, GradientResult

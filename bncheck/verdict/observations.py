@@ -11,9 +11,8 @@ from bncheck.algebra.program import Program
 from bncheck.identity.crossing import Bench, Values
 from bncheck.numbers.agreement import SINGLE, compare, distance
 from bncheck.numbers.arithmetic import Array, evaluate
-from bncheck.numbers.differences import Differences, differences
-from bncheck.numbers.observation import Observation
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.differences import Differences, measure
+from bncheck.numbers.observation import Observation, Trial
 from bncheck.subject.messages import SECOND
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
@@ -115,7 +114,7 @@ def _measured(bench: Bench, trial: Trial) -> Differences:
     """Differences of the user's own pass below, or of the reference's where there is none."""
     derivation, program, known = bench.reading.found, bench.program, bench.reading.known
     try:
-        return differences(partial(_below, bench, trial), derivation, trial.values, known)
+        return measure(partial(_below, bench, trial), derivation, trial.values, known)
     except (CannotAsk, KeyError):
         if bench.backward.has_forward and not program.first:
             raise
@@ -124,7 +123,7 @@ def _measured(bench: Bench, trial: Trial) -> Differences:
                 f"{bench.backward.name}: its forward pass is of no layer that bncheck knows, and "
                 "there is no backward pass of which differences could be taken"
             ) from None
-    made = differences(partial(_reference, program), derivation, trial.values, known)
+    made = measure(partial(_reference, program), derivation, trial.values, known)
     return replace(made, of_reference=True)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from bncheck.identity.crossing import Bench
 from bncheck.numbers.agreement import gap, within
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.reference import precision, reference
+from bncheck.numbers.reference import precision, reference_at
 from bncheck.subject.messages import SECOND
 from bncheck.telling.errors import CannotAsk
 
@@ -29,7 +29,7 @@ def _is_single(bench: Bench, one: Observation, name: str) -> bool:
         with np.errstate(over="ignore"):
             same = np.array_equal(yours, yours.astype(short))
         if same:
-            allowed = reference(bench.reading.found, one.values, short).allowed[name]
+            allowed = reference_at(bench.reading.found, one.values, short).allowed[name]
             if within(yours, right, allowed):
                 return True
     return False
