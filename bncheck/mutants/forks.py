@@ -18,9 +18,10 @@ from threading import Timer
 from typing import Any, BinaryIO
 
 from bncheck.mutants.recipe import Recipe
-from bncheck.mutants.replacement import Recorder, install, mutant, noise
+from bncheck.mutants.replacement import Recorder, mutant, noise
 from bncheck.subject import wire
-from bncheck.subject.conventions.convention import Found, find
+from bncheck.subject.conventions import convention_of, find
+from bncheck.subject.conventions.implementations import Implementation
 from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
 
@@ -47,11 +48,11 @@ def serve(
         except CannotAsk as error:
             wire.send(answers, {"error": str(error)})
             return
-        wire.send(answers, {"ok": {"tests": collected[0], "candidate": asdict(found[0].candidate)}})
+        wire.send(answers, {"ok": {"tests": collected[0], "summary": asdict(found[0].summary)}})
         _answer_all(found, run, seconds, questions, answers)
 
 
-def _found(target: Target, count: int, problem: str) -> list[Found]:
+def _found(target: Target, count: int, problem: str) -> list[Implementation]:
     if problem:
         raise CannotAsk(f"the tests cannot be collected: {problem}")
     if not count:
@@ -60,7 +61,7 @@ def _found(target: Target, count: int, problem: str) -> list[Found]:
 
 
 def _answer_all(
-    found: list[Found],
+    found: list[Implementation],
     run: Callable[[], Outcome],
     seconds: float,
     questions: BinaryIO,
@@ -76,7 +77,7 @@ def _answer_all(
 
 
 def _carried_out(
-    found: list[Found], question: dict[str, Any], run: Callable[[], Outcome]
+    found: list[Implementation], question: dict[str, Any], run: Callable[[], Outcome]
 ) -> dict[str, Any]:
     """One run of the tests, in a fork; the calls of the function where they are asked for."""
     recorder = Recorder()
@@ -89,7 +90,7 @@ def _carried_out(
             else noise(right, question["gradient"], question["relative"])
         )
     for one in found:
-        install(one, change)
+        convention_of(one).exchange(one, change)
     failure, ran = run()
     return {"failure": failure, "ran": ran, "calls": recorder.calls}
 
@@ -141,7 +142,7 @@ def _end(child: int) -> None:
         os.killpg(child, signal.SIGKILL)
 
 
-def _located(target: Target) -> list[Found]:
+def _located(target: Target) -> list[Implementation]:
     """The function, in each module that the tests imported it from."""
     modules = [m for m in list(sys.modules.values()) if _is_place(m, target)]
     modules = modules or _imported(target)
@@ -152,10 +153,10 @@ def _located(target: Target) -> list[Found]:
     name = target.name.partition(".")[0] if target.name else None
     found = [find(vars(module), name, target.place) for module in modules]
     if len(found[0]) > 1:
-        names = ", ".join(f.candidate.name for f in found[0])
+        names = ", ".join(f.summary.name for f in found[0])
         raise CannotAsk(
             f"{target.place} has several backward passes: {names}; "
-            f"name one, --replace {target.shown(found[0][0].candidate.name)}"
+            f"name one, --replace {target.shown(found[0][0].summary.name)}"
         )
     return [one[0] for one in found]
 

@@ -71,8 +71,8 @@ class Suite:
         answer = self._heard()
         if "error" in answer:
             raise CannotAsk(answer["error"])
-        candidate = answer["ok"]["candidate"]
-        return answer["ok"]["tests"], candidate["name"], candidate["layer_hint"]
+        summary = answer["ok"]["summary"]
+        return answer["ok"]["tests"], summary["name"], summary["layer_hint"]
 
     def run(self, **question: Any) -> dict[str, Any]:
         """One run of the tests; without a question with the function as it is."""

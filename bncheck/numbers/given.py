@@ -12,8 +12,8 @@ from bncheck.identity.by_outputs import Identity
 from bncheck.numbers import layout
 from bncheck.numbers.layout import Layout, Piece
 from bncheck.numbers.trials import Trial
+from bncheck.subject.messages import is_number
 from bncheck.subject.names import role
-from bncheck.subject.returned import is_number
 from bncheck.telling.errors import CannotAsk
 
 

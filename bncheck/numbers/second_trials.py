@@ -13,7 +13,7 @@ from bncheck.identity.by_outputs import Identity
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.trials import Trial, trials
-from bncheck.subject.second_names import DIRECTIONS, double_role
+from bncheck.subject.names import DIRECTIONS, double_role
 from bncheck.telling.errors import CannotAsk
 
 

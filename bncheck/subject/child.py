@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject import calling, rewriting, tracing, wire
-from bncheck.subject.conventions.second_convention import from_callables
+from bncheck.subject.conventions import from_callables
 from bncheck.subject.exceptions import refusal
 from bncheck.subject.messages import Assigned, Backward, Inputs, Outcome, Replacement, Written
 from bncheck.subject.target import Target
+from bncheck.telling.codes import Finding
 from bncheck.telling.errors import CannotAsk, Refused
-from bncheck.telling.report import Remark
 
 SHOWN = 64 * 1024
 """Bytes of what the user's code prints that are kept."""
@@ -78,7 +78,7 @@ class FileSubject:
         self._answers = os.fdopen(self._hear, "rb")
         self._reader = Thread(target=self._drain, daemon=True)
         self._reader.start()
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[Finding, ...] = ()
 
     @property
     def printed(self) -> str:
@@ -88,7 +88,7 @@ class FileSubject:
     def candidates(self) -> tuple[Backward, ...]:
         """What was found in the file; raises ``CannotAsk`` where it cannot be loaded."""
         answer = self._request({"do": "list"})
-        self.notes = tuple(answer["notes"])
+        self.notes = tuple(Finding(**n) for n in answer["notes"])
         return tuple(Backward(**{**c, "takes": tuple(c["takes"])}) for c in answer["candidates"])
 
     def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
@@ -103,14 +103,14 @@ class FileSubject:
         """One forward and backward pass; ``memory``: how the arrays lie (``calling.MEMORY``)."""
         asked = {"do": "call", "name": name, "inputs": dict(inputs), "memory": memory}
         answer = self._request(asked)
-        remarks = tuple(Remark(**r) for r in answer["remarks"])
+        remarks = tuple(Finding(**r) for r in answer["remarks"])
         return Outcome(answer["y"], answer["gradients"], remarks, answer["in_order"])
 
-    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
+    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Finding, ...]:
         """Whether results depend on earlier calls or change in later ones."""
         asked = [dict(first), dict(second)]
         answer = self._request({"do": "repeat", "name": name, "inputs": asked})
-        return tuple(Remark(**r) for r in answer)
+        return tuple(Finding(**r) for r in answer)
 
     def traced(self, name: str, inputs: Inputs) -> list[Assigned]:
         """Every value that a line gives to a name in one call; see ``tracing``."""
@@ -204,7 +204,7 @@ class FileSubject:
 class CallableSubject:
     """Callables given from Python, run in this process."""
 
-    notes: tuple[str, ...] = ()
+    notes: tuple[Finding, ...] = ()
     printed = ""
 
     def __init__(
@@ -221,11 +221,11 @@ class CallableSubject:
 
     def candidates(self) -> tuple[Backward, ...]:
         """The one candidate."""
-        return (self._found.candidate,)
+        return (self._found.summary,)
 
     def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
         """The outputs of the forward pass for several inputs."""
-        return [self._guarded(calling.forward, one) for one in inputs]
+        return list(self._guarded(calling.outputs, inputs))
 
     def firsts(self, name: str, inputs: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
         """The gradients of the backward pass below a double one, for several inputs."""
@@ -236,7 +236,7 @@ class CallableSubject:
         outcome: Outcome = self._guarded(calling.call, inputs, memory)
         return outcome
 
-    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
+    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Finding, ...]:
         """Whether results depend on earlier calls or change in later ones."""
         return tuple(self._guarded(calling.repeated, first, second))
 
@@ -269,4 +269,4 @@ class CallableSubject:
         except CannotAsk:
             raise
         except Exception as error:
-            raise refusal(error, self._found.candidate.name, with_line=False) from error
+            raise refusal(error, self._found.summary.name, with_line=False) from error

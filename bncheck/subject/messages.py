@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject.names import STATISTICS
-from bncheck.telling.report import Remark
+from bncheck.telling.codes import Finding
 
-Kind = Literal["function", "pair", "class", "autograd", "double"]
+Kind = Literal["closure", "autograd", "pair", "class", "function", "double"]
 
 Inputs = Mapping[str, Any]
 """Arrays and numbers by role: dy, x, gamma, beta, eps, groups; and what ``statistics`` asks."""
@@ -24,6 +25,9 @@ MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
 SECOND = "second batch"
 """Besides those: an object sees another batch before the one that counts."""
 
+BATCHES = ("x", "second batch", "third batch", "evaluated batch")
+"""Inputs of four sizes: the first makes the layer, two move it, the last is evaluated."""
+
 
 @dataclass(frozen=True)
 class Backward:
@@ -31,7 +35,8 @@ class Backward:
 
     ``takes``: the roles that reach the code; ``eps_settable``: whether eps is one of them.
     ``first``: the name of the backward pass below a double one; ``problem``: why it cannot be
-    called; ``file``: where it is, a path that exists, or ``""`` for callables given from Python.
+    called; ``file``: where it is, a path that exists, or ``""`` for callables given from Python;
+    ``has_object``: whether an object of a class holds what is handed from pass to pass.
     """
 
     name: str
@@ -44,11 +49,7 @@ class Backward:
     first: str = ""
     problem: str = ""
     file: str = ""
-
-    @property
-    def has_object(self) -> bool:
-        """Whether an object of a class holds what is handed from pass to pass."""
-        return self.kind == "class" or (self.kind == "double" and "." in self.name)
+    has_object: bool = False
 
     @property
     def eps_settable(self) -> bool:
@@ -72,7 +73,7 @@ class Outcome:
 
     y: NDArray[Any] | None
     gradients: dict[str, NDArray[Any]]
-    remarks: tuple[Remark, ...] = ()
+    remarks: tuple[Finding, ...] = ()
     in_order: bool = True
 
 
@@ -118,11 +119,25 @@ class Written:
     value: NDArray[Any]
 
 
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of this type hold numbers; NumPy does not know it of bfloat16."""
+    return dtype.kind in "iufc" or dtype.name == "bfloat16"
+
+
+def plain(result: Any) -> Any:
+    """Tensors as arrays, in tuples, lists and dictionaries too; all else as it is."""
+    if hasattr(result, "detach") and hasattr(result, "cpu"):
+        return result.detach().cpu().resolve_conj().numpy()
+    if type(result) in (tuple, list):
+        return type(result)(plain(part) for part in result)
+    return result
+
+
 class Subject(Protocol):
     """The code under test. Each question raises ``CannotAsk`` where the code fails."""
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Finding, ...]:
         """What loading the code ran into."""
 
     @property
@@ -141,7 +156,7 @@ class Subject(Protocol):
     def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
         """One forward and backward pass; ``memory``: how the arrays lie (``MEMORY``)."""
 
-    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
+    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Finding, ...]:
         """Whether results depend on earlier calls or change in later ones."""
 
     def traced(self, name: str, inputs: Inputs) -> list[Assigned]:

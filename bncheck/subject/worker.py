@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from bncheck.subject import calling, rewriting, tracing, wire
-from bncheck.subject.conventions.convention import Found
-from bncheck.subject.conventions.second_convention import find
+from bncheck.subject.conventions import find
+from bncheck.subject.conventions.implementations import Implementation
 from bncheck.subject.exceptions import refusal
 from bncheck.subject.loading import load
 from bncheck.subject.messages import Replacement
 from bncheck.subject.target import Target
+from bncheck.telling.codes import Finding
 from bncheck.telling.errors import CannotAsk
 
 MEMORY_SHARE = 0.75
@@ -59,24 +60,24 @@ def _limit_memory() -> None:
 
 def _loaded(
     target: Target, options: Mapping[str, Any]
-) -> Callable[[], tuple[list[Found], tuple[str, ...]]]:
+) -> Callable[[], tuple[list[Implementation], tuple[Finding, ...]]]:
     """Load once; an error is kept and said when asked."""
     try:
         source = load(target, options["ordinary"])
         there = find(source.namespace, target.name, target.place, options["names"])
-        found = [replace(f, candidate=replace(f.candidate, file=source.file)) for f in there]
+        found = [replace(f, summary=replace(f.summary, file=source.file)) for f in there]
     except BaseException as error:
         kept = error
         return lambda: _raise(kept)
     return lambda: (found, source.notes)
 
 
-def _raise(error: BaseException) -> tuple[list[Found], tuple[str, ...]]:
+def _raise(error: BaseException) -> tuple[list[Implementation], tuple[Finding, ...]]:
     raise error
 
 
 def _answer(
-    served: Callable[[], tuple[list[Found], tuple[str, ...]]],
+    served: Callable[[], tuple[list[Implementation], tuple[Finding, ...]]],
     question: dict[str, Any],
     target: Target,
 ) -> dict[str, Any]:
@@ -91,12 +92,17 @@ def _answer(
         return {"error": str(said), "refused": known}
 
 
-def _carried_out(found: list[Found], notes: tuple[str, ...], question: dict[str, Any]) -> Any:
+def _carried_out(
+    found: list[Implementation], notes: tuple[Finding, ...], question: dict[str, Any]
+) -> Any:
     if question["do"] == "list":
-        return {"candidates": [asdict(f.candidate) for f in found], "notes": list(notes)}
-    chosen = next(f for f in found if f.candidate.name == question["name"])
+        return {
+            "candidates": [asdict(f.summary) for f in found],
+            "notes": [asdict(n) for n in notes],
+        }
+    chosen = next(f for f in found if f.summary.name == question["name"])
     if question["do"] == "forward":
-        return [calling.forward(chosen, inputs) for inputs in question["inputs"]]
+        return calling.outputs(chosen, question["inputs"])
     if question["do"] == "firsts":
         return calling.first_gradients(chosen, question["inputs"])
     if question["do"] == "repeat":
