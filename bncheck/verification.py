@@ -17,8 +17,8 @@ from bncheck.numbers.given import own_trials
 from bncheck.numbers.trials import drawn
 from bncheck.second_verification import double_report
 from bncheck.settings import Options, Work, at_most
-from bncheck.subject.child import CallableSubject, FileSubject
 from bncheck.subject.messages import Backward, Subject
+from bncheck.subject.questions import CallableSubject, FileSubject
 from bncheck.subject.target import Target
 from bncheck.telling.codes import Finding
 from bncheck.telling.errors import CannotAsk

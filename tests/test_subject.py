@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bncheck.subject.child import CallableSubject, FileSubject
 from bncheck.subject.conventions import find
 from bncheck.subject.loading import load
 from bncheck.subject.names import gradient, layer_hint, role
+from bncheck.subject.questions import CallableSubject, FileSubject
 from bncheck.subject.target import Target
 from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
 

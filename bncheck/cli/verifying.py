@@ -72,7 +72,7 @@ def verify(
     ] = False,
 ) -> None:
     """Compare a hand-written backward pass with the symbolic gradient and with differences."""
-    from bncheck.subject.child import FileSubject
+    from bncheck.subject.questions import FileSubject
     from bncheck.telling import formats
 
     chosen = Output.json if as_json else form

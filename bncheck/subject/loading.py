@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from bncheck.subject.exceptions import described
 from bncheck.subject.imports import beside, carried_out, in_package
 from bncheck.subject.target import Target
 from bncheck.telling.codes import Finding, found
@@ -36,6 +35,9 @@ MAKERS = frozenset({
 })  # fmt: skip
 """What a constant may call: it makes a value, and reads and writes nothing."""
 
+
+LONGEST = 400
+"""Characters of an exception's message that are shown."""
 
 LARGEST = 5_000_000
 """Bytes of source that are read; hand-written code is far below."""
@@ -333,3 +335,14 @@ def supply(text: str) -> tuple[Finding, ...]:
             setattr(np, name, getattr(np, meaning) if isinstance(meaning, str) else meaning)
             notes.append(found("numpy-2", name=name))
     return tuple(notes)
+
+
+def described(error: BaseException) -> str:
+    """An exception of the user's in one line that can be printed, however it is made."""
+    kind = type(error).__name__
+    try:
+        text = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
+    except BaseException as another:
+        text = f"its message cannot be shown: {type(another).__name__}"
+    text = text if len(text) <= LONGEST else text[:LONGEST] + " ..."
+    return f"{kind}: {text}" if text else kind

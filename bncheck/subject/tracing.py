@@ -8,7 +8,7 @@ The same way a value can be replaced by another one, to see what becomes of the 
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,11 +59,6 @@ def replaced(
         except (Exception, _Endless):
             results.append(None)
     return results
-
-
-def as_plain(made: Sequence[Assigned]) -> list[dict[str, Any]]:
-    """For the wire."""
-    return [asdict(one) for one in made]
 
 
 def _run(recorder: "_Recorder", way: Callable[[], Any]) -> Any:
