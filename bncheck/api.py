@@ -7,15 +7,18 @@ from sympy import ImmutableDenseMatrix
 from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import Jacobian, explicit
-from bncheck.calculus.jacobian import jacobian as symbolic_jacobian
-from bncheck.calculus.second import derived, modes
+from bncheck.calculus.jacobians import Jacobian, explicit
+from bncheck.calculus.jacobians import jacobian as symbolic_jacobian
+from bncheck.calculus.passes import derived, modes
 from bncheck.telling.errors import CannotAsk
+from bncheck.telling.formats import as_html
 from bncheck.telling.report import Report
-from bncheck.theory.evidence import evidence
+from bncheck.theory.checked import evidence
 from bncheck.verification import assert_gradients, verify
-from bncheck.writers import graph, latex, numpy_source
-from bncheck.writers.latex_printer import latex_of
+from bncheck.writers import numpy_source
+from bncheck.writers.documents import document, fragment, markdown
+from bncheck.writers.formulas.latex import latex_of
+from bncheck.writers.graph import GRAPHS
 
 __all__ = [
     "LAYERS",
@@ -96,11 +99,7 @@ def to_latex(
 
     Every equation is checked, and the layer's identities stand at the end with their proofs.
     """
-    forms = {
-        "document": latex.document,
-        "fragment": latex.fragment,
-        "markdown": latex.markdown,
-    }
+    forms = {"document": document, "fragment": fragment, "markdown": markdown}
     found = _derived(layer, None, variant)
     return _chosen(forms, form)(found, evidence(found))
 
@@ -111,11 +110,10 @@ def to_graph(
     **variant: Any,
 ) -> str:
     """The computation graph of the forward pass."""
-    forms = {"mermaid": graph.mermaid, "dot": graph.dot, "tikz": graph.tikz}
     if isinstance(layer, Derivation):
         layer = layer.layer
     program = layer if isinstance(layer, Program) else _built_in(layer, variant)
-    return _chosen(forms, form)(program)
+    return _chosen(GRAPHS, form)(program)
 
 
 def _derived(layer: Layer, batch_size: int | None, variant: dict[str, Any]) -> Derivation:
@@ -139,19 +137,6 @@ def _program_latex(program: Program) -> str:
     return "$$\\begin{aligned} " + r" \\ ".join(rows) + " \\end{aligned}$$"
 
 
-def _report_html(report: Report) -> str:
-    """A table for a notebook; the text is escaped."""
-    from html import escape
-
-    why = {d.gradient: d.text for d in report.diagnosis}
-    rows = "".join(
-        f"<tr><td>{g.name}</td><td>{g.verdict}</td><td>{escape(why.get(g.name, ''))}</td></tr>"
-        for g in report.gradients
-    )
-    head = f"<b>{escape(report.target)}: {report.verdict}</b>"
-    return f"{head}<table><tr><th>gradient</th><th>verdict</th><th>why</th></tr>{rows}</table>"
-
-
 # A notebook shows mathematics. The methods are added here, because the floors below know
 # nothing of how a program is written down.
 setattr(Program, "_repr_latex_", _program_latex)  # noqa: B010
@@ -161,4 +146,4 @@ setattr(  # noqa: B010
     lambda self: rf"$$\frac{{\partial {latex_of(self.row)}}}{{\partial {latex_of(self.column)}}}"
     f" = {latex_of(self.entry)}$$",
 )  # fmt: skip
-setattr(Report, "_repr_html_", _report_html)  # noqa: B010
+setattr(Report, "_repr_html_", as_html)  # noqa: B010

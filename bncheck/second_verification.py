@@ -1,15 +1,13 @@
 """The questions in order for a double backward pass."""
 
-import numpy as np
-
+from bncheck.calculus.passes import derived_once
 from bncheck.identity.by_outputs import Identity, identify
 from bncheck.identity.second_identity import by_second_gradients
-from bncheck.numbers.given import own_trials
-from bncheck.numbers.reference import double_of
-from bncheck.numbers.second_trials import directed, second_trials
+from bncheck.numbers.inputs import own_trial
+from bncheck.numbers.trials import drawn
 from bncheck.settings import Work, at_most
 from bncheck.subject.messages import Backward
-from bncheck.subject.names import layer_hint
+from bncheck.subject.names import double_role, layer_hint, role
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Report
 from bncheck.verdict.judge import judge
@@ -18,13 +16,16 @@ from bncheck.verdict.judge import judge
 def double_report(work: Work, candidate: Backward) -> Report:
     """The report on a double backward pass."""
     identity = _identity(work, candidate)
-    found, options = double_of(identity.program), work.options
-    made = second_trials(found, identity, candidate.takes, options.seed, options.trials)
-    rng = np.random.default_rng(options.seed)
-    own = [directed(found, identity, candidate.takes, trial, rng, work.given)
-           for trial in own_trials(identity, work.given)]  # fmt: skip
-    drawn = [*(at_most(trial, own) for trial in made), *own]
-    return judge(work.subject, candidate, found, identity, drawn, lines=False)
+    found, options = derived_once(identity.program, 2, seen=True), work.options
+    at, eps, takes = identity.layout, identity.eps, candidate.takes
+    made = drawn(found, eps, options.seed, at, options.trials, takes)
+    own = [own_trial(found, at, eps, work.given, _role, takes, options.seed)] if work.given else []
+    every = [*(at_most(trial, own) for trial in made), *own]
+    return judge(work.subject, candidate, found, identity, every, lines=False)
+
+
+def _role(name: str) -> str | None:
+    return double_role(name) or role(name)
 
 
 def _identity(work: Work, candidate: Backward) -> Identity:

@@ -13,11 +13,12 @@ from bncheck.identity.by_outputs import Asked
 from bncheck.identity.running import inferred
 from bncheck.identity.understanding import understood
 from bncheck.numbers import layout as layouts
-from bncheck.numbers.given import own_trials
+from bncheck.numbers.inputs import own_trial
 from bncheck.numbers.trials import drawn
 from bncheck.second_verification import double_report
 from bncheck.settings import Options, Work, at_most
 from bncheck.subject.messages import Backward, Subject
+from bncheck.subject.names import role
 from bncheck.subject.questions import CallableSubject, FileSubject
 from bncheck.subject.target import Target
 from bncheck.telling.codes import Finding
@@ -165,8 +166,8 @@ def _asked(work: Work, candidate: Backward) -> Report:
             return replace(report, target=target, line=candidate.line)
         identity, found = understood(work, candidate)
         eps = identity.eps
-        made = drawn(found.forward, eps, options.seed, identity.layout, options.trials)
-        own = list(own_trials(identity, work.given))
+        made = drawn(found, eps, options.seed, identity.layout, options.trials)
+        own = [own_trial(found, identity.layout, eps, work.given, role)] if work.given else []
         every = [*(at_most(trial, own) for trial in made), *own]
         report = judge(
             work.subject, candidate, found, identity, every,

@@ -12,7 +12,7 @@ from sympy import Rational, S, Symbol, diff
 
 from bncheck import LAYERS, derive
 from bncheck.algebra.notation import size
-from bncheck.calculus.unroll import evaluate
+from bncheck.calculus.interpret import evaluate
 
 X, V, G = (10, 4, 2, -4), (1, 2, -1, 3), (1, -2, 3, 1)
 EPS = 11  # the variance is 25: the standard deviation is 6, and every number rational

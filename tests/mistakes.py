@@ -15,8 +15,8 @@ from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import Total, indices_of, name_of, size
 from bncheck.algebra.program import Step
 from bncheck.calculus.derivation import normalised
+from bncheck.calculus.passes import derived_once
 from bncheck.numbers.arithmetic import evaluate
-from bncheck.numbers.reference import derivation_of
 
 STATISTIC = {"mean": "dmu", "variance": ("dvar", "dms", "dsq"), "root": ("dsd", "drms", "dnorm")}
 
@@ -24,7 +24,7 @@ STATISTIC = {"mean": "dmu", "variance": ("dvar", "dms", "dsq"), "root": ("dsd", 
 def every():
     """(name, layer, backward, gradient, accepted) of each; accepted: codes, or words."""
     for name, program in LAYERS.items():
-        found = derivation_of(program)
+        found = derived_once(program)
         for phrasing, plain in (("staged", found.chain), ("closed", found.closed)):
             backward = opened(found, plain)
             for mistake, gradient, changed, accepted in _mistakes(found, backward, phrasing):

@@ -7,12 +7,12 @@ from sympy import Add, Float, Idx, Integer, Symbol
 
 from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.notation import Total, indices_of, tensor
-from bncheck.algebra.program import Step
-from bncheck.calculus.second import derived
-from bncheck.calculus.unroll import places, value_at
-from bncheck.theory.checked import Line, jacobian_line, lines, verdict, verdicts
-from bncheck.theory.evidence import evidence, hessian_verdicts
-from bncheck.theory.flat import in_one_order
+from bncheck.algebra.program import Line, Step
+from bncheck.calculus.interpret import places, value_at
+from bncheck.calculus.jacobians import jacobian_line
+from bncheck.calculus.passes import derived
+from bncheck.theory.checked import evidence, hessian_verdicts, lines, verdict, verdicts
+from bncheck.theory.normal_forms import in_one_order
 
 WAYS = [{}, {"mode": "forward"}]
 VARIANTS = [{"mode": "evaluation"}, {"ddof": 1, "variance": "raw"}, {"affine": False}]
@@ -120,7 +120,7 @@ def test_sums_of_sums_are_the_same_number_in_one_order():
 def test_identities_are_those_of_the_order_and_of_the_mode():
     def names(**way):
         known = evidence(derived(LAYERS["rms-norm"], **way))
-        return {one.judgement.statement.name: one for one in known.identities}
+        return {one.statement.name: one for one in known.identities}
 
     first, moved = names(), names(mode="forward")
     assert "dx along x" in first

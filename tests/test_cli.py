@@ -2,14 +2,21 @@
 
 import json
 import re
+import subprocess
+import sys
+from typing import get_args
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import typer
 
-from bncheck import __version__, cli
+from bncheck import __version__
 from bncheck.algebra.layers import LAYERS
-from bncheck.cli import deriving
+from bncheck.cli import options
+from bncheck.cli.commands import app
+from bncheck.telling.codes import CODES
+from bncheck.telling.formats import FORMS, schema
 from tests.conftest import ROOT
 
 
@@ -20,7 +27,7 @@ def test_version_and_help(bncheck):
 
 
 def test_every_command_and_option_says_what_it_does():
-    for command in typer.main.get_command(cli.app).commands.values():
+    for command in typer.main.get_command(app).commands.values():
         assert command.help
         assert all(getattr(p, "help", None) for p in command.params), command.name
 
@@ -87,7 +94,7 @@ def test_a_pipe_gets_no_colour(bncheck):
         assert "\x1b" not in bncheck(*arguments, env={"TERM": "xterm-256color"}).stdout
 
 
-@pytest.mark.parametrize("form", [f.value for f in deriving.Format])
+@pytest.mark.parametrize("form", get_args(options.Derived))
 def test_every_format_to_a_file_and_to_the_terminal(bncheck, tmp_path, form):
     path = tmp_path / "out"
     done = bncheck("derive", "rms-norm", "--format", form, "-o", path)
@@ -149,3 +156,52 @@ def test_several_backward_passes_get_a_row_each(bncheck, tmp_path):
     done = bncheck("verify", path)
     assert done.returncode == 1
     assert all(f"backward_{k}" in done.stdout for k in "abc")
+
+
+@pytest.mark.parametrize("path", [(), ("examples/wrong/m_minus_1.py",)])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_reader_that_has_gone_changes_no_exit_code(path, form):
+    command = [sys.executable, "-m", "bncheck", "verify", *path, "--format", form]
+    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    done.stdout.close()
+    assert done.stderr.read() == b""
+    done.stderr.close()
+    assert done.wait() == len(path)
+
+
+def test_the_version_needs_no_typer():
+    code = "import sys; sys.argv[1:] = ['--version']; from bncheck.cli import main; main(); "
+    code += "assert not {'typer', 'rich', 'numpy', 'sympy'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
+
+
+def test_the_formats_of_verify_are_those_of_the_table(bncheck):
+    refused = bncheck("verify", "--format", "pdf")
+    assert refused.returncode == 2
+    assert all(f"'{name}'" in refused.stderr for name in FORMS)
+
+
+@pytest.mark.parametrize("form", ["text", "junit"])
+def test_the_blamed_line_is_told_once(bncheck, form):
+    path = "examples/wrong/m_minus_1.py"
+    (found,) = json.loads(bncheck("verify", path, "--json").stdout)["results"][0]["diagnosis"]
+    told = bncheck("verify", path, "--format", form).stdout
+    if form == "junit":
+        told = ElementTree.fromstring(told).find("testcase/failure").text
+    assert told.count(found["line_text"]) == 1
+
+
+def test_annotations_of_a_module_name_its_file(bncheck):
+    (said,) = bncheck("verify", "bncheck.references", "--format", "github").stdout.splitlines()[:1]
+    file = re.search("file=([^,]*)", said)[1]
+    assert (ROOT / file).samefile(ROOT / "bncheck" / "references.py")
+    junit = ElementTree.fromstring(
+        bncheck("verify", "bncheck.references", "--format", "junit").stdout
+    )
+    assert (ROOT / junit.find("testcase").get("file")).exists()
+
+
+def test_the_schema_lists_every_code_with_its_level_and_sentences():
+    listed = {one["properties"]["code"]["const"]: one for one in schema()["oneOf"]}
+    assert listed.keys() == CODES.keys()
+    assert all(one["title"] == CODES[name].level for name, one in listed.items())

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from bncheck.algebra.layers import LAYERS
+from bncheck.calculus.passes import derived_once
 from bncheck.cause.terms import fit
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.reference import derivation_of, reference
+from bncheck.numbers.reference import reference_at
 from bncheck.verification import verify
 from tests.mistakes import every, function_of, opened
 from tests.mutants import WRONG, batch_closed
@@ -17,7 +18,7 @@ from tests.mutants import WRONG, batch_closed
 ALL = {name: rest for name, *rest in every()}
 MISTAKES = dict(list(ALL.items())[::6])
 """One in six: ``tests/benchmarks/diagnosis.py`` asks for all, and prints what was said of each."""
-BATCH = derivation_of(LAYERS["batch-norm"])
+BATCH = derived_once(LAYERS["batch-norm"])
 
 
 def test_there_are_enough():
@@ -36,7 +37,7 @@ def test_the_mistake_is_named(name):
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_right_program_gets_no_diagnosis(layer):
-    found = derivation_of(LAYERS[layer])
+    found = derived_once(LAYERS[layer])
 
     for program in (found.chain, found.closed):
         report = verify(function_of(found, opened(found, program)), layer=layer)
@@ -49,7 +50,7 @@ def _seen(rng, rows, columns, dtype, factors):
     drawn = {"x": rng.normal(0.5, 2, shape), "dy": rng.normal(0.2, 1, shape),
              "gamma": rng.uniform(0.5, 2, columns), "beta": rng.normal(0, 1, columns)}  # fmt: skip
     values = {n: v.astype(dtype) for n, v in drawn.items()} | {"eps": 0.01}
-    truth = reference(BATCH, values, np.dtype(dtype))
+    truth = reference_at(BATCH, values, np.dtype(dtype))
     k = {n: np.asarray(v, float) for n, v in truth.known.items()}
     scale, m = k["gamma"] / k["sd"], rows
     parts = (k["dy"], -k["dbeta"] / m, -k["dgamma"] * k["xhat"] / m)
@@ -70,8 +71,8 @@ def _seen(rng, rows, columns, dtype, factors):
 )
 def test_factors_are_read_from_numbers_of_few_digits(dtype, factors, readings):
     seen = _seen(np.random.default_rng(0), 4096, 256, dtype, factors)
-    terms = fit(BATCH, "dx", seen)
-    assert tuple(t.reading for t in terms) == readings
+    terms = fit(BATCH, "dx", [seen]).terms
+    assert tuple(t.reading.text for t in terms) == readings
     for term, factor in zip(terms, factors, strict=True):
         assert abs(term.found - factor) <= 6 * term.uncertainty + 1e-12
 
@@ -82,7 +83,7 @@ def test_the_uncertainty_holds():
     ratios = []
     for _ in range(100):
         factors = (1.0, 1.37, 0.81)
-        terms = fit(BATCH, "dx", _seen(rng, 256, 2, "float16", factors))
+        terms = fit(BATCH, "dx", [_seen(rng, 256, 2, "float16", factors)]).terms
         ratios += [abs(t.found - f) / t.uncertainty for t, f in zip(terms, factors, strict=True)]
     inside = [float(np.mean(np.array(ratios) < k)) for k in (1, 2)]
     assert 0.58 < inside[0] < 0.85

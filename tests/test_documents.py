@@ -9,19 +9,25 @@ import pytest
 
 from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.program import Step
-from bncheck.calculus.second import derived
-from bncheck.theory.checked import verdicts
-from bncheck.theory.evidence import Evidence, Identity, evidence, put
-from bncheck.theory.family.identities import identities
-from bncheck.theory.instance import Trial
-from bncheck.theory.judging import Judgement
+from bncheck.calculus.passes import derived
+from bncheck.theory.checked import evidence, put, verdicts
+from bncheck.theory.family.laws import identities
 from bncheck.theory.parts import words
-from bncheck.writers.html import html
-from bncheck.writers.latex import PREAMBLE, blocks, document, fragment, markdown, written
-from bncheck.writers.latex_blocks import writer
-from bncheck.writers.latex_identities import identity_blocks, worded
+from bncheck.theory.statements import Evidence, Instance, Judgement
+from bncheck.writers.blocks import writer
+from bncheck.writers.documents import (
+    PREAMBLE,
+    contents,
+    document,
+    fragment,
+    html,
+    markdown,
+    written,
+)
+from bncheck.writers.identities import identity_blocks
+from bncheck.writers.jacobian_matrix import shades
+from bncheck.writers.prose import title
 from bncheck.writers.records import record
-from bncheck.writers.shades import shades
 from tests import test_html
 from tests.test_latex import complaints
 
@@ -42,9 +48,10 @@ def second():
 
 def unproved(forward):
     """The identities of a layer without the time that it takes to prove them."""
-    stated, nothing = identities(forward), Trial(0, 0, 0, {})
+    parts = words(derived(forward, most=0))
+    stated, nothing = identities(parts), Instance(0, 0, 0, {})
     judged = [Judgement(said, "proved" if said.holds else "refuted", nothing) for said in stated]
-    return Evidence({}, {}, put(words(forward)), tuple(map(Identity, judged)))
+    return Evidence({}, {}, put(parts), tuple(judged))
 
 
 def test_the_identities_of_every_layer_compile(tmp_path):
@@ -97,7 +104,7 @@ def test_each_identity_has_its_equation_and_its_proof(second):
     lines = [row for b in made if b.kind == "equation" for row in b.rows]
     assert len(lines) == len(known.identities)
     assert not any(mark for _, mark in lines)  # nothing is left without a proof
-    names = [one.judgement.statement.name for one in known.identities]
+    names = [one.statement.name for one in known.identities]
     along = lines[names.index("dx along x̂")][0].split(r"\\ &")
     assert along[0].count(r"\sum") == 3  # the normal form has both parts of eps
     assert along[1] == r"= \frac{\varepsilon \, \gamma_{j}}{s_{j}^{3}} " + (
@@ -119,7 +126,7 @@ def test_each_identity_has_its_equation_and_its_proof(second):
     ],
 )
 def test_names_of_statements_are_set_as_mathematics(name, wanted):
-    assert worded(name) == wanted
+    assert title(name) == wanted
 
 
 def broken(name):
@@ -142,7 +149,7 @@ def test_a_broken_derivation_is_marked_in_every_format():
         assert "refuted" not in write(good, right), form
         text = re.sub(r"\(refuted\)\.", "", write(bad, known))
         assert text.count("(refuted)") == 3, form  # the Jacobian is read off the closed form
-    assert [b.marks for b in blocks(bad, known) if b.kind == "result"] == [("", "refuted")]
+    assert [b.marks for b in contents(bad, known) if b.kind == "result"] == [("", "refuted")]
     data = json.loads(json.dumps(record(bad, known)))
     assert [r["check"] for r in data["rewritings"]].count("refuted") == 1
     assert data["closed"][-1]["check"] == data["jacobians"][0]["check"] == "refuted"

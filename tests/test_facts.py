@@ -10,9 +10,10 @@ import pytest
 from sympy import Integer
 
 from bncheck.algebra.layers import layer
+from bncheck.calculus.passes import derived_once
 from bncheck.theory.judging import judge
 from bncheck.theory.parts import words
-from bncheck.theory.published.theorems import theorems
+from bncheck.theory.published.claims import theorems
 from tests.test_identities import WHERE
 from tests.test_theorems import OVER_LESS, RAW
 
@@ -121,7 +122,7 @@ SIZED = ("spectrum of sJ/γ", "rank of J, ε > 0", "rank of J, ε = 0", "norm of
 def test_the_matrix_at_other_sizes(name, many, ddof):
     """At m = 2 the norm is another one; all else holds for two values, too."""
     said, _ = WHERE[name]
-    found = words(layer("batch-norm", ddof=ddof))
+    found = words(derived_once(layer("batch-norm", ddof=ddof)))
     (i,) = found.over
     at = replace(said, given=(*said.given, (i.upper, Integer(many))))
     assert (judge(at, found).verdict == "refuted") == (name == "norm of J" and many == 2)
@@ -138,7 +139,7 @@ def test_the_matrix_at_other_sizes(name, many, ddof):
     ],
 )
 def test_what_is_normalised_together_and_what_shares_a_parameter(name, group, shared):
-    found = words(layer(name))
+    found = words(derived_once(layer(name)))
     gamma = found.found.wrt[1]
     assert {str(i) for i in found.over} == set(group)
     assert {str(i) for i in set(found.forward.axes) - set(gamma.indices)} == set(shared)

@@ -10,8 +10,9 @@ from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.notation import size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.folding import Folding, folded, frozen, prove
-from bncheck.calculus.passes import derivation
-from bncheck.calculus.unroll import evaluate, exactly_equal, sample
+from bncheck.calculus.interpret import evaluate
+from bncheck.calculus.passes import derived
+from bncheck.calculus.unroll import exactly_equal, sample
 from bncheck.numbers.arithmetic import evaluate as on_arrays
 from bncheck.telling.errors import CannotAsk, Disagreement
 
@@ -48,7 +49,7 @@ def test_the_frozen_layer_is_the_evaluation_mode():
 
 
 def test_frozen_statistics_have_no_gradient_path():
-    found = derivation(frozen(LAYERS["batch-norm"]))
+    found = derived(frozen(LAYERS["batch-norm"]))
     t = found.forward.tensors
     (dx,) = (s for s in found.closed.steps if str(s.target).startswith("dx"))
     assert dx.expr == t["gamma"] * found.upstream[0] / t["sd"]

@@ -13,13 +13,14 @@ from sympy import Rational, S
 from bncheck.algebra.layers import LAYERS, layer
 from bncheck.algebra.notation import Mean, axis, like, tensor
 from bncheck.algebra.program import Program, Step
+from bncheck.calculus.passes import derived_once
 from bncheck.telling.errors import CannotAsk
-from bncheck.theory.family.identities import identities
-from bncheck.theory.instance import tried
+from bncheck.theory.family.laws import identities
+from bncheck.theory.instances import tried
 from bncheck.theory.judging import judge, judge_all
 from bncheck.theory.parts import words
 from bncheck.theory.proof import cannot_be_negative, left_over
-from bncheck.theory.statement import Statement
+from bncheck.theory.statements import Statement
 
 QUICK = [(name, {}) for name in LAYERS] + [
     ("batch-norm", {"ddof": 1, "variance": "raw"}),
@@ -37,8 +38,8 @@ DEDUCED = {
 
 @pytest.mark.parametrize(("name", "options"), QUICK, ids=lambda v: str(v))
 def test_every_identity_holds_and_is_proved_for_every_size(name, options):
-    program = layer(name, **options)
-    found = judge_all(identities(program), words(program))
+    parts = words(derived_once(layer(name, **options)))
+    found = judge_all(identities(parts), parts)
     assert [one.statement.name for one in found if not one.as_expected] == []
     kept = [one for one in found if one.statement.holds and one.verdict != "proved"]
     assert {one.statement.name for one in kept} <= DEDUCED
@@ -47,9 +48,9 @@ def test_every_identity_holds_and_is_proved_for_every_size(name, options):
 
 WHERE = {}  # every statement, in the first of these layers that it is about
 for name, options in QUICK:
-    program = layer(name, **options)
-    for said in identities(program):
-        WHERE.setdefault(said.name, (said, words(program)))
+    parts = words(derived_once(layer(name, **options)))
+    for said in identities(parts):
+        WHERE.setdefault(said.name, (said, parts))
 
 INDEPENDENT = {  # what does not depend on the input at all: no change of it can matter
     "shift: dβ", "scale: dβ", "scale and flip: dβ", "permutation: dβ", "γ times c: dγ",
@@ -130,8 +131,8 @@ def test_what_is_told_as_false_is_not_expected_to_hold(name):
 
 
 def test_every_statement_is_spoiled():
-    programs = [layer(name, **options) for name, options in QUICK]
-    stated = {said.name: said.holds for p in programs for said in identities(p)}
+    every = [words(derived_once(layer(name, **options))) for name, options in QUICK]
+    stated = {said.name: said.holds for parts in every for said in identities(parts)}
     assert {name for name, *_ in MUTANTS} == {name for name, holds in stated.items() if holds}
 
 
@@ -139,23 +140,23 @@ def test_every_statement_is_spoiled():
     "name", ["layer-norm", "rms-norm", "group-norm", "instance-norm", "weight-norm"]
 )
 def test_a_wrong_factor_is_refuted_in_every_layer(name):
-    program = layer(name)
-    for said in identities(program):
+    parts = words(derived_once(layer(name)))
+    for said in identities(parts):
         if said.relation == "=" and said.holds:
             wrong = replace(said, right=2 * said.right + int(said.right == 0))
-            assert tried(wrong, words(program)).apart != 0, said.name
+            assert tried(wrong, parts).apart != 0, said.name
 
 
 def test_duplication_needs_ddof_0():
     said, where = WHERE["batch twice: dx"]
     assert judge(said, where).verdict == "proved"
-    unbiased = words(layer("batch-norm", ddof=1))
+    unbiased = words(derived_once(layer("batch-norm", ddof=1)))
     assert judge(said, unbiased).verdict == "refuted"
     assert left_over(said, unbiased) != 0
 
 
 def test_a_bound_needs_a_slack_that_cannot_be_negative():
-    found = words(layer("batch-norm"))
+    found = words(derived_once(layer("batch-norm")))
     square, plain = found.sum(found.dx**2), found.sum(found.dx)
     assert cannot_be_negative(square)
     assert not cannot_be_negative(plain)
@@ -175,17 +176,18 @@ def test_identities_of_a_layer_of_ones_own():
         Step(y[i, j], 3 * xhat[i, j]),
     )
     own = Program("own", (i, j), (x[i, j],), steps, (y[i, j],), wrt=(x[i, j],))
-    found = {said.name: judge(said, words(own)) for said in identities(own)}
+    parts = words(derived_once(own))
+    found = {said.name: judge(said, parts) for said in identities(parts)}
     assert found["symmetry"].verdict == "proved"
     assert {one.verdict for one in found.values()} <= {"proved", "exact"}
     cubed = (*steps[:2], Step(y[i, j], xhat[i, j] ** 3))
     with pytest.raises(CannotAsk, match="does not normalise"):
-        identities(replace(own, steps=cubed))
+        words(derived_once(replace(own, steps=cubed)))
 
 
 def test_what_is_deduced_stands_on_what_is_proved():
-    found = words(LAYERS["batch-norm"])
-    said = {one.name: one for one in identities(found.forward)}
+    found = words(derived_once(LAYERS["batch-norm"]))
+    said = {one.name: one for one in identities(found)}
     bases = ("J on 1", "J on x̂", "J on the rest")
     chain = [said[name] for name in (*bases, "spectrum of sJ/γ", "rank of J, ε > 0")]
     assert [one.verdict for one in judge_all(chain, found)] == ["proved"] * 3 + ["deduced"] * 2
@@ -202,7 +204,7 @@ def test_what_is_deduced_stands_on_what_is_proved():
 def test_the_command_writes_every_identity(bncheck, form):
     done = bncheck("identities", "rms-norm", "--format", form)
     assert done.returncode == 0, done.stderr
-    names = [said.name for said in identities(layer("rms-norm"))]
+    names = [said.name for said in identities(words(derived_once(layer("rms-norm"))))]
     if form == "json":
         records = json.loads(done.stdout)
         assert [r["name"] for r in records] == names

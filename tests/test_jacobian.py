@@ -8,20 +8,20 @@ import pytest
 from sympy import Dummy, Idx, Indexed, KroneckerDelta, Matrix, Mul, S, Symbol, diff
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.algebra.notation import Mean, Total, name_of, size, tensor
+from bncheck.algebra.notation import Mean, Total, moved, name_of, size, tensor
 from bncheck.algebra.program import Step
 from bncheck.calculus import passes
 from bncheck.calculus.derivation import normalised
-from bncheck.calculus.jacobian import explicit, jacobian
-from bncheck.calculus.matrix import moved
-from bncheck.calculus.passes import derivation
-from bncheck.calculus.unroll import evaluate, exactly_equal, places, sample, value_at
+from bncheck.calculus.interpret import evaluate, places, value_at
+from bncheck.calculus.jacobians import explicit, jacobian
+from bncheck.calculus.passes import derived
+from bncheck.calculus.unroll import exactly_equal, sample
 from bncheck.telling.errors import CannotAsk
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_entry_is_the_derivative_of_the_forward_pass(name):
-    found = derivation(LAYERS[name])
+    found = derived(LAYERS[name])
     sizes = passes.small_sizes(found.forward)
     small = found.forward.specialised(sizes)
     values = sample(small)
@@ -46,7 +46,7 @@ def test_every_entry_is_the_derivative_of_the_forward_pass(name):
 
 
 def test_batch_norm_has_the_published_form():
-    found = derivation(LAYERS["batch-norm"])
+    found = derived(LAYERS["batch-norm"])
     at = jacobian(found, "x")
     i, j = at.row.indices
     i1, j1 = at.column.indices
@@ -57,14 +57,14 @@ def test_batch_norm_has_the_published_form():
 
 
 def test_the_explicit_matrix_is_symmetric_and_annihilates_ones():
-    matrix = explicit(derivation(LAYERS["batch-norm"], batch_size=4))
+    matrix = explicit(derived(LAYERS["batch-norm"], batch_size=4))
     assert matrix == matrix.T
     xhat = {a for a in matrix.atoms() if "xhat" in str(a)}
     assert xhat
     rows = [sum(matrix.row(r)) for r in range(4)]
     # the sum of a row is -gamma/sd * xhat_r * mean(xhat), which vanishes by definition
     j = found_feature(matrix)
-    base = derivation(LAYERS["batch-norm"]).forward.tensors["xhat"].base
+    base = derived(LAYERS["batch-norm"]).forward.tensors["xhat"].base
     last = {base[4, j]: -base[1, j] - base[2, j] - base[3, j]}
     assert all(row.xreplace(last).expand() == 0 for row in rows)
 
@@ -76,7 +76,7 @@ def found_feature(matrix):
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_explicit_matrix_holds_the_derivatives_of_one_group(name):
     """Each entry in exact numbers, against ``sympy.diff`` of the output, for every input."""
-    found = derivation(LAYERS[name], batch_size=2 if name == "group-norm" else 3)
+    found = derived(LAYERS[name], batch_size=2 if name == "group-norm" else 3)
     sizes = passes.small_sizes(found.forward)
     small = found.forward.specialised(sizes)
     values = sample(small)
@@ -115,13 +115,13 @@ def _number(entry, known, here):
 @pytest.mark.parametrize("name", ["batch-norm", "layer-norm", "instance-norm", "weight-norm"])
 def test_the_matrix_is_what_plain_replacement_gives(name, rows):
     """Its entries are filled into a few forms; ``xreplace`` works each of them out anew."""
-    found = derivation(LAYERS[name], batch_size=rows)
+    found = derived(LAYERS[name], batch_size=rows)
     for operand in found.wrt:
         assert explicit(found, name_of(operand)).tolist() == _plain(found, name_of(operand))
 
 
 def test_two_axes_in_the_matrix_as_plain_replacement_gives_them():
-    found = derivation(LAYERS["group-norm"], batch_size=3)
+    found = derived(LAYERS["group-norm"], batch_size=3)
     assert explicit(found).tolist() == _plain(found, "x")
 
 
@@ -140,7 +140,7 @@ def _plain(found, name):
 
 
 def test_a_matrix_of_512_rows_takes_seconds():
-    found = derivation(LAYERS["batch-norm"], batch_size=512)
+    found = derived(LAYERS["batch-norm"], batch_size=512)
     start = time.process_time()
     matrix = explicit(found)
     assert time.process_time() - start < 15  # each entry worked out anew takes a minute
@@ -167,7 +167,7 @@ def test_an_entry_with_a_sum_in_it_is_filled_in_too():
     b = tensor("b")
     steps = (steps[0], Step(b[j], steps[1].expr), Step(y[i, j], b[j] * x[i, j]))
     own = replace(program, steps=steps, inputs=(x[i, j],), wrt=(x[i, j],))
-    matrix = explicit(derivation(own, batch_size=2))
+    matrix = explicit(derived(own, batch_size=2))
     mean = (x[1, j] + x[2, j]) / 2
     unrolled = {Total(x[i2, j], i2): 2 * mean for i2 in matrix.atoms(Idx) if str(i2) == "i"} | {
         a[j]: mean,
@@ -183,7 +183,7 @@ def test_the_jacobian_is_of_the_first_output():
     y, b = tensor("y"), tensor("b")
     steps = (Step(b[j], Mean(x[i, j], i)), Step(y[i, j], 3 * x[i, j]))
     own = replace(program, steps=steps, inputs=(x[i, j],), wrt=(x[i, j],), outputs=(y[i, j], b[j]))
-    at = jacobian(derivation(own), "x")
+    at = jacobian(derived(own), "x")
     i1, j1 = at.column.indices
     assert at.entry == 3 * KroneckerDelta(i, i1) * KroneckerDelta(j, j1)
 
@@ -198,16 +198,16 @@ def test_the_jacobian_is_of_the_first_output():
     ],
 )
 def test_explicit_shapes(name, shape):
-    found = derivation(LAYERS[name], batch_size=3)
+    found = derived(LAYERS[name], batch_size=3)
     assert explicit(found, name_of(found.wrt[0])).shape == shape
 
 
 def test_what_cannot_be_asked():
-    found = derivation(LAYERS["batch-norm"], wrt=("gamma",))
+    found = derived(LAYERS["batch-norm"], wrt=("gamma",))
     with pytest.raises(CannotAsk, match="not x"):
         jacobian(found, "x")
     with pytest.raises(CannotAsk, match="needs a batch size"):
-        explicit(derivation(LAYERS["batch-norm"]))
+        explicit(derived(LAYERS["batch-norm"]))
 
 
 def test_normalised_axes():
@@ -220,7 +220,7 @@ def test_normalised_axes():
 @pytest.mark.parametrize("name", LAYERS)
 def test_what_groups_do_not_share_stands_outside_as_deltas(name):
     """Finite differences read off it which entries can be moved together."""
-    found = derivation(LAYERS[name])
+    found = derived(LAYERS[name])
     at = jacobian(found, name_of(found.wrt[0]))
     outside = {str(d.args[0]) for d in Mul.make_args(at.entry) if isinstance(d, KroneckerDelta)}
     along = {str(i) for i in normalised(found.forward)}

@@ -9,11 +9,11 @@ from sympy import sqrt
 
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
-from bncheck.calculus.passes import derivation
+from bncheck.calculus.passes import derived
+from bncheck.writers.blocks import Block
+from bncheck.writers.documents import PREAMBLE, document, fragment, markdown, written
+from bncheck.writers.formulas.latex import latex_of
 from bncheck.writers.graph import dot, edges, mermaid, nodes, tikz
-from bncheck.writers.latex import PREAMBLE, document, fragment, markdown, written
-from bncheck.writers.latex_blocks import Block
-from bncheck.writers.latex_printer import latex_of
 
 EVERY = [(name, options, None) for name in LAYERS for options, _ in variants(name)]
 SIZED = [("batch-norm", {}, 3), ("layer-norm", {}, 4), ("group-norm", {}, 2), ("rms-norm", {}, 9)]
@@ -46,30 +46,30 @@ def test_a_planted_error_and_a_planted_overfull_box_are_found(tmp_path):
 
 def test_every_layer_and_variant_compiles(tmp_path):
     """All in one run, each on its own page; the graph and the equations of each are in it."""
-    pages = [fragment(derivation(layer(n, **o), batch_size=m)) for n, o, m in EVERY + SIZED]
+    pages = [fragment(derived(layer(n, **o), batch_size=m)) for n, o, m in EVERY + SIZED]
     text = PREAMBLE + "\\begin{document}\n" + "\n\\newpage\n".join(pages) + "\\end{document}\n"
     assert complaints(tmp_path, text) == []
 
 
 def test_a_whole_document_compiles(tmp_path):
-    assert complaints(tmp_path, document(derivation(LAYERS["batch-norm"]))) == []
+    assert complaints(tmp_path, document(derived(LAYERS["batch-norm"]))) == []
 
 
 def test_a_user_s_own_names_compile(tmp_path):
-    from bncheck.cli.own import program
+    from bncheck.cli.files import program
 
-    found = derivation(program("examples/power_norm.py:POWER_NORM"))
+    found = derived(program("examples/power_norm.py:POWER_NORM"))
     assert r"\mathrm{power}_{j}" in fragment(found)
     assert complaints(tmp_path, document(found)) == []
 
 
 def test_the_golden_document(golden):
-    golden("batch_norm.tex", document(derivation(LAYERS["batch-norm"])))
-    golden("layer_norm.md", markdown(derivation(LAYERS["layer-norm"])))
+    golden("batch_norm.tex", document(derived(LAYERS["batch-norm"])))
+    golden("layer_norm.md", markdown(derived(LAYERS["layer-norm"])))
 
 
 def _lines(name):
-    found = derivation(LAYERS[name])
+    found = derived(LAYERS[name])
     return {
         str(s.target): latex_of(s.expr, indices_of(s.target), found.forward.tensors)
         for program in (found.forward, found.chain, found.closed)
@@ -97,7 +97,7 @@ def test_one_over_something_stands_in_a_fraction():
 
 @pytest.mark.parametrize("case", EVERY, ids=lambda c: "-".join(map(str, (c[0], *c[1].values()))))
 def test_no_formula_starts_with_the_wrong_sign_or_a_bar(case):
-    text = fragment(derivation(layer(case[0], **case[1])))
+    text = fragment(derived(layer(case[0], **case[1])))
     assert not re.search(r"-\s*\\mu[^&]*\+\s*x", text)
     assert "\\bar" not in text
     assert not re.search(r"\\frac\{\\frac", text)
@@ -105,9 +105,9 @@ def test_no_formula_starts_with_the_wrong_sign_or_a_bar(case):
 
 
 def test_a_mean_over_two_axes_divides_by_the_product_of_their_sizes():
-    text = fragment(derivation(LAYERS["group-norm"], batch_size=2))
+    text = fragment(derived(LAYERS["group-norm"], batch_size=2))
     assert r"\mu_{nh} &= \frac{1}{4} \sum_{k=1}^{2} \sum_{l=1}^{2} x_{nhkl}" in text
-    assert r"\frac{1}{K \, L} \sum_{k=1}^{K}" in fragment(derivation(LAYERS["group-norm"]))
+    assert r"\frac{1}{K \, L} \sum_{k=1}^{K}" in fragment(derived(LAYERS["group-norm"]))
 
 
 def test_no_equation_is_lost_beside_one_of_several_lines():
@@ -118,13 +118,13 @@ def test_no_equation_is_lost_beside_one_of_several_lines():
 
 
 def test_a_sum_inside_a_gradient_runs_over_another_letter():
-    text = fragment(derivation(LAYERS["layer-norm"]))
+    text = fragment(derived(LAYERS["layer-norm"]))
     closed = text[text.index("In closed form") :]
     assert r"\sum_{j'=1}^{D} \frac{\partial \ell}{\partial \hat{x}_{ij'}}" in closed
 
 
 def test_markdown_has_balanced_mathematics_and_a_graph():
-    text = markdown(derivation(LAYERS["batch-norm"]))
+    text = markdown(derived(LAYERS["batch-norm"]))
     assert text.count("$$") % 2 == 0
     assert text.count("```mermaid") == 1
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [

@@ -10,8 +10,8 @@ from sympy import Rational, S, Symbol, diff, expand, sqrt
 from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.notation import name_of, size
 from bncheck.calculus.derivation import normalised
-from bncheck.calculus.passes import derivation
-from bncheck.calculus.unroll import evaluate, places
+from bncheck.calculus.interpret import evaluate, places
+from bncheck.calculus.passes import derived
 
 numbers = st.fractions(min_value=-5, max_value=5, max_denominator=6)
 columns = st.lists(numbers, min_size=4, max_size=4)
@@ -21,7 +21,7 @@ relaxed = settings(max_examples=12, deadline=None, suppress_health_check=list(He
 FORWARD = LAYERS["batch-norm"].specialised(
     {size(LAYERS["batch-norm"].axes[0]): 4, size(LAYERS["batch-norm"].axes[1]): 1}
 )
-FOUND = derivation(FORWARD)
+FOUND = derived(FORWARD)
 
 
 def _q(number):
@@ -95,7 +95,7 @@ def test_a_shift_of_x_changes_nothing(xs, dys, shift):
 def test_weight_norm_gradient_is_orthogonal_to_the_weights(name):
     forward = layer(name)
     forward = forward.specialised({size(forward.axes[0]): 1, size(forward.axes[1]): 3})
-    found = derivation(forward)
+    found = derived(forward)
     values = {"v": {(1, 1): S(1), (1, 2): S(2), (1, 3): S(2)}, "gamma": {(1,): S(5)},
               "dw": {(1, 1): S(1), (1, 2): S(-3), (1, 3): S(7)}}  # fmt: skip
     got = evaluate(found.closed, {**evaluate(forward, values), "dw": values["dw"]})
@@ -112,7 +112,7 @@ SMALL = {  # one or two groups of three or four values
     "weight-norm": (2, 3),
 }
 ALL = {
-    (name, ddof): derivation(layer(name, **({"ddof": ddof} if ddof else {})))
+    (name, ddof): derived(layer(name, **({"ddof": ddof} if ddof else {})))
     for name in LAYERS
     for ddof in (0, 1)
     if not ddof or "ddof" in options(name)

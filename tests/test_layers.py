@@ -7,7 +7,8 @@ from sympy import Rational, S, sqrt
 
 from bncheck.algebra.layers import AXES, LAYERS, layer, options, variants
 from bncheck.algebra.notation import name_of, size
-from bncheck.calculus.unroll import evaluate, sample
+from bncheck.calculus.interpret import evaluate
+from bncheck.calculus.unroll import sample
 from bncheck.telling.errors import CannotAsk
 
 

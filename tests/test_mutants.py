@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.calculus.passes import derivation
+from bncheck.calculus.passes import derived
 from bncheck.mutants import replacement
-from bncheck.mutants.mistakes import mistakes, recipe
+from bncheck.mutants.mistakes import mistakes_in, recipe
 from bncheck.mutants.recipe import apart, reproduced, run
 from bncheck.mutants.tester import examine
 from bncheck.numbers import layout
-from bncheck.numbers.trials import trials
+from bncheck.numbers.trials import draw
 from bncheck.subject.conventions import convention_of, from_callables
 from bncheck.subject.conventions.implementations import Implementation
 from bncheck.telling.errors import CannotAsk
@@ -90,11 +90,11 @@ def asked(tests, name, **options):
 
 
 def missed(found):
-    return {(f.gradients, f.text) for f in found.findings if not f.caught}
+    return {(f.gradients, f.text) for f in found.mutants if not f.caught}
 
 
 def remedies(found):
-    return {f.remedy for f in found.findings if not f.caught}
+    return {f.remedy for f in found.mutants if not f.caught}
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_one_shape_and_a_generous_tolerance(folder):
     found = asked(path, "batchnorm.py")
     assert missed(found) == MISSED_WITH_ONE_SHAPE
     assert found.exit_code == 1
-    advice = {f.text: f.remedy for f in found.findings if not f.caught}
+    advice = {f.text: f.remedy for f in found.mutants if not f.caught}
     for text, remedy in advice.items():
         assert remedy.startswith("an eps that is not small" if "eps" in text else "a batch of 3")
     assert not any("tolerance" in r for text, r in advice.items() if "by D" in text)
@@ -180,13 +180,13 @@ def test_every_layer_in_its_own_convention(test, name, layer, unseen):
     found = examine(f"{SUITES / 'test_norms.py'}::{test}", f"{SUITES / 'norms.py'}:{name}")
     assert (found.layer, found.count) == (layer, 1)
     assert found.asked == found.calls == 1
-    for finding in found.findings:
+    for finding in found.mutants:
         if layer != "weight-norm" or finding.gradients == DGAMMA:
             assert finding.caught == (not set(finding.gradients) <= unseen), finding
     if unseen:
         assert {n for n, t in found.tolerances.items() if t is None} == unseen
     if layer == "weight-norm":  # a property of dv is tested; scaling dv keeps it
-        scaled = next(f for f in found.findings if f.code == "gamma-missing")
+        scaled = next(f for f in found.mutants if f.code == "gamma-missing")
         assert scaled.remedy == "a comparison of dv entry by entry"
 
 
@@ -211,7 +211,7 @@ def test_functions_and_tests_in_one_file_without_a_forward_pass(folder):
     assert "dx has the wrong sign" in texts
     assert "the path through the batch mean is missing" not in texts
     assert "dx is zero" not in texts
-    assert all(f.caught for f in found.findings if f.gradients == DBETA)
+    assert all(f.caught for f in found.mutants if f.gradients == DBETA)
 
 
 def test_tensors_in_single_precision_whose_gradient_is_0_but_for_rounding(folder):
@@ -237,7 +237,7 @@ def test_tensors_in_single_precision_whose_gradient_is_0_but_for_rounding(folder
     found = asked(path, "test_tensors.py:backward")
     assert missed(found) == MISSED_WITH_ONES
     plain = "an upstream gradient that is not constant"
-    for finding in found.findings:
+    for finding in found.mutants:
         assert finding.caught or finding.remedy.startswith(plain)
         assert finding.remedy in ("", plain) or "eps" in finding.text  # 1e-5 is the tolerance too
     assert all(1e-7 < t < 1e-4 for t in found.tolerances.values())
@@ -292,7 +292,7 @@ def test_a_test_that_prints_a_lot_and_a_mutant_that_hangs_or_crashes(folder):
         "        time.sleep(1)\n"
     )
     found = asked(path, "batchnorm.py", timeout=4.0)
-    caught = {f.text: f.by for f in found.findings if f.caught}
+    caught = {f.text: f.by for f in found.mutants if f.caught}
     assert caught.keys() == {"dx is zero", "dbeta is zero"}
     assert "ended the interpreter" in caught["dx is zero"]
     assert "took more than 4 s" in caught["dbeta is zero"]
@@ -354,12 +354,12 @@ def test_the_command_says_the_score_and_groups_what_is_missed(bncheck):
 @pytest.mark.parametrize("name", LAYERS)
 def test_each_mistake_is_wrong_where_it_says_and_right_elsewhere(name):
     """On inputs other than those on which they were chosen."""
-    found = derivation(LAYERS[name])
-    drawn = next(t for t in trials(found.forward) if t.name == "large upstream gradient")
+    found = derived(LAYERS[name])
+    drawn = next(t for t in draw(found.forward) if t.name == "large upstream gradient")
     at = layout.usual(found.forward)
     values = layout.to_user(at, found.forward, drawn.values, drawn.parts)
     _, right = run(recipe(found), values)
-    made = mistakes(found)
+    made = mistakes_in(found)
     assert len({(m.text, m.gradients) for m in made}) == len(made) > 25
     for mistake in made:
         _, wrong = run(mistake.recipe, values)
@@ -373,7 +373,7 @@ def test_each_mistake_is_wrong_where_it_says_and_right_elsewhere(name):
     [("batch-norm", batch_closed), ("layer-norm", layer_closed), ("rms-norm", rms_closed)],
 )
 def test_the_right_recipe_is_what_people_write(name, by_hand):
-    right = recipe(derivation(LAYERS[name]))
+    right = recipe(derived(LAYERS[name]))
     rng = np.random.default_rng(5)
     values = {"x": rng.standard_normal((6, 4)), "gamma": rng.standard_normal((1, 4)), "eps": 0.1}
     values["dy"] = rng.standard_normal((6, 4))

@@ -20,7 +20,8 @@ from bncheck.algebra.notation import (
     tensor,
     total,
 )
-from bncheck.calculus.unroll import exactly_equal, places, value_at
+from bncheck.calculus.interpret import places, value_at
+from bncheck.calculus.unroll import exactly_equal
 
 i, j, k = axis("i", "m"), axis("j", "D"), axis("k", "K")
 m, D = size(i), size(j)

@@ -11,7 +11,7 @@ import pytest
 
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
-from bncheck.calculus.passes import derivation
+from bncheck.calculus.passes import derived
 from bncheck.writers.numpy_source import functions, source
 
 LENGTHS = {"i": 5, "j": 3, "n": 4, "l": 5, "h": 2, "k": 3, "o": 4, "p": 3}
@@ -44,7 +44,7 @@ def _inputs(program, seed=0):
 @pytest.mark.parametrize("case", EVERY, ids=_id)
 def test_backward_and_jacobian_are_the_complex_step_of_the_forward(case):
     program = layer(case[0], **case[1])
-    made = functions(derivation(program))
+    made = functions(derived(program))
     arrays, extra = _inputs(program)
     y, cache = made.forward(*arrays, *extra)
     dy = np.random.default_rng(1).normal(size=y.shape)
@@ -66,7 +66,7 @@ def test_backward_and_jacobian_are_the_complex_step_of_the_forward(case):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
 def test_the_dtype_of_the_input_is_the_dtype_of_the_result(dtype):
-    made = functions(derivation(LAYERS["batch-norm"]))
+    made = functions(derived(LAYERS["batch-norm"]))
     x, gamma, beta = (v.astype(dtype) for v in _inputs(LAYERS["batch-norm"])[0])
     y, cache = made.forward(x, gamma, beta, 0.1)
     gradients = made.backward(x, cache)
@@ -74,7 +74,7 @@ def test_the_dtype_of_the_input_is_the_dtype_of_the_result(dtype):
 
 
 def test_float16_is_summed_in_float32():
-    made = functions(derivation(LAYERS["batch-norm"]))
+    made = functions(derived(LAYERS["batch-norm"]))
     x = np.tile(np.array([[1.0], [3.0]], np.float16), (4096, 1))
     y, cache = made.forward(x, np.ones(1, np.float16), np.zeros(1, np.float16), 0.0)
     assert made.backward(np.ones_like(x), cache)[2] == 8192
@@ -82,7 +82,7 @@ def test_float16_is_summed_in_float32():
 
 
 def test_integers_become_floats():
-    made = functions(derivation(LAYERS["batch-norm"]))
+    made = functions(derived(LAYERS["batch-norm"]))
     y, _ = made.forward(np.arange(6).reshape(3, 2), np.ones(2), np.zeros(2), 0.1)
     assert y.dtype == np.float64
 
@@ -98,13 +98,13 @@ def test_integers_become_floats():
     ],
 )
 def test_wrong_shapes_say_expected_and_got(arguments, said):
-    made = functions(derivation(LAYERS["batch-norm"]))
+    made = functions(derived(LAYERS["batch-norm"]))
     with pytest.raises(ValueError, match=said):
         made.forward(*arguments)
 
 
 def test_wrong_upstream_and_groups():
-    made = functions(derivation(LAYERS["group-norm"]))
+    made = functions(derived(LAYERS["group-norm"]))
     x = np.random.default_rng(0).normal(size=(2, 6, 4))
     _, cache = made.forward(x, np.ones(6), np.zeros(6), 0.1, 3)
     with pytest.raises(ValueError, match=r"dy has shape \(2, 6\), expected \(2, 6, 4\)"):
@@ -115,7 +115,7 @@ def test_wrong_upstream_and_groups():
 
 def test_the_file_needs_numpy_alone(tmp_path):
     path = tmp_path / "emitted.py"
-    path.write_text(source(derivation(LAYERS["layer-norm"], batch_size=3)))
+    path.write_text(source(derived(LAYERS["layer-norm"], batch_size=3)))
     check = (
         "import sys, emitted, numpy as np; "
         "y, c = emitted.forward(np.eye(3), np.ones(3), np.zeros(3), .1); "
@@ -126,14 +126,14 @@ def test_the_file_needs_numpy_alone(tmp_path):
 
 
 def test_a_program_of_one_size_checks_it():
-    made = functions(derivation(LAYERS["batch-norm"], batch_size=4))
+    made = functions(derived(LAYERS["batch-norm"], batch_size=4))
     with pytest.raises(ValueError, match=r"expected \(4, 3\)"):
         made.forward(np.ones((5, 3)), np.ones(3), np.ones(3), 0.1)
 
 
 def test_the_emitted_text(golden):
-    golden("batch_norm.py", source(derivation(LAYERS["batch-norm"])))
-    golden("group_norm.py", source(derivation(LAYERS["group-norm"])))
+    golden("batch_norm.py", source(derived(LAYERS["batch-norm"])))
+    golden("group_norm.py", source(derived(LAYERS["group-norm"])))
 
 
 @pytest.mark.parametrize("name", ["batch-norm", "layer-norm", "group-norm", "instance-norm",
@@ -141,7 +141,7 @@ def test_the_emitted_text(golden):
 def test_pytorch_agrees(name):
     torch = pytest.importorskip("torch")
     program = LAYERS[name]
-    made = functions(derivation(program))
+    made = functions(derived(program))
     arrays, extra = _inputs(program)
     y, cache = made.forward(*arrays, *extra)
     dy = np.random.default_rng(2).normal(size=y.shape)

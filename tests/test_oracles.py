@@ -13,8 +13,9 @@ from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import name_of, size
 from bncheck.algebra.program import Step
 from bncheck.calculus import chain, closed, passes
-from bncheck.calculus.passes import derivation, small_sizes, witness
-from bncheck.calculus.unroll import evaluate, exactly_equal, gradients, sample, value_at
+from bncheck.calculus.interpret import evaluate, value_at
+from bncheck.calculus.passes import derived, small_sizes, witness
+from bncheck.calculus.unroll import exactly_equal, gradients, sample
 from bncheck.telling.errors import CannotAsk, Disagreement
 
 EVERY = {
@@ -26,7 +27,7 @@ EVERY = {
 
 @cache
 def _derived(variant):
-    return derivation(EVERY[variant])
+    return derived(EVERY[variant])
 
 
 @pytest.mark.parametrize("variant", EVERY)
@@ -108,7 +109,7 @@ def _exact_batch(eps):
 )
 def test_the_exact_batch(eps, dx, dgamma, dvar, dmu):
     forward, values = _exact_batch(eps)
-    found = derivation(forward)
+    found = derived(forward)
     known = {**evaluate(forward, values), "dy": values["dy"]}
     for program in (found.chain, found.closed):
         got = evaluate(program, known)
@@ -126,13 +127,13 @@ def test_the_raw_graph_has_another_gradient_of_the_mean_and_the_same_dx():
     _, values = _exact_batch(11)
     raw = layer("batch-norm", variance="raw")
     raw = raw.specialised({size(raw.axes[0]): 4, size(raw.axes[1]): 1})
-    got = evaluate(derivation(raw).chain, {**evaluate(raw, values), "dy": values["dy"]})
+    got = evaluate(derived(raw).chain, {**evaluate(raw, values), "dy": values["dy"]})
     assert got["dmu"] == {(1,): Rational(-71, 36)}
     assert got["dx"][(1, 1)] == Rational(41, 432)
 
 
 def test_batch_norm_closes_to_the_textbook_form_with_the_smallest_cache():
-    found = derivation(LAYERS["batch-norm"])
+    found = derived(LAYERS["batch-norm"])
     t = found.forward.tensors | found.closed.tensors
     m = size(found.forward.axes[0])
     inner = Add(t["dy"], -t["dbeta"] / m, -t["xhat"] * t["dgamma"] / m)
@@ -142,7 +143,7 @@ def test_batch_norm_closes_to_the_textbook_form_with_the_smallest_cache():
 
 @pytest.mark.parametrize("name", ["layer-norm", "group-norm", "rms-norm"])
 def test_gamma_inside_the_group_keeps_dxhat_by_name(name):
-    assert "dxhat" in derivation(LAYERS[name]).closed.tensors
+    assert "dxhat" in derived(LAYERS[name]).closed.tensors
 
 
 @pytest.mark.parametrize("where", ["chain", "closed"])
@@ -161,7 +162,7 @@ def test_a_wrong_pass_is_a_disagreement(monkeypatch, where):
     real = chain.backward if where == "chain" else closed.close
     monkeypatch.setattr(passes, "backward" if where == "chain" else "close", spoiled)
     with pytest.raises(Disagreement, match=r"sympy\.diff") as caught:
-        derivation(LAYERS["batch-norm"])
+        derived(LAYERS["batch-norm"])
     assert caught.value.exit_code == 3
 
 
@@ -176,11 +177,11 @@ def test_a_wrong_pass_is_a_disagreement(monkeypatch, where):
 )
 def test_impossible_batch_sizes(options, size_, said):
     with pytest.raises(CannotAsk, match=said):
-        derivation(layer("batch-norm", **options), batch_size=size_)
+        derived(layer("batch-norm", **options), batch_size=size_)
 
 
 def test_one_value_has_no_gradient():
-    found = derivation(LAYERS["batch-norm"], batch_size=1)
+    found = derived(LAYERS["batch-norm"], batch_size=1)
     sizes = {size(found.forward.axes[1]): 1}
     small = found.forward.specialised(sizes)
     values = sample(small)
@@ -189,20 +190,20 @@ def test_one_value_has_no_gradient():
 
 
 def test_wrt_a_subset_and_an_unknown_name():
-    found = derivation(LAYERS["batch-norm"], wrt=("gamma",))
+    found = derived(LAYERS["batch-norm"], wrt=("gamma",))
     assert [name_of(a) for a in found.chain.outputs] == ["dgamma"]
     with pytest.raises(CannotAsk, match="no input 'delta'"):
-        derivation(LAYERS["batch-norm"], wrt=("delta",))
+        derived(LAYERS["batch-norm"], wrt=("delta",))
 
 
 def test_running_statistics_can_be_asked_for():
-    found = derivation(layer("batch-norm", mode="evaluation"), wrt=("running_mean",))
+    found = derived(layer("batch-norm", mode="evaluation"), wrt=("running_mean",))
     witness(found)
 
 
 def test_a_large_batch_is_a_number_put_in():
-    large = derivation(LAYERS["batch-norm"], batch_size=512)
-    general = derivation(LAYERS["batch-norm"])
+    large = derived(LAYERS["batch-norm"], batch_size=512)
+    general = derived(LAYERS["batch-norm"])
     put = {size(general.forward.axes[0]): S(512)}
     for got, wanted in zip(large.closed.steps, general.closed.steps, strict=True):
         assert got.expr == wanted.expr.xreplace(put)
@@ -212,13 +213,13 @@ def test_a_large_batch_is_a_number_put_in():
 
 
 def test_two_values_with_ddof_one_and_group_norm_with_a_size_for_both_axes():
-    witness(derivation(layer("batch-norm", ddof=1), batch_size=2))
-    found = derivation(LAYERS["group-norm"], batch_size=2)
+    witness(derived(layer("batch-norm", ddof=1), batch_size=2))
+    found = derived(LAYERS["group-norm"], batch_size=2)
     assert [str(size(a)) for a in found.forward.axes] == ["N", "G", "2", "2"]
 
 
 def test_what_a_derivation_says_of_itself():
-    found = derivation(LAYERS["layer-norm"])
+    found = derived(LAYERS["layer-norm"])
     assert [name_of(a) for a in found.wrt] == ["x", "gamma", "beta"]
     assert [name_of(a) for a in found.upstream] == ["dy"]
     assert [name_of(a) for a in found.cached] == ["gamma", "sd", "xhat"]
@@ -231,7 +232,7 @@ def test_what_a_derivation_says_of_itself():
 
 
 def test_the_reasons_of_the_lines_in_order():
-    reasons = [line.reason for line in derivation(LAYERS["batch-norm"]).rewritings]
+    reasons = [line.reason for line in derived(LAYERS["batch-norm"]).rewritings]
     assert list(dict.fromkeys(reasons)) == [
         "write x by its normalised value",
         "substitute the gradients of the statistics",
@@ -254,4 +255,4 @@ def test_the_reasons_of_the_lines_in_order():
     ],
 )
 def test_the_cache_is_minimal(name, options, cached):
-    assert [name_of(a) for a in derivation(layer(name, **options)).cached] == cached
+    assert [name_of(a) for a in derived(layer(name, **options)).cached] == cached

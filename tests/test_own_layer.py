@@ -16,9 +16,10 @@ from bncheck.algebra.program import Program, Step
 from bncheck.calculus import passes
 from bncheck.calculus.chain import uses
 from bncheck.calculus.derivation import normalised
-from bncheck.calculus.jacobian import jacobian
-from bncheck.calculus.passes import derivation, small_sizes, witness
-from bncheck.calculus.unroll import evaluate, in_digits, places, sample, value_at
+from bncheck.calculus.interpret import evaluate, places, value_at
+from bncheck.calculus.jacobians import jacobian
+from bncheck.calculus.passes import derived, small_sizes, witness
+from bncheck.calculus.unroll import in_digits, sample
 from bncheck.telling.errors import CannotAsk, Disagreement
 
 i, j, k = axis("i", "m"), axis("j", "D"), axis("k", "K")
@@ -183,13 +184,13 @@ OWN = {
 
 @pytest.mark.parametrize("name", OWN)
 def test_chain_and_closed_form_of_an_own_layer_are_right_at_every_place(name):
-    witness(derivation(OWN[name]))
+    witness(derived(OWN[name]))
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_the_jacobian_of_an_own_layer_is_its_derivative(name):
     forward = OWN[name]
-    found = derivation(forward)
+    found = derived(forward)
     sizes = small_sizes(forward)
     small = forward.specialised(sizes)
     values = {
@@ -222,42 +223,42 @@ def at_place(entry, here):
 
 
 def test_a_statistic_over_everything_closes_like_batch_norm():
-    found = derivation(OWN["a statistic over everything"])
+    found = derived(OWN["a statistic over everything"])
     assert [name_of(e) for e in found.cached] == ["c", "root", "z"]
     assert normalised(found.forward) == (i, j)
 
 
 def test_sums_of_the_same_names_get_names_of_their_own():
-    targets = [name_of(v) for v in derivation(OWN["three statistics"]).closed.targets]
+    targets = [name_of(v) for v in derived(OWN["three statistics"]).closed.targets]
     assert len(set(targets)) == len(targets)
     assert {"sum_z", "sum_z_2"} <= set(targets)
 
 
 def test_inner_sums_are_named_before_the_sums_that_hold_them():
-    found = derivation(OWN["the gradient of eps"])
+    found = derived(OWN["the gradient of eps"])
     assert all(not s.expr.body.has(Total) for s in found.closed.steps if isinstance(s.expr, Total))
 
 
 def test_a_divisor_that_may_vanish_is_not_divided_by():
-    found = derivation(OWN["a divisor that may vanish"])
+    found = derived(OWN["a divisor that may vanish"])
     assert all("/b" not in str(step.expr) for step in found.closed.steps)
 
 
 def test_functions_and_roots_are_read_by_their_names():
-    found = derivation(OWN["tanh in front"])
+    found = derived(OWN["tanh in front"])
     assert all(not step.expr.has(tanh) for step in found.chain.steps)
-    assert derivation(OWN["tanh behind"]).closed.step(tensor("dz")[i, j]).expr.has(tanh)
+    assert derived(OWN["tanh behind"]).closed.step(tensor("dz")[i, j]).expr.has(tanh)
 
 
 def test_steps_that_no_output_needs_contribute_nothing():
     forward = OWN["a step that nothing reads"]
     assert [name_of(use.step.target) for use in uses(forward, x[i, j])] == ["a", "y"]
-    assert [name_of(v) for v in derivation(forward).chain.targets] == ["da", "dx"]
+    assert [name_of(v) for v in derived(forward).chain.targets] == ["da", "dx"]
 
 
 def test_without_wrt_every_input_that_matters_has_a_gradient():
     forward = program((y[i, j], x[i, j] * c[j]), inputs=(x[i, j], c[j], eps), wrt=())
-    assert [name_of(v) for v in derivation(forward).wrt] == ["x", "c"]
+    assert [name_of(v) for v in derived(forward).wrt] == ["x", "c"]
 
 
 def test_exact_numbers_where_they_can_be_compared_and_digits_elsewhere():
@@ -308,7 +309,7 @@ def test_exact_numbers_where_they_can_be_compared_and_digits_elsewhere():
 )
 def test_what_cannot_be_derived_is_said(forward, said):
     with pytest.raises(CannotAsk, match=re.escape(said)) as caught:
-        derivation(forward)
+        derived(forward)
     assert caught.value.exit_code == 2
 
 
@@ -324,7 +325,7 @@ def test_every_step_of_the_chain_is_watched(monkeypatch, number):
     real = passes.backward
     monkeypatch.setattr(passes, "backward", lambda *args: spoil_step(real(*args), number, 2))
     with pytest.raises(Disagreement, match=r"sympy\.diff|the chain rule") as caught:
-        derivation(LAYERS["batch-norm"])
+        derived(LAYERS["batch-norm"])
     assert caught.value.exit_code == 3
 
 
@@ -338,7 +339,7 @@ def test_every_step_of_the_closed_form_is_watched(monkeypatch, number):
 
     monkeypatch.setattr(passes, "close", close)
     with pytest.raises(Disagreement, match="batch-norm closed: d"):
-        derivation(LAYERS["batch-norm"])
+        derived(LAYERS["batch-norm"])
 
 
 def test_every_term_of_dx_is_watched(monkeypatch):
@@ -355,7 +356,7 @@ def test_every_term_of_dx_is_watched(monkeypatch):
 
         monkeypatch.setattr(passes, "close", close)
         with pytest.raises(Disagreement, match="dx at"):
-            derivation(LAYERS["batch-norm"])
+            derived(LAYERS["batch-norm"])
 
 
 @pytest.mark.parametrize("number", range(8))
@@ -370,4 +371,4 @@ def test_every_line_of_the_closing_is_watched(monkeypatch, number):
 
     monkeypatch.setattr(passes, "close", close)
     with pytest.raises(Disagreement, match="the chain rule gives"):
-        derivation(LAYERS["batch-norm"])
+        derived(LAYERS["batch-norm"])

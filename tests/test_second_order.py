@@ -12,13 +12,19 @@ from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of, name_of, operands, size
 from bncheck.algebra.program import Step
 from bncheck.algebra.spelling import plain
-from bncheck.calculus import second as passes
-from bncheck.calculus.chain import backward
-from bncheck.calculus.passes import derivation, small_sizes, witness
-from bncheck.calculus.second import double_backward, hessian, with_backward
-from bncheck.calculus.tangent import forward_mode, tangent_program
-from bncheck.calculus.unroll import evaluate, exactly_equal, sample
-from bncheck.cli.own import program
+from bncheck.calculus import passes
+from bncheck.calculus.chain import backward, tangent_program
+from bncheck.calculus.interpret import evaluate
+from bncheck.calculus.passes import (
+    derived,
+    double_backward,
+    hessian,
+    small_sizes,
+    with_backward,
+    witness,
+)
+from bncheck.calculus.unroll import exactly_equal, sample
+from bncheck.cli.files import program
 from bncheck.telling.errors import CannotAsk, Disagreement
 
 EVERY = {
@@ -26,12 +32,12 @@ EVERY = {
     for name in LAYERS
     for options, found in variants(name)
 }
-EVERY["power-norm"] = program("examples/power_norm.py:POWER_NORM")
+EVERY["power-norm"] = program("examples/power_norm.py:POWER_NORM", {})
 
 
 @cache
 def _first(variant):
-    return derivation(EVERY[variant])
+    return derived(EVERY[variant])
 
 
 @cache
@@ -52,7 +58,7 @@ def test_double_backward_is_two_derivatives_of_the_forward_pass(variant):
 
 @pytest.mark.parametrize("variant", EVERY)
 def test_the_tangent_is_the_derivative_of_the_output_along_the_inputs(variant):
-    witness(forward_mode(EVERY[variant]))
+    witness(derived(EVERY[variant], mode="forward"))
 
 
 @pytest.mark.parametrize("variant", EVERY)
@@ -73,8 +79,8 @@ UNEVEN = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_they_agree_at_larger_uneven_sizes(name):
     sizes = dict(zip(map(size, LAYERS[name].axes), UNEVEN[name], strict=True))
-    first = derivation(LAYERS[name])
-    for found in (double_backward(first), forward_mode(LAYERS[name]), hessian(first)):
+    first = derived(LAYERS[name])
+    for found in (double_backward(first), derived(LAYERS[name], mode="forward"), hessian(first)):
         witness(found, most=2, sizes=sizes)
 
 
@@ -94,11 +100,11 @@ def _at_numbers(found, sizes, **given):
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_gradient_by_dy_is_the_tangent_along_the_same_direction(name):
     """The vector-Jacobian product is linear in dy with the Jacobian's transpose for a matrix."""
-    first, sizes = derivation(LAYERS[name]), small_sizes(LAYERS[name])
+    first, sizes = derived(LAYERS[name]), small_sizes(LAYERS[name])
     second = _at_numbers(double_backward(first), sizes)
     along = {"t" + n[2:]: v for n, v in second.items() if n.startswith("dd") and n[2:] in
              {name_of(a) for a in first.wrt}}  # fmt: skip
-    moved = _at_numbers(forward_mode(LAYERS[name]), sizes, **along)
+    moved = _at_numbers(derived(LAYERS[name], mode="forward"), sizes, **along)
     (out,) = map(name_of, first.forward.outputs)
     for at, number in moved["t" + out].items():
         assert exactly_equal(number, second["dd" + out][at])
@@ -106,7 +112,7 @@ def test_the_gradient_by_dy_is_the_tangent_along_the_same_direction(name):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_hessian_is_double_backward_and_backward_of_what_the_loss_adds(name):
-    first, sizes = derivation(LAYERS[name]), small_sizes(LAYERS[name])
+    first, sizes = derived(LAYERS[name]), small_sizes(LAYERS[name])
     whole = _at_numbers(hessian(first), sizes)
     half = _at_numbers(double_backward(first), sizes)
     (out,) = map(name_of, first.forward.outputs)
@@ -120,7 +126,7 @@ def test_the_hessian_is_double_backward_and_backward_of_what_the_loss_adds(name)
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_hessian_is_symmetric(name):
     """<w, Hv> = <v, Hw>, for a loss without a second derivative of its own."""
-    first, sizes = derivation(LAYERS[name]), small_sizes(LAYERS[name])
+    first, sizes = derived(LAYERS[name]), small_sizes(LAYERS[name])
     found = double_backward(first)
     names = [name_of(a) for a in first.wrt]
     v = _at_numbers(found, sizes)
@@ -139,7 +145,7 @@ def test_the_hessian_is_symmetric(name):
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_batch_norm_has_the_published_double_backward(ddof):
     """With A = <v, Pg>, B = <v, xhat>, C = <g, xhat>, one feature; written out by hand."""
-    first = derivation(layer("batch-norm", ddof=ddof))
+    first = derived(layer("batch-norm", ddof=ddof))
     m, features = map(size, first.forward.axes)
     k = _at_numbers(double_backward(first), {m: 5, features: 1})
     v, g, xhat = ([k[n][i, 1] for i in range(1, 6)] for n in ("ddx", "dy", "xhat"))
@@ -174,7 +180,7 @@ def test_a_wrong_second_order_is_a_disagreement(monkeypatch, where, at):
     real = getattr(passes, "backward" if where == "chain" else "close")
     monkeypatch.setattr(passes, "backward" if where == "chain" else "close", spoiled)
     with pytest.raises(Disagreement, match=r"sympy\.diff"):
-        double_backward(derivation(LAYERS["batch-norm"]))
+        double_backward(derived(LAYERS["batch-norm"]))
 
 
 def test_every_spoiled_term_is_seen():
@@ -192,7 +198,7 @@ def test_every_spoiled_term_is_seen():
 
 
 def test_the_forward_form_of_batch_norm_is_the_textbook_s():
-    found = forward_mode(LAYERS["batch-norm"])
+    found = derived(LAYERS["batch-norm"], mode="forward")
     assert [name_of(a) for a in found.upstream] == ["tx", "tgamma", "tbeta"]
     assert [name_of(a) for a in found.cached] == ["gamma", "sd", "xhat"]
     assert plain(found.closed.steps[-1].expr) == (
@@ -210,39 +216,39 @@ def test_second_order_keeps_the_gradients_of_gradients_by_name():
 
 
 def test_a_subset_and_a_batch_size():
-    first = derivation(LAYERS["batch-norm"], wrt=("gamma",))
+    first = derived(LAYERS["batch-norm"], wrt=("gamma",))
     found = double_backward(first)
     assert [name_of(a) for a in found.upstream] == ["ddgamma"]
     assert [name_of(a) for a in found.wrt] == ["dy"]
-    moved = forward_mode(LAYERS["batch-norm"], ("x",), 3)
+    moved = derived(LAYERS["batch-norm"], ("x",), 3, mode="forward")
     assert [name_of(a) for a in moved.upstream] == ["tx"]
     assert moved.forward.axes[0].upper == 3
     witness(moved)
-    large = double_backward(derivation(LAYERS["layer-norm"]), 512)
+    large = derived(LAYERS["layer-norm"], batch_size=512, order=2)
     assert large.forward.axes[1].upper == large.origin.forward.axes[1].upper == 512
 
 
 def test_running_statistics_can_move():
     frozen = layer("batch-norm", mode="evaluation")
-    witness(forward_mode(frozen, ("running_var", "x")))
-    witness(double_backward(derivation(frozen, wrt=("running_var", "x"))))
+    witness(derived(frozen, ("running_var", "x"), mode="forward"))
+    witness(double_backward(derived(frozen, wrt=("running_var", "x"))))
 
 
 def test_what_cannot_be_asked():
-    first = derivation(LAYERS["batch-norm"])
+    first = derived(LAYERS["batch-norm"])
     with pytest.raises(CannotAsk, match="no input 'delta'"):
-        forward_mode(LAYERS["batch-norm"], ("delta",))
+        derived(LAYERS["batch-norm"], ("delta",), mode="forward")
     with pytest.raises(CannotAsk, match="starts from a first-order derivation"):
         double_backward(double_backward(first))
     with pytest.raises(CannotAsk, match="starts from a first-order derivation"):
-        hessian(forward_mode(LAYERS["batch-norm"]))
+        hessian(derived(LAYERS["batch-norm"], mode="forward"))
     with pytest.raises(CannotAsk, match="it has to be 1 or more"):
-        double_backward(first, 0)
+        derived(LAYERS["batch-norm"], batch_size=0, order=2)
 
 
 def test_an_output_that_is_read_is_still_refused_in_first_order():
     """In second order dgamma is an output and read by dx; elsewhere it is a mistake."""
-    with_first = with_backward(derivation(LAYERS["batch-norm"]), ())
+    with_first = with_backward(derived(LAYERS["batch-norm"]), ())
     assert backward(with_first).steps
     with pytest.raises(CannotAsk, match="is read by a later step"):
         backward(replace(with_first, first=()))

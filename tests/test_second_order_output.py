@@ -12,17 +12,14 @@ import pytest
 import bncheck
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of, name_of
-from bncheck.calculus.passes import derivation
-from bncheck.calculus.second import derived, double_backward, modes
-from bncheck.calculus.tangent import forward_mode
+from bncheck.calculus.passes import derived, double_backward, modes
 from bncheck.telling.errors import CannotAsk
-from bncheck.writers.latex import PREAMBLE, fragment, written
-from bncheck.writers.latex_blocks import marker, writer
-from bncheck.writers.latex_lines import folded, width
-from bncheck.writers.latex_second import second_order
+from bncheck.writers.blocks import derived_blocks, marker, writer
+from bncheck.writers.documents import PREAMBLE, fragment, written
+from bncheck.writers.formulas.latex import broken, width
+from bncheck.writers.formulas.unicode import spelled
 from bncheck.writers.numpy_source import functions
 from bncheck.writers.text import page
-from bncheck.writers.unicode import spelled
 from tests.conftest import ROOT
 from tests.test_latex import complaints
 from tests.test_numpy_source import _inputs
@@ -43,7 +40,7 @@ def _normal(seed, *arrays):
 @pytest.mark.parametrize("case", EVERY, ids=_id)
 def test_jvp_is_the_complex_step_along_the_direction(case):
     program = layer(case[0], **case[1])
-    made = functions(forward_mode(program))
+    made = functions(derived(program, mode="forward"))
     arrays, extra = _inputs(program)
     moving = len(program.wrt)
     along = _normal(2, *arrays[:moving])
@@ -59,7 +56,7 @@ def test_jvp_is_the_complex_step_along_the_direction(case):
 def test_double_backward_is_the_complex_step_of_the_gradients(case):
     """The gradients of S along random directions, by moving the inputs of the emitted backward."""
     program = layer(case[0], **case[1])
-    found = double_backward(derivation(program))
+    found = double_backward(derived(program))
     made = functions(found)
     arrays, extra = _inputs(program)
     y, cache = made.forward(*arrays, *extra)
@@ -85,7 +82,7 @@ def test_double_backward_is_the_complex_step_of_the_gradients(case):
 @pytest.mark.parametrize("case", EVERY, ids=_id)
 def test_the_hessian_of_half_the_sum_of_cubes_is_the_complex_step_of_its_gradient(case):
     program = layer(case[0], **case[1])
-    made = functions(double_backward(derivation(program)))
+    made = functions(double_backward(derived(program)))
     arrays, extra = _inputs(program)
     y, cache = made.forward(*arrays, *extra)
     moving = len(program.wrt)
@@ -139,7 +136,7 @@ def test_shapes_are_checked_and_the_dtype_stays():
 
 @pytest.mark.parametrize("case", EVERY[::4], ids=_id)
 def test_the_page_is_narrow_and_says_what_is_derived(case):
-    second = page(double_backward(derivation(layer(case[0], **case[1]))))
+    second = page(double_backward(derived(layer(case[0], **case[1]))))
     assert "second order" in second.title
     titles = [part.title for part in second.parts]
     assert titles[0] == "Forward pass"
@@ -147,7 +144,7 @@ def test_the_page_is_narrow_and_says_what_is_derived(case):
     rows = [row[0] for part in second.parts for row in part.rows]
     assert not [row for row in rows if len(row) > 100]
     assert any(row.startswith("S = ") for row in rows)
-    moved = page(forward_mode(layer(case[0], **case[1])))
+    moved = page(derived(layer(case[0], **case[1]), mode="forward"))
     assert moved.title.endswith("forward mode")
     assert "sum_" not in str(second) + str(moved)
 
@@ -222,7 +219,7 @@ def test_every_layer_and_variant_compiles(tmp_path):
     """Second order and forward mode of all, in one document; nothing stands over the margin."""
     found = [derived(layer(n, **o), order=2) for n, o in EVERY]
     found += [derived(LAYERS[n], batch_size=3, order=2) for n in ("batch-norm", "group-norm")]
-    second = [second_order(f, writer(f.layer), marker(None), None) for f in found]
+    second = [derived_blocks(f, writer(f.layer), marker(None)) for f in found]
     made = [written(blocks, f.layer) for blocks, f in zip(second, found, strict=True)]
     made += [fragment(derived(layer(n, **o), mode="forward")) for n, o in EVERY]
     pages = "\n\\newpage\n".join(made)
@@ -235,13 +232,13 @@ def test_every_layer_and_variant_compiles(tmp_path):
 
 def test_long_formulas_are_broken_outside_braces():
     term = r"\frac{a + b}{c} \left(x_{ij} - \mu_{j}\right)"
-    broken = folded(" + ".join([term] * 9))
-    lines = broken.split(r" \\ &\quad ")
+    text = broken(" + ".join([term] * 9))
+    lines = text.split(r" \\ &\quad ")
     assert len(lines) > 1
     assert all(width(part) <= 56 for part in lines)
     assert all(part.count("{") == part.count("}") for part in lines)
-    assert "left" not in broken
-    assert folded(term) == term
+    assert "left" not in text
+    assert broken(term) == term
 
 
 def test_the_example_says_what_of_pytorch_is_wrong(tmp_path):

@@ -468,9 +468,9 @@ def test_a_class(tmp_path):
 
 
 def test_a_layer_of_your_own():
-    from bncheck.cli.own import program
+    from bncheck.cli.files import program
 
-    power = program("examples/power_norm.py:POWER_NORM")
+    power = program("examples/power_norm.py:POWER_NORM", {})
     made = to_numpy(power, order=2)
 
     def double_backward(ddx, ddgamma, dy, x, gamma, eps, factor=1.0):

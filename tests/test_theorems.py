@@ -14,34 +14,35 @@ import typer
 from sympy import Rational, S
 
 from bncheck.algebra.layers import layer
+from bncheck.calculus.passes import derived_once
 from bncheck.cli import stating
+from bncheck.theory.family.variants import eps_outside, outside
 from bncheck.theory.judging import judge, judge_all
 from bncheck.theory.parts import words
-from bncheck.theory.published.covariate_shift import (
+from bncheck.theory.published.claims import printed_graph, statements, theorems
+from bncheck.theory.published.internal_covariate_shift import (
     LARGER,
     SMALLER,
     covariate_shift,
     network,
     shift,
 )
-from bncheck.theory.published.eps_outside import eps_outside, outside
-from bncheck.theory.published.lipschitz import K4, unbiased
-from bncheck.theory.published.misprints import printed_graph
+from bncheck.theory.published.lipschitz_bounds import unbiased
 from bncheck.theory.published.reparameterisation import weight_norm
-from bncheck.theory.published.theorems import statements, theorems
+from bncheck.theory.statements import K4
 from bncheck.writers.statements import rows
 from tests.conftest import ROOT
 
-BATCH_NORM = words(layer("batch-norm"))
+BATCH_NORM = words(derived_once(layer("batch-norm")))
 RAW, OVER_LESS = layer("batch-norm", variance="raw"), layer("batch-norm", ddof=1)
 EVERY = [
     (said, where)
     for where, theme in (
         (BATCH_NORM, statements),
-        (words(RAW), printed_graph),
-        (words(OVER_LESS), unbiased),
-        (words(outside(BATCH_NORM.forward)), eps_outside),
-        (words(layer("weight-norm")), weight_norm),
+        (words(derived_once(RAW)), printed_graph),
+        (words(derived_once(OVER_LESS)), unbiased),
+        (words(derived_once(outside(BATCH_NORM))), eps_outside),
+        (words(derived_once(layer("weight-norm"))), weight_norm),
     )
     for said in theme(where)
 ]

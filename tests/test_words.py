@@ -10,14 +10,14 @@ from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
 from bncheck.algebra.program import Step
 from bncheck.algebra.spelling import plain
-from bncheck.calculus.passes import derivation
+from bncheck.calculus.passes import derived
 from bncheck.telling import terminal as drawing
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Report
-from bncheck.writers.reading import shown
+from bncheck.writers.formulas.unicode import equation, line
+from bncheck.writers.reading import written
 from bncheck.writers.records import record
 from bncheck.writers.text import page
-from bncheck.writers.unicode import equation, line
 
 LINES = {
     ("batch-norm", "xhat"): "x̂ᵢⱼ = (xᵢⱼ − μⱼ)/sⱼ",
@@ -34,8 +34,8 @@ LINES = {
 @pytest.mark.parametrize("case", LINES)
 def test_lines(case):
     name, value = case
-    found = derivation(LAYERS[name])
-    steps = [*found.forward.steps, *found.chain.steps, *shown(found.closed)]
+    found = derived(LAYERS[name])
+    steps = [*found.forward.steps, *found.chain.steps, *written(found, found.closed.steps)]
     made = [equation(s) for s in steps if str(s.target).startswith(f"{value}[")]
     assert LINES[case] in made
 
@@ -43,7 +43,7 @@ def test_lines(case):
 @pytest.mark.parametrize("name", LAYERS)
 def test_no_line_starts_with_the_wrong_term_and_none_leaks_code(name):
     for options, program in variants(name):
-        text = "\n".join(r[0] for part in page(derivation(program)).parts for r in part.rows)
+        text = "\n".join(r[0] for part in page(derived(program)).parts for r in part.rows)
         assert "sum_" not in text, options
         assert "[" not in text.replace("[]", "")
         assert "−μ" not in text.replace(" − μ", "").replace("(−μ", "")
@@ -56,7 +56,7 @@ def test_reading_order_is_the_same_in_plain_text():
 
 
 def test_json_can_be_read_back():
-    found = derivation(layer("batch-norm", ddof=1), batch_size=3)
+    found = derived(layer("batch-norm", ddof=1), batch_size=3)
     data = json.loads(json.dumps(record(found)))
     assert data["schema"] == 1
     assert data["cache"] == ["gamma", "sd", "xhat"]
@@ -126,7 +126,7 @@ def test_a_derivation_fits_eighty_columns(name, capsys):
     from rich.cells import cell_len
     from rich.console import Console
 
-    drawing.derivation(page(derivation(LAYERS[name])), Console(width=80))
+    drawing.derivation(page(derived(LAYERS[name])), Console(width=80))
     wide = [r for r in capsys.readouterr().out.splitlines() if cell_len(r) > 80]
     assert wide == []
 

@@ -5,7 +5,7 @@ An axis is a SymPy ``Idx`` that carries its size (``i = axis("i", "m")``), a ten
 feature. A scalar is a plain ``Symbol``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import product
 from typing import Any, Self, TypeAlias
@@ -130,6 +130,16 @@ def carried(expr: Expr) -> frozenset[Idx]:
     if isinstance(expr, Total):
         return carried(expr.body) - set(expr.over)
     return frozenset().union(*(carried(a) for a in expr.args))
+
+
+def moved(expr: Expr, places: Mapping[Idx, Any]) -> Expr:
+    """``expr`` at other places: its free indices replaced, those that a sum binds left."""
+    if isinstance(expr, Total):
+        free = {i: to for i, to in places.items() if i not in expr.over}
+        return expr.func(moved(expr.body, free), *expr.over)
+    if not expr.has(Total):
+        return expr.xreplace(places)
+    return expr.func(*(moved(a, places) for a in expr.args))
 
 
 def total(body: Expr, over: Iterable[Idx]) -> Expr:

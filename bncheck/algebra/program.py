@@ -32,6 +32,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Line:
+    """An equation between values of a program that is claimed, and may be false."""
+
+    target: Tensor
+    expr: Expr
+
+
+@dataclass(frozen=True)
 class Program:
     """Inputs, steps in order, outputs.
 
@@ -89,6 +97,16 @@ class Program:
             if step.target in found:
                 found.update(operands(step.expr))
         return found
+
+    def in_full(self, expr: Expr) -> Expr:
+        """``expr`` with what the steps define written out, until only inputs are left.
+
+        No step may be read at other indices than its own.
+        """
+        steps = {step.target: step.expr for step in self.steps}
+        while not steps.keys().isdisjoint(operands(expr)):
+            expr = expr.xreplace(steps)
+        return expr
 
     def upstream(self, output: Tensor) -> Tensor:
         """The upstream gradient of an output: ``dy`` for ``y``, in second order ``ddx``."""

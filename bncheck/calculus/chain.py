@@ -1,24 +1,31 @@
-"""The chain rule and its reverse sweep: a program in, its backward program out.
+"""The chain rule in both directions: a program in, its backward or its tangent program out.
 
-For a step ``v = f`` and an operand ``a`` of ``f``, the contribution to dL/da is
+Reverse: for a step ``v = f`` and an operand ``a`` of ``f``, the contribution to dL/da is
 ``dL/dv * df/da``, summed over the indices of ``v`` that ``a`` does not have; where ``a`` stands
 inside a mean, the mean's indices that ``a`` carries give ``1/size`` and the others stay a mean.
+
+Forward (the Jacobian times a vector): the step gives ``tv = sum of df/da * ta`` over what ``f``
+reads, inside its sums too: ``mu = mean(x)`` gives ``tmu = mean(tx)``.
 """
 
 from dataclasses import dataclass
 
-from sympy import Add, Expr, Function, Pow
+from sympy import Add, Dummy, Expr, Function, Pow, S, diff
 
 from bncheck.algebra.notation import (
+    Mean,
     Tensor,
     Total,
+    carried,
+    count,
     indices_of,
     name_of,
     operands,
+    tangent,
     total,
 )
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.partials import partials
+from bncheck.algebra.spelling import without_content
 from bncheck.telling.errors import CannotAsk
 
 
@@ -48,9 +55,32 @@ def backward(forward: Program, wrt: tuple[Tensor, ...] = ()) -> Program:
         title=f"{forward.title}, backward",
         axes=forward.axes,
         joined=forward.joined,
-        inputs=cache(forward, steps, tuple(map(forward.upstream, forward.outputs))),
+        inputs=inputs_of(forward, steps, tuple(map(forward.upstream, forward.outputs))),
         steps=steps,
         outputs=tuple(forward.gradient(a) for a in wanted),
+    )
+
+
+def tangent_program(forward: Program, wrt: tuple[Tensor, ...]) -> Program:
+    """The tangents of ``wrt`` in, those of the outputs out; steps in the order of the forward.
+
+    Raises ``CannotAsk`` where the outputs do not depend on ``wrt`` or a name is taken.
+    """
+    check(forward, wrt)
+    moving = forward.moved(wrt) & forward.behind(forward.outputs)
+    for taken in sorted({name_of(tangent(a)) for a in moving} & forward.tensors.keys()):
+        raise CannotAsk(
+            f"{forward.name}: the name {taken} is needed for the tangent of {taken[1:]}"
+        )
+    steps = tuple(_tangent_step(forward, s, moving) for s in forward.steps if s.target in moving)
+    return Program(
+        name=f"{forward.name} tangent",
+        title=f"{forward.title}, forward mode",
+        axes=forward.axes,
+        joined=forward.joined,
+        inputs=inputs_of(forward, steps, tuple(map(tangent, wrt))),
+        steps=steps,
+        outputs=tuple(map(tangent, forward.outputs)),
     )
 
 
@@ -63,7 +93,7 @@ def uses(forward: Program, operand: Tensor) -> tuple[Use, ...]:
     return tuple(_use(forward, s, operand) for s in forward.users(operand) if s.target in alive)
 
 
-def cache(
+def inputs_of(
     forward: Program, steps: tuple[Step, ...], given: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """What the steps read that none of them defines: ``given`` (``dy``) first, then the rest."""
@@ -81,8 +111,14 @@ def _gradient_step(forward: Program, operand: Tensor) -> Step:
     return Step(forward.gradient(operand), Add(*contributions), f"through {through}")
 
 
+def _tangent_step(forward: Program, step: Step, moving: set[Tensor]) -> Step:
+    through = " and ".join(name_of(a) for a in operands(step.expr) if a in moving)
+    expr = _named(forward, along(step.expr, moving))
+    return Step(tangent(step.target), expr, f"through {through}")
+
+
 def _use(forward: Program, step: Step, operand: Tensor) -> Use:
-    terms = [named(forward, term) for term in partials(step.expr, operand)]
+    terms = [_named(forward, term) for term in partials(step.expr, operand)]
     clash = {str(i) for t in terms for node in t.atoms(Total) for i in node.over} & {
         str(i) for i in indices_of(operand)
     }
@@ -97,7 +133,7 @@ def _use(forward: Program, step: Step, operand: Tensor) -> Use:
     return Use(step, Add(*terms), contribution)
 
 
-def named(forward: Program, expr: Expr) -> Expr:
+def _named(forward: Program, expr: Expr) -> Expr:
     """Roots and functions by their names: ``1/(2 sqrt(var + eps))`` is ``1/(2 sd)``."""
     for step in forward.steps:
         if isinstance(step.expr, Pow | Function) and step.target not in forward.outputs:
@@ -147,3 +183,55 @@ def _check_names(forward: Program) -> None:
         raise CannotAsk(
             f"{forward.name}: the name {taken} is needed for the gradient of {taken[1:]}"
         )
+
+
+def partials(expr: Expr, operand: Tensor) -> tuple[Expr, ...]:
+    """The terms of d expr / d operand: the one outside all sums, then one for each sum."""
+    sums = {node: Dummy(real=True) for node in _outermost(expr) if node.has(operand)}
+    nodes = {dummy: node for node, dummy in sums.items()}
+    outside = expr.xreplace(sums)
+    terms = [_diff(outside, operand)]
+    for node, dummy in sums.items():
+        for inner in partials(node.body, operand):
+            terms.append(diff(outside, dummy) * _picked(node, inner, operand))
+    return tuple(term.xreplace(nodes) for term in terms if term != 0)
+
+
+def along(expr: Expr, moving: set[Tensor]) -> Expr:
+    """The derivative of ``expr`` where each of ``moving`` moves along its tangent."""
+    sums = {node: Dummy(real=True) for node in _outermost(expr)}
+    nodes = {dummy: node for node, dummy in sums.items()}
+    outside = expr.xreplace(sums)
+    terms = [_diff(outside, a) * tangent(a) for a in operands(outside) if a in moving]
+    for node, dummy in sums.items():
+        inner = along(node.body, moving)
+        if inner != 0:
+            number, inner = without_content(inner)
+            terms.append(diff(outside, dummy) * number * node.func(inner, *node.over))
+    return Add(*terms).xreplace(nodes)
+
+
+def _diff(expr: Expr, operand: Tensor) -> Expr:
+    at = Dummy(positive=True) if operand.is_positive else Dummy(real=True)
+    return diff(expr.xreplace({operand: at}), at).xreplace({at: operand})
+
+
+def _picked(node: Total, inner: Expr, operand: Tensor) -> Expr:
+    """What a sum leaves of ``inner``, the derivative of one of its terms."""
+    own = set(node.over) & set(indices_of(operand))
+    share = 1 / count(own) if isinstance(node, Mean) else S.One
+    rest = tuple(i for i in node.over if i not in own)
+    if not rest:
+        return share * inner
+    if not carried(inner) & set(rest):
+        return share * inner * (S.One if isinstance(node, Mean) else count(rest))
+    number, inner = without_content(inner)
+    return number * share * node.func(inner, *rest)
+
+
+def _outermost(expr: Expr) -> tuple[Total, ...]:
+    """The sums of ``expr`` that stand inside no other."""
+    if isinstance(expr, Total):
+        return (expr,)
+    found = (node for arg in expr.args for node in _outermost(arg))
+    return tuple(dict.fromkeys(found))

@@ -22,10 +22,10 @@ from bncheck.algebra.notation import (
     operands,
 )
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.chain import cache
+from bncheck.calculus.chain import inputs_of
 from bncheck.calculus.derivation import Closing, Rewriting
 from bncheck.calculus.factoring import laid_out, with_named_sums
-from bncheck.calculus.inverse import inverse
+from bncheck.calculus.inversion import inverse
 
 
 def close(forward: Program, chain: Program, given: tuple[Tensor, ...] = ()) -> Closing:
@@ -50,7 +50,7 @@ def close(forward: Program, chain: Program, given: tuple[Tensor, ...] = ()) -> C
         chain,
         name=f"{chain.name.removesuffix(' backward')} closed",
         title=f"{chain.title} in closed form",
-        inputs=cache(forward, steps, given),
+        inputs=inputs_of(forward, steps, given),
         steps=steps,
     )
     return Closing(program, _changes(chain, log))

@@ -5,8 +5,7 @@ rule nor the closed form): a program is evaluated entry by entry, in exact numbe
 gradient is SymPy's derivative of the loss with respect to one scalar at a time.
 """
 
-from collections.abc import Iterator, Mapping
-from itertools import product
+from collections.abc import Mapping
 from typing import Any
 
 from sympy import (
@@ -14,53 +13,22 @@ from sympy import (
     Expr,
     Float,
     Function,
-    Idx,
-    Indexed,
     Pow,
     Rational,
     S,
-    Symbol,
     diff,
     expand,
     sympify,
 )
 
-from bncheck.algebra.notation import (
-    Mean,
-    Tensor,
-    Total,
-    count,
-    indices_of,
-    name_of,
-    size,
-)
+from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.algebra.program import Program
-
-Values = Mapping[Any, Any]
-"""Exact numbers by name: a number for a scalar, ``{(1, 1): 10, (2, 1): 4, ...}`` for a tensor."""
-
-
-def evaluate(program: Program, values: Values) -> dict[str, dict[tuple[int, ...], Expr]]:
-    """Every input and step of a program of known sizes, entry by entry, indices from 1.
-
-    The numbers can be of any exact kind that SymPy takes, symbols included.
-    """
-    known: dict[str, dict[tuple[int, ...], Expr]] = {}
-    for operand in program.inputs:
-        entries = _entries(values[name_of(operand)])
-        known[name_of(operand)] = {at: sympify(number) for at, number in entries.items()}
-    for step in program.steps:
-        indices = indices_of(step.target)
-        known[name_of(step.target)] = {
-            at: _short(value_at(step.expr, known, dict(zip(indices, at, strict=True))))
-            for at in places(indices)
-        }
-    return known
+from bncheck.calculus.interpret import Given, Numbers, Place, entries, evaluate, places
 
 
 def gradients(
-    forward: Program, values: Values, wrt: tuple[Tensor, ...], most: int | None = None
-) -> dict[str, dict[tuple[int, ...], Expr]]:
+    forward: Program, values: Given, wrt: tuple[Tensor, ...], most: int | None = None
+) -> Numbers:
     """The gradients of ``sum(dy*y)`` by ``sympy.diff``, one scalar at a time, exactly.
 
     ``values`` holds the inputs and, as ``dy``, the upstream gradient of each output ``y``.
@@ -75,9 +43,7 @@ def gradients(
     }
 
 
-def tangents(
-    forward: Program, values: Values, most: int | None = None, mark: str = "t"
-) -> dict[str, dict[tuple[int, ...], Expr]]:
+def tangents(forward: Program, values: Given, most: int | None = None, mark: str = "t") -> Numbers:
     """The derivative of each output along a direction, by ``sympy.diff``, exactly.
 
     ``values`` holds, besides the inputs, the direction: ``tx`` for an input ``x`` that moves.
@@ -94,8 +60,8 @@ def tangents(
 
 
 def second_gradients(
-    forward: Program, values: Values, wrt: tuple[Tensor, ...], most: int | None = None
-) -> dict[str, dict[tuple[int, ...], Expr]]:
+    forward: Program, values: Given, wrt: tuple[Tensor, ...], most: int | None = None
+) -> Numbers:
     """The gradients of S, the derivative of ``sum(dy*y)`` along ``ddx``, ``ddgamma``, ...
 
     ``d2x`` for an input ``x``, ``ddy`` for the upstream gradient ``dy``: two derivatives of the
@@ -117,7 +83,7 @@ def second_gradients(
     }
 
 
-def second_derivative(forward: Program, values: Values, towards: Values) -> Expr:
+def second_derivative(forward: Program, values: Given, towards: Given) -> Expr:
     """How S, as in ``second_gradients``, changes along ``towards``: numbers for x, gamma, dy."""
     time, way = Dummy(real=True), Dummy(real=True)
     inputs = set(map(name_of, forward.inputs))
@@ -132,30 +98,7 @@ def second_derivative(forward: Program, values: Values, towards: Values) -> Expr
     return diff(whole, way).xreplace({way: S.Zero})
 
 
-def value_at(expr: Expr, known: Mapping[str, Any], at: dict[Idx, int]) -> Expr:
-    """The value of an expression where its free indices are ``at``."""
-    if isinstance(expr, Indexed):
-        return known[name_of(expr)][tuple(at[i] for i in expr.indices)]
-    if isinstance(expr, Symbol):
-        return known[name_of(expr)][()]
-    if isinstance(expr, Total):
-        terms = (
-            value_at(expr.body, known, at | dict(zip(expr.over, place, strict=True)))
-            for place in places(expr.over)
-        )
-        total = sum(terms, S.Zero)
-        return total / count(expr.over) if isinstance(expr, Mean) else total
-    if not expr.args:
-        return expr
-    return expr.func(*(value_at(a, known, at) for a in expr.args))
-
-
-def places(indices: tuple[Idx, ...]) -> Iterator[tuple[int, ...]]:
-    """All values of the indices, each from 1 to its size."""
-    return product(*(range(1, int(size(i)) + 1) for i in indices))
-
-
-def spread(all_places: list[tuple[int, ...]], most: int | None) -> list[tuple[int, ...]]:
+def spread(all_places: list[Place], most: int | None) -> list[Place]:
     """``most`` of the places, from the first to the last; all where None."""
     if most is None or len(all_places) <= most:
         return all_places
@@ -174,7 +117,7 @@ def sample(forward: Program, *more: Tensor) -> dict[str, Any]:
     return {name: _scatter(name, a) for name, a in wanted.items()}
 
 
-def in_digits(forward: Program, values: Values) -> dict[str, Any]:
+def in_digits(forward: Program, values: Given) -> dict[str, Any]:
     """The same numbers with 80 digits, where exact ones could not be compared; else as given.
 
     SymPy brings sums of products of rationals and their roots to one form; it has none for roots
@@ -200,11 +143,6 @@ def exactly_equal(a: Expr, b: Expr) -> bool:
     return expand(apart) == S.Zero
 
 
-def _entries(given: Any) -> Mapping[tuple[int, ...], Any]:
-    """The numbers of a tensor by place; a scalar has the one place ()."""
-    return given if isinstance(given, Mapping) else {(): given}
-
-
 def _scatter(name: str, operand: Tensor) -> Any:
     """Rationals of both signs, unequal, not centred; a positive one where a root needs it."""
     seed = sum(map(ord, name))
@@ -218,14 +156,14 @@ def _scatter(name: str, operand: Tensor) -> Any:
     return numbers
 
 
-def _partial(forward: Program, values: Values, operand: Tensor, at: tuple[int, ...]) -> Expr:
+def _partial(forward: Program, values: Given, operand: Tensor, at: Place) -> Expr:
     moved, back = _moved(values, operand, at)
     known = evaluate(forward, moved)
     slopes = {name_of(out): _slopes(known[name_of(out)], back) for out in forward.outputs}
     return _loss(forward, slopes, moved, "d")
 
 
-def _second_partial(forward: Program, values: Values, operand: Tensor, at: tuple[int, ...]) -> Expr:
+def _second_partial(forward: Program, values: Given, operand: Tensor, at: Place) -> Expr:
     moved, back = _moved(values, operand, at)
     time = Dummy(real=True)
     inputs = set(map(name_of, forward.inputs))
@@ -235,21 +173,11 @@ def _second_partial(forward: Program, values: Values, operand: Tensor, at: tuple
     return (rate + _loss(forward, slopes, moved, "d2")).xreplace({time: S.Zero})
 
 
-def _short(number: Expr) -> Expr:
-    """A polynomial multiplied out: the same, and what SymPy differentiates in half the time."""
-    symbols = number.free_symbols
-    return expand(number) if symbols and number.is_polynomial(*symbols) else number
-
-
-def _moved(
-    values: Values, operand: Tensor, at: tuple[int, ...]
-) -> tuple[dict[str, Any], dict[Expr, Expr]]:
+def _moved(values: Given, operand: Tensor, at: Place) -> tuple[dict[str, Any], dict[Expr, Expr]]:
     """The values with a symbol for one entry, and what the symbol stands for."""
-    given = values[name_of(operand)]
-    here = given[at] if at else given
+    given = entries(values[name_of(operand)])
     moving = Dummy(positive=True) if operand.is_positive else Dummy(real=True)
-    moved = {**given, at: moving} if at else moving
-    return {**values, name_of(operand): moved}, {moving: sympify(here)}
+    return {**values, name_of(operand): {**given, at: moving}}, {moving: sympify(given[at])}
 
 
 def _slopes(numbers: Mapping[Any, Expr], back: dict[Expr, Expr]) -> dict[Any, Expr]:
@@ -258,21 +186,21 @@ def _slopes(numbers: Mapping[Any, Expr], back: dict[Expr, Expr]) -> dict[Any, Ex
     return {at: diff(number, moving).xreplace(back) for at, number in numbers.items()}
 
 
-def _along(names: set[str], values: Values, time: Expr, mark: str) -> dict[str, Any]:
+def _along(names: set[str], values: Given, time: Expr, mark: str) -> dict[str, Any]:
     """The values on their way: ``x + time*tx`` for every ``x`` of the names that has a ``tx``."""
     return dict(values) | {
-        name: {at: number + time * _entries(values[mark + name]).get(at, S.Zero)
-               for at, number in _entries(values[name]).items()}
+        name: {at: number + time * entries(values[mark + name]).get(at, S.Zero)
+               for at, number in entries(values[name]).items()}
         for name in names
         if mark + name in values
     }  # fmt: skip
 
 
-def _loss(forward: Program, known: Mapping[str, Any], values: Values, mark: str) -> Expr:
+def _loss(forward: Program, known: Mapping[str, Any], values: Given, mark: str) -> Expr:
     """``sum(dy*y)`` over the outputs that have a ``dy``."""
     return sum(
         (
-            _entries(values[mark + name_of(out)])[place] * y
+            entries(values[mark + name_of(out)])[place] * y
             for out in forward.outputs
             if mark + name_of(out) in values
             for place, y in known[name_of(out)].items()

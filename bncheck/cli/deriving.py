@@ -1,92 +1,66 @@
 """``derive`` and ``layers``: what is asked of the calculus."""
 
-import sys
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from bncheck.cli import files
-
-
-class Format(StrEnum):
-    """How a derivation is written."""
-
-    text = "text"
-    latex = "latex"
-    fragment = "fragment"
-    html = "html"
-    markdown = "markdown"
-    numpy = "numpy"
-    mermaid = "mermaid"
-    dot = "dot"
-    json = "json"
+from bncheck.cli import files, options
+from bncheck.writers.formats import DERIVED
 
 
 def derive(
-    layer: Annotated[
-        str, typer.Argument(help="A layer's name, or FILE.py:NAME of a Program of your own.")
-    ] = "batch-norm",
-    batch_size: Annotated[
-        int | None,
-        typer.Option("-m", "--batch-size", help="How many values are normalised together."),
-    ] = None,
-    ddof: Annotated[int | None, typer.Option(help="0: variance over m; 1: over m - 1.")] = None,
-    affine: Annotated[
-        bool | None, typer.Option("--affine/--no-affine", help="With gamma and beta, or without.")
-    ] = None,
-    variance: Annotated[
-        str | None, typer.Option(help="centred, or raw: mean of squares minus squared mean.")
-    ] = None,
-    mode: Annotated[
-        list[str] | None,
-        typer.Option(help="training, or evaluation; forward: how y moves. May be repeated."),
-    ] = None,
-    order: Annotated[
-        int, typer.Option(help="1: gradients; 2: their gradients, the double backward pass.")
-    ] = 1,
-    wrt: Annotated[
-        list[str] | None, typer.Option(help="Input to take the gradient of; may be repeated.")
-    ] = None,
-    form: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.text,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write to this file, not the terminal.")
-    ] = None,
+    layer: options.Layer = "batch-norm",
+    batch_size: options.BatchSize = None,
+    ddof: options.Ddof = None,
+    affine: options.Affine = None,
+    variance: options.Variance = None,
+    mode: options.Modes = None,
+    order: options.Order = 1,
+    wrt: options.Wrt = None,
+    form: options.DerivedForm = "text",
+    output: options.Output = None,
 ) -> None:
     """Derive a layer's gradients, for every batch size or for one."""
-    from bncheck.calculus.second import derived, modes
+    from bncheck.calculus.passes import derived, modes
 
-    direction, variant = modes(tuple(mode or ()))
-    chosen = {"ddof": ddof, "affine": affine, "variance": variance, "mode": variant}
-    program = files.program(layer, {k: v for k, v in chosen.items() if v is not None})
+    direction, running = modes(tuple(mode or ()))
+    chosen = options.variant(ddof=ddof, affine=affine, variance=variance, mode=running)
+    program = files.program(layer, chosen)
     names = tuple(name for given in wrt or () for name in given.split(","))
     found = derived(program, names, batch_size, order, direction)
-    if form is Format.text and output is None:
-        from bncheck.telling import terminal as report
-        from bncheck.writers.text import page
-
-        report.derivation(page(found), report.console())
-        return
-    text = files.text_of(found, form)
+    text = written(found, form, to_file=output is not None)
     if output is None:
-        sys.stdout.write(text)
+        files.tell(text)
     else:
         files.save(output, text)
 
 
+def written(found: Any, form: str, to_file: bool) -> str:
+    """A derivation in a format; as text, for the terminal or as it stands in a file."""
+    if form == "text" and not to_file:
+        from bncheck.telling import terminal
+        from bncheck.writers.text import page
+
+        return terminal.drawn(terminal.derivation, page(found))
+    chosen = DERIVED[form]
+    if not chosen.checked:
+        return chosen.write(found, None)
+    from bncheck.theory.checked import evidence
+
+    return chosen.write(found, evidence(found))
+
+
 def layers() -> None:
     """List the layers and their variants."""
-    from bncheck.algebra.layers import LAYERS, options
-    from bncheck.telling import terminal as report
+    from bncheck.algebra.layers import LAYERS
+    from bncheck.algebra.layers import options as variants
+    from bncheck.telling import terminal
     from bncheck.writers.text import shapes
 
     def spelled(name: str) -> str:
-        found = options(name).items()
+        found = variants(name).items()
         return ", ".join(f"{k}: {'/'.join(map(_word, v))}" for k, v in found) or "none"
 
     rows = [(name, shapes(program), spelled(name)) for name, program in LAYERS.items()]
-    report.listed(("layer", "shapes", "variants"), rows, report.console())
+    files.tell(terminal.drawn(terminal.listed, ("layer", "shapes", "variants"), rows))
 
 
 def _word(value: Any) -> str:

@@ -1,12 +1,13 @@
 """What the command line reads and writes: programs, texts, arrays; files whole or not at all."""
 
 import os
+import runpy
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bncheck.telling.errors import CannotAsk
+from bncheck.telling.errors import BncheckError, CannotAsk
 
 if TYPE_CHECKING:
     from bncheck.algebra.program import Program
@@ -15,46 +16,37 @@ if TYPE_CHECKING:
 def program(name: str, variant: dict[str, Any]) -> "Program":
     """A built-in layer by name, or somebody's own out of ``FILE.py:NAME``."""
     from bncheck.algebra.layers import layer
+    from bncheck.subject.target import Target
 
-    if ".py" not in name:
+    asked = Target.parse(name) if ":" in name or name.endswith(".py") else None
+    if asked is None:
         return layer(name, **variant)
     if variant:
         raise CannotAsk(f"{', '.join(variant)} is for built-in layers; {name} is your own program")
-    from bncheck.cli.own import program as own
-
-    return own(name)
+    return _own(Path(asked.place), asked.name)
 
 
-def text_of(found: Any, form: str) -> str:
-    """A derivation as a text of the format."""
-    if form == "text":
-        from bncheck.telling.terminal import plain_derivation
-        from bncheck.writers.text import page
+def _own(path: Path, name: str | None) -> "Program":
+    """The program called ``name`` in a file that is imported as Python imports it, or its only one.
 
-        return plain_derivation(page(found))
-    if form == "numpy":
-        from bncheck.writers.numpy_source import source
+    Raises ``CannotAsk`` where the file does not import or holds no such program.
+    """
+    from bncheck.algebra.program import Program
 
-        return source(found)
-    if form == "json":
-        import json
-
-        from bncheck.theory.evidence import evidence
-        from bncheck.writers.records import record
-
-        return json.dumps(record(found, evidence(found)), indent=2, ensure_ascii=False) + "\n"
-    if form in ("mermaid", "dot"):
-        from bncheck.writers import graph
-
-        return {"mermaid": graph.mermaid, "dot": graph.dot}[form](found.layer)
-    from bncheck.theory.evidence import evidence
-    from bncheck.writers import html, latex
-
-    forms = {
-        "latex": latex.document, "fragment": latex.fragment, "markdown": latex.markdown,
-        "html": html.html,
-    }  # fmt: skip
-    return forms[form](found, evidence(found))
+    if not path.is_file():
+        raise CannotAsk(f"{path} does not exist; expected FILE.py:NAME with a Program in it")
+    try:
+        own = {n: p for n, p in runpy.run_path(str(path)).items() if isinstance(p, Program)}
+    except BncheckError as error:
+        raise CannotAsk(f"{path}: {error}") from None
+    except Exception as error:
+        raise CannotAsk(f"{path} cannot be imported: {type(error).__name__}: {error}") from None
+    if name is None and len(own) == 1:
+        return next(iter(own.values()))
+    if name not in own:
+        there = ", ".join(own) or "none"
+        raise CannotAsk(f"{path} has no Program called {name or ''!r}; its programs are: {there}")
+    return own[name]
 
 
 def arrays(path: Path | None) -> dict[str, Any]:
@@ -89,6 +81,15 @@ def roles(given: list[str]) -> dict[str, str]:
             raise CannotAsk(f"--name {text}: expected PARAMETER=ROLE with a role of {roles}")
         said[parameter] = known
     return said
+
+
+def tell(text: str) -> None:
+    """Write to standard output; that nobody reads on, as after ``head``, changes nothing."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def save_arrays(path: Path, named: dict[str, Any]) -> None:

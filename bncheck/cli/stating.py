@@ -1,72 +1,53 @@
 """``identities`` and ``theorems``: what holds, and what is said to hold."""
 
 import json
-import sys
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from bncheck.cli import files
-
-
-class Told(StrEnum):
-    """How identities and theorems are written."""
-
-    text = "text"
-    json = "json"
-    markdown = "markdown"
-    latex = "latex"
+from bncheck.cli import files, options
+from bncheck.telling.errors import CannotAsk
+from bncheck.writers.formats import STATED
 
 
 def identities(
-    layer: Annotated[
-        str, typer.Argument(help="A layer's name, or FILE.py:NAME of a Program of your own.")
-    ] = "batch-norm",
-    ddof: Annotated[int | None, typer.Option(help="0: variance over m; 1: over m - 1.")] = None,
-    affine: Annotated[
-        bool | None, typer.Option("--affine/--no-affine", help="With gamma and beta, or without.")
-    ] = None,
-    variance: Annotated[
-        str | None, typer.Option(help="centred, or raw: mean of squares minus squared mean.")
-    ] = None,
-    mode: Annotated[str | None, typer.Option(help="training, or evaluation.")] = None,
-    power: Annotated[
-        bool, typer.Option("--power", help="Which wrong gradients each identity catches.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Of the random rationals.")] = 0,
-    form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
+    layer: options.Layer = "batch-norm",
+    ddof: options.Ddof = None,
+    affine: options.Affine = None,
+    variance: options.Variance = None,
+    mode: options.Mode = None,
+    power: options.Power = False,
+    seed: options.RationalSeed = 0,
+    form: options.StatedForm = "text",
 ) -> None:
     """What holds for a layer's gradients: each statement proved, or exact on rationals."""
-    from bncheck.theory.family import identities as stated
+    from bncheck.calculus.passes import derived_once
+    from bncheck.theory.family.laws import identities as stated
     from bncheck.theory.judging import judge_all
     from bncheck.theory.parts import words
 
-    chosen = {"ddof": ddof, "affine": affine, "variance": variance, "mode": mode}
-    program = files.program(layer, {k: v for k, v in chosen.items() if v is not None})
+    chosen = options.variant(ddof=ddof, affine=affine, variance=variance, mode=mode)
+    program = files.program(layer, chosen)
     if power:
         _tell_power(program, seed, form)
         return
-    found = judge_all(stated.identities(program), words(program), seed)
+    parts = words(derived_once(program))
+    found = judge_all(stated(parts), parts, seed)
     _tell(f"{program.title or program.name}: identities", found, form)
 
 
 def theorems(
-    about: Annotated[
-        str,
-        typer.Argument(help="Only those with this text in what is told about them: 36, Deb."),
-    ] = "",
-    seed: Annotated[int, typer.Option(help="Of the random rationals.")] = 0,
-    form: Annotated[Told, typer.Option("--format", help="What to write.")] = Told.text,
+    about: options.About = "",
+    seed: options.RationalSeed = 0,
+    form: options.StatedForm = "text",
 ) -> None:
     """What is published about batch norm: proved, or refuted with its counterexample."""
     from bncheck.algebra.layers import layer
-    from bncheck.telling.errors import CannotAsk
-    from bncheck.theory.published import theorems as stated
+    from bncheck.theory.published.claims import theorems as stated
 
     batch, raw = layer("batch-norm"), layer("batch-norm", variance="raw")
     over_less, weight = layer("batch-norm", ddof=1), layer("weight-norm")
-    every = tuple(stated.theorems(batch, raw, over_less, weight, seed))
+    every = tuple(stated(batch, raw, over_less, weight, seed))
     found = [a for a in every if is_about(a.statement, about)]
     if not found:
         raise CannotAsk(
@@ -80,37 +61,29 @@ def is_about(said: Any, text: str) -> bool:
     return any(text in part for part in (said.name, said.printed, said.note))
 
 
-def _tell_power(program: Any, seed: int, form: Told) -> None:
+def _tell_power(program: Any, seed: int, form: str) -> None:
     """Write what identities catch, as text or JSON."""
-    from bncheck.mutants.power import as_record, groups, matrix, power
-    from bncheck.telling.errors import CannotAsk
+    from bncheck.mutants import power
 
-    if form not in (Told.text, Told.json):
+    if form not in ("text", "json"):
         raise CannotAsk(f"--power is written as text or json, not as {form}")
-    found = power(program, seed)
-    if form is Told.json:
-        sys.stdout.write(json.dumps(as_record(found), indent=2, ensure_ascii=False) + "\n")
+    found = power.measured(program, seed)
+    if form == "json":
+        record = power.as_record(found)
+        files.tell(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         return
-    from bncheck.telling import terminal as report
+    from bncheck.telling.terminal import drawn, listed
 
-    out, (letters, rows) = report.console(), matrix(found)
-    report.listed(("", "catch", "identity"), groups(found), out)
-    report.listed((letters, f"{len(rows)} wrong backward passes"), rows, out)
-    print(f"together all of these: {'; '.join(found.enough)}")
+    letters, rows = power.matrix(found)
+    files.tell(
+        drawn(listed, ("", "catch", "identity"), power.groups(found))
+        + drawn(listed, (letters, f"{len(rows)} wrong backward passes"), rows)
+        + f"together all of these: {'; '.join(found.enough)}\n"
+    )
 
 
-def _tell(title: str, found: Any, form: Told) -> None:
+def _tell(title: str, found: Any, form: str) -> None:
     """Write what became of statements; exit code 3 where one is not what bncheck expects."""
-    from bncheck.writers import statements
-
-    if form is Told.text:
-        from bncheck.telling import terminal as report
-
-        report.statements(statements.rows(found), report.console())
-    elif form is Told.json:
-        sys.stdout.write(statements.as_json(found))
-    else:
-        written = {Told.markdown: statements.as_markdown, Told.latex: statements.as_latex}[form]
-        sys.stdout.write(written(title, found))
+    files.tell(STATED[form](title, found))
     if not all(one.as_expected for one in found):
         raise typer.Exit(3)

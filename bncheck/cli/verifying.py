@@ -1,138 +1,103 @@
 """``verify`` and ``mutants``: what is asked about somebody's code."""
 
 import sys
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bncheck.cli import files
+from bncheck.cli import files, options
+from bncheck.telling import formats
 from bncheck.telling.errors import CannotAsk
 
-
-class Output(StrEnum):
-    """How a verification is written."""
-
-    text = "text"
-    json = "json"
-    markdown = "markdown"
-    github = "github"
-    junit = "junit"
+if TYPE_CHECKING:
+    from bncheck.telling.report import Report
 
 
 def verify(
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            help="FILE.py, FILE.ipynb, FILE.py:name or package.module:name; without one, ours."
-        ),
-    ] = None,
-    inputs: Annotated[
-        Path | None,
-        typer.Option(help="An .npz with x, gamma, beta, dy, eps of a real run, tried as well."),
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Remarks fail, too.")] = False,
-    form: Annotated[Output, typer.Option("--format", help="What to write.")] = Output.text,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    save_failure: Annotated[
-        Path | None,
-        typer.Option(help="Write the inputs of the worst failure here, for --inputs."),
-    ] = None,
-    snippet: Annotated[
-        Path | None, typer.Option(help="Write the smallest counterexample here, as a test.")
-    ] = None,
-    layer: Annotated[
-        str | None, typer.Option(help="Which layer it is, where bncheck should not find out.")
-    ] = None,
-    layout: Annotated[
-        str | None, typer.Option(help="Which layout, say NCHW, where it should not find out.")
-    ] = None,
-    eps: Annotated[float | None, typer.Option(help="The eps that the code has.")] = None,
-    ddof: Annotated[int | None, typer.Option(help="0: variance over m; 1: over m - 1.")] = None,
-    name: Annotated[
-        list[str] | None,
-        typer.Option(help="PARAMETER=ROLE, say G=dy, where a name is unusual; may be repeated."),
-    ] = None,
-    batch_average: Annotated[
-        bool,
-        typer.Option("--batch-average", help="Accept dgamma and dbeta divided by the batch size."),
-    ] = False,
-    ordinary: Annotated[
-        bool, typer.Option("--import", help="Import the file as Python does: run all of it.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random inputs.")] = 0,
-    trials: Annotated[int, typer.Option(min=0, help="Further inputs, of random sizes.")] = 0,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one call may take.")] = 30.0,
-    lines: Annotated[
-        bool, typer.Option("--lines/--no-lines", help="Name the line that is wrong.")
-    ] = True,
-    show_output: Annotated[
-        bool, typer.Option("--show-output", help="Show what the code prints (on stderr).")
-    ] = False,
+    target: options.Target = None,
+    inputs: options.Inputs = None,
+    strict: options.Strict = False,
+    form: options.VerifiedForm = "text",
+    as_json: options.AsJson = False,
+    save_failure: options.SaveFailure = None,
+    snippet: options.Snippet = None,
+    layer: options.AskedLayer = None,
+    layout: options.AskedLayout = None,
+    eps: options.Eps = None,
+    ddof: options.Ddof = None,
+    name: options.Names = None,
+    batch_average: options.BatchAverage = False,
+    ordinary: options.Ordinary = False,
+    seed: options.Seed = 0,
+    trials: options.Trials = 0,
+    timeout: options.CallTimeout = 30.0,
+    lines: options.Lines = True,
+    show_output: options.ShowOutput = False,
 ) -> None:
     """Compare a hand-written backward pass with the symbolic gradient and with differences."""
-    from bncheck.subject.questions import FileSubject
-    from bncheck.telling import formats
-
-    chosen = Output.json if as_json else form
-    started: FileSubject | None = None
+    form = "json" if as_json else form
     try:
-        given, names = files.arrays(inputs), files.roles(name or [])
-        if target is not None:
-            # the child loads the file while SymPy is still being imported here
-            started = FileSubject(target, timeout, names, ordinary)
-        from bncheck.verification import references, verify_all
-
-        reports = (
-            verify_all(
-                started,
-                layer=None if layer is None else files.program(layer, {}),
-                inputs=given,
-                timeout=timeout, seed=seed, trials=trials, names=names,
-                ordinary=ordinary, averaged=batch_average, lines=lines,
-                layout=layout, eps=eps, ddof=ddof,
-            )
-            if started is not None
-            else references()
+        reports = _verified(
+            target, layer, files.arrays(inputs),
+            timeout=timeout, names=files.roles(name or []), ordinary=ordinary, seed=seed,
+            trials=trials, averaged=batch_average, lines=lines, layout=layout, eps=eps, ddof=ddof,
         )  # fmt: skip
     except CannotAsk as error:
-        if chosen is Output.json:
-            sys.stdout.write(formats.as_json([], strict, str(error)))
+        if form == "json":
+            files.tell(formats.as_json([], strict, str(error)))
         raise
-    finally:
-        if started is not None:
-            started.close()
-    _show(reports, chosen, strict)
+    files.tell(formats.FORMS[form](reports, strict))
     if show_output and reports:
         sys.stderr.write(reports[0].printed)
     if snippet is not None:
-        found = [r.counterexample.snippet for r in reports if r.counterexample]
-        files.save(snippet, found[0] if found else "# nothing is wrong\n")
+        _save_snippet(reports, snippet)
     if save_failure is not None:
-        failures = [r.failure for r in reports if r.failure is not None]
-        if failures:
-            files.save_arrays(save_failure, failures[0])
-        else:
-            print(f"nothing failed, and {save_failure} was not written", file=sys.stderr)
-    raise typer.Exit(formats.overall([r.code(strict) for r in reports]))
+        _save_failure(reports, save_failure)
+    raise typer.Exit(formats.overall(reports, strict))
+
+
+def _verified(
+    target: str | None, layer: str | None, inputs: dict[str, Any], **chosen: Any
+) -> "Sequence[Report]":
+    """The reports on a target, or on the reference implementations where there is none."""
+    from bncheck.subject.questions import FileSubject
+
+    if target is None:
+        from bncheck.verification import references
+
+        return references()
+    # the child loads the file while SymPy is still being imported here
+    started = FileSubject(target, chosen["timeout"], chosen["names"], chosen["ordinary"])
+    try:
+        from bncheck.verification import verify_all
+
+        program = None if layer is None else files.program(layer, {})
+        return verify_all(started, layer=program, inputs=inputs, **chosen)
+    finally:
+        started.close()
+
+
+def _save_snippet(reports: "Sequence[Report]", path: Path) -> None:
+    found = [r.counterexample.snippet for r in reports if r.counterexample]
+    files.save(path, found[0] if found else "# nothing is wrong\n")
+
+
+def _save_failure(reports: "Sequence[Report]", path: Path) -> None:
+    failures = [r.failure for r in reports if r.failure is not None]
+    if failures:
+        files.save_arrays(path, failures[0])
+    else:
+        print(f"nothing failed, and {path} was not written", file=sys.stderr)
 
 
 def mutants(
-    tests: Annotated[
-        str, typer.Argument(help="Your tests, as pytest takes them: test_file.py[::test_name].")
-    ],
-    replace: Annotated[
-        str,
-        typer.Option(help="The backward pass that they test: FILE.py:name or package.module:name."),
-    ],
-    layer: Annotated[
-        str | None, typer.Option(help="Which layer it is, where bncheck should not find out.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds for one run of the tests.")] = 30.0,
-    everything: Annotated[
-        bool, typer.Option("--all", help="List the mistakes that they catch as well.")
-    ] = False,
+    tests: options.Tests,
+    replace: options.Replace,
+    layer: options.AskedLayer = None,
+    timeout: options.RunTimeout = 30.0,
+    everything: options.Everything = False,
 ) -> None:
     """Run your tests on wrong backward passes: which mistakes would they miss?
 
@@ -143,21 +108,7 @@ def mutants(
 
     asked = None if layer is None else files.program(layer, {})
     found = examine(tests, replace, layer=asked, timeout=timeout)
-    from bncheck.telling import terminal as report
+    from bncheck.telling import terminal
 
-    report.examination(found, report.console(), everything)
+    files.tell(terminal.drawn(terminal.examination, found, everything))
     raise typer.Exit(found.exit_code)
-
-
-def _show(reports: Any, form: Output, strict: bool) -> None:
-    from bncheck.telling import formats
-    from bncheck.telling import terminal as report
-
-    if form is not Output.text:
-        sys.stdout.write(getattr(formats, f"as_{form}")(reports, strict))
-        return
-    out = report.console()
-    for one in reports if len(reports) <= 2 else [r for r in reports if r.code(strict)][:2]:
-        report.report(one, out)
-    if len(reports) > 2:
-        report.summary(reports, out)

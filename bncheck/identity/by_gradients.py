@@ -6,12 +6,13 @@ from dataclasses import replace
 from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.terms import EACH, fit
+from bncheck.calculus.passes import derived_once
+from bncheck.cause.terms import fit
 from bncheck.identity.by_outputs import USUAL_EPS, Asked, Identity, program_of
 from bncheck.numbers import layout
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.reference import derivation_of, reference
-from bncheck.numbers.trials import trials
+from bncheck.numbers.reference import reference_at
+from bncheck.numbers.trials import draw
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Term
@@ -36,7 +37,7 @@ def by_gradients(subject: Subject, candidate: Backward, hint: str | None, asked:
     if chosen is None:
         program = program_of(hint or "batch-norm", "gamma" in candidate.takes, 0)
         identity = Identity(program, layout.usual(program), 0, _eps(candidate, asked), known=True)
-        return identity, derivation_of(program)
+        return identity, derived_once(program)
     if candidate.eps_settable or asked.eps is not None:
         return chosen
     return _with_eps(subject, candidate, chosen)
@@ -50,7 +51,7 @@ def _with_eps(subject: Subject, candidate: Backward, reading: Reading) -> Readin
             return other
     for other in others:
         terms = _terms(Case(subject, candidate, other[1], other[0]))
-        if terms and all(t.reading != EACH for t in terms):
+        if terms and all(t.reading.form != "each-group" for t in terms):
             return other
     return reading
 
@@ -71,7 +72,7 @@ def _readings(candidate: Backward, hint: str | None, asked: Asked) -> Iterator[R
                 continue
             there = True
             for at in (*known, *map(layout.with_kept, known)):
-                yield Identity(program, at, ddof, eps, known=True), derivation_of(program)
+                yield Identity(program, at, ddof, eps, known=True), derived_once(program)
     if problem is not None and not there:
         raise problem
 
@@ -84,7 +85,7 @@ def _eps(candidate: Backward, asked: Asked) -> float | None:
 def _first_verdict(subject: Subject, candidate: Backward, reading: Reading) -> str | None:
     """The verdict on the first trial alone; None where it cannot be run."""
     identity, found = reading
-    first = next(trials(found.forward, identity.eps, layout=identity.layout))
+    first = next(draw(found.forward, identity.eps, layout=identity.layout))
     first = replace(first, differences=False)
     try:
         report = judge(subject, candidate, found, identity, [first], diagnosed=False)
@@ -104,11 +105,11 @@ def _likeliest(subject: Subject, candidate: Backward, there: Sequence[Reading]) 
 def _terms(case: Case) -> tuple[Term, ...]:
     """The terms of which the first gradient is made on the first trial; none where it is not."""
     found, at = case.found, case.identity.layout
-    trial = next(trials(found.forward, case.identity.eps, layout=at))
+    trial = next(draw(found.forward, case.identity.eps, layout=at))
     outcome = case.subject.call(case.candidate.name, user_inputs(case, trial.values, trial))
-    truth = reference(found, trial.values, trial.judged)
+    truth = reference_at(found, trial.values, trial.judged)
     theirs = layout.from_user(at, found.forward, outcome.gradients, trial.values, trial.parts)
     name = name_of(found.chain.outputs[0])
     if name not in theirs or theirs[name].shape != truth.gradients[name].shape:
         return ()
-    return fit(found, name, Observation(trial.values, truth, theirs, trial.parts))
+    return fit(found, name, [Observation(trial.values, truth, theirs, trial.parts)]).terms

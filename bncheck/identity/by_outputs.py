@@ -15,7 +15,7 @@ from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import FINE, RECOMPUTED, SINGLE, distance
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.layout import Layout
-from bncheck.numbers.trials import Trial, trials, with_eps
+from bncheck.numbers.trials import Trial, draw, with_eps
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Remark
@@ -114,7 +114,7 @@ def _confirmed(
 
     An eps that the forward pass is thought to ignore is another one here.
     """
-    trial = next(trials(program, said, layout=at))
+    trial = next(draw(program, said, layout=at))
     asked = layouts.to_user(at, program, trial.values, trial.parts)
     (y,) = subject.forward(candidate.name, [asked])
     y = np.real(layouts.output_from_user(at, program, y, trial.values, trial.parts))
@@ -123,7 +123,7 @@ def _confirmed(
 
 def _goes_back(subject: Subject, candidate: Backward, program: Program, at: Layout) -> bool:
     """Whether the backward pass runs in this layout; many a forward pass runs in several."""
-    trial = next(trials(program, layout=at))
+    trial = next(draw(program, layout=at))
     try:
         subject.call(candidate.name, layouts.to_user(at, program, trial.values, trial.parts))
     except CannotAsk:
@@ -152,7 +152,7 @@ def _choices(
 
 
 def _rarity(at: Layout) -> int:
-    return int(at.kept) + 2 * (at.name in ("(D, N)", "(P, U)"))
+    return int(at.kept) + 2 * at.rare
 
 
 def _all_choices(
@@ -176,9 +176,8 @@ def _all_choices(
 
 def _layouts(candidate: Backward, program: Program, said: str | None) -> Iterator[Layout]:
     there = [layouts.named(program, said)] if said else list(layouts.layouts(program))
-    if re.search(r"spatial|2d|conv|image|channel|cnn", candidate.name, re.IGNORECASE):
-        there.sort(key=lambda at: len(at.order) != 4)
-    if any(name.endswith("-norm") and program.name == name for name in ("group-norm",)):
+    images = re.search(r"spatial|2d|conv|image|channel|cnn", candidate.name, re.IGNORECASE)
+    if images or program.joined:  # channels come in groups where there are many: in images
         there.sort(key=lambda at: len(at.order) != 4)
     for kept in (False, True):
         for at in there:
@@ -196,8 +195,8 @@ def _affine(candidate: Backward, choices: Mapping[str, Any]) -> tuple[bool | Non
 def _seen(
     subject: Subject, candidate: Backward, program: Program, at: Layout, said: float | None
 ) -> _Seen:
-    there = trials(program, said, layout=at)
-    trial = next(t for t in there if t.name == "variance near eps")
+    there = draw(program, said, layout=at)
+    trial = next(t for t in there if t.shows_eps)
     (y,) = subject.forward(
         candidate.name, [layouts.to_user(at, program, trial.values, trial.parts)]
     )

@@ -8,13 +8,13 @@ import numpy as np
 from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
+from bncheck.calculus.passes import derived_once
 from bncheck.identity.by_outputs import USUAL_EPS, Asked, Identity, program_of
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import SINGLE, distance, within
 from bncheck.numbers.layout import Layout
-from bncheck.numbers.reference import derivation_of, double_of, reference
-from bncheck.numbers.second_trials import directed
-from bncheck.numbers.trials import trials
+from bncheck.numbers.reference import reference_at
+from bncheck.numbers.trials import directed, draw
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 from bncheck.verdict.bench import Case, user_inputs
@@ -110,15 +110,15 @@ def _score(subject: Subject, candidate: Backward, identity: Identity) -> Score |
 
     Where eps has to be found out, on inputs that show it.
     """
-    found = double_of(identity.program, seen=False)
-    telling = "7 by 3" if identity.eps is None else "variance near eps"
-    drawn = trials(identity.program, identity.eps, layout=identity.layout)
-    trial = next(trial for trial in drawn if trial.name == telling)
-    trial = directed(found, identity, candidate.takes, trial, np.random.default_rng(2), {})
+    found = derived_once(identity.program, 2)
+    drawn = draw(identity.program, identity.eps, layout=identity.layout)
+    trial = next(trial for trial in drawn if trial.shows_eps or identity.eps is None)
+    rng = np.random.default_rng(2)
+    trial = directed(found, identity.layout, candidate.takes, trial, rng)
     case = Case(subject, candidate, found, identity)
     try:
         outcome = subject.call(candidate.name, user_inputs(case, trial.values, trial))
-        truth = reference(found, trial.values)
+        truth = reference_at(found, trial.values)
         made = named(case, trial, outcome, truth)
     except CannotAsk:
         return None
@@ -135,8 +135,8 @@ def _is_below(subject: Subject, candidate: Backward, identity: Identity) -> bool
     if not candidate.first:
         return False
     program, at = identity.program, identity.layout
-    found = derivation_of(program)
-    trial = next(trials(program, identity.eps, layout=at))
+    found = derived_once(program)
+    trial = next(draw(program, identity.eps, layout=at))
     case = Case(subject, candidate, found, identity)
     try:
         (made,) = subject.firsts(candidate.name, [user_inputs(case, trial.values, trial)])
@@ -144,6 +144,6 @@ def _is_below(subject: Subject, candidate: Backward, identity: Identity) -> bool
         return False
     back = layouts.from_user(at, program, made, trial.values, trial.parts)
     name = "d" + name_of(program.inputs[0])
-    truth = reference(found, trial.values)
+    truth = reference_at(found, trial.values)
     yours, right = back.get(name), truth.gradients[name]
     return yours is not None and distance(yours, right) <= SINGLE

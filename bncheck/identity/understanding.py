@@ -3,10 +3,10 @@
 from bncheck.algebra.layers import layer as layer_by_name
 from bncheck.algebra.layers import options as options_of
 from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.passes import derived_once
 from bncheck.identity.by_gradients import by_gradients
 from bncheck.identity.by_outputs import Asked, Identity, identify
 from bncheck.numbers import layout as layouts
-from bncheck.numbers.reference import derivation_of
 from bncheck.settings import Work
 from bncheck.subject.messages import Backward
 from bncheck.subject.names import layer_hint
@@ -17,10 +17,10 @@ def understood(work: Work, candidate: Backward) -> tuple[Identity, Derivation]:
     hint = candidate.layer_hint or layer_hint(work.target.stem)
     if candidate.has_forward:
         identity = identify(work.subject, candidate, hint, work.asked)
-        return identity, derivation_of(identity.program)
+        return identity, derived_once(identity.program)
     if work.asked.program is not None:
         identity = as_said(work.asked)
-        return identity, derivation_of(identity.program)
+        return identity, derived_once(identity.program)
     return by_gradients(work.subject, candidate, hint, work.asked)
 
 

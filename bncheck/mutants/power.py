@@ -14,12 +14,12 @@ from bncheck.algebra.notation import Tensor, name_of, operands
 from bncheck.algebra.program import Program
 from bncheck.algebra.spelling import unmarked
 from bncheck.calculus.derivation import Closing
+from bncheck.calculus.passes import derived_once
 from bncheck.mutants.mistakes import wrong_programs
-from bncheck.theory.drawing import MATRIX
-from bncheck.theory.family.identities import checks
-from bncheck.theory.instance import tried
+from bncheck.theory.family.laws import checks
+from bncheck.theory.instances import tried
 from bncheck.theory.parts import Words, words
-from bncheck.theory.statement import Statement
+from bncheck.theory.statements import MATRIX, Statement
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Power:
         return tuple(chosen)
 
 
-def power(forward: Program, seed: int = 0) -> Power:
+def measured(forward: Program, seed: int = 0) -> Power:
     """Every identity of a layer against every mistake."""
-    layer = words(forward)
+    layer = words(derived_once(forward))
     found = list(wrong_programs(layer.found))
-    said = [one for one in checks(forward) if _is_test(one)]
+    said = [one for one in checks(layer) if _is_test(one)]
     caught: dict[str, set[int]] = {one.name: set() for one in said}
     for number, (_, program, moved) in enumerate(found):
         wrong = _with(layer, program)

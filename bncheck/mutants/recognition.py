@@ -9,7 +9,7 @@ import numpy as np
 from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.passes import derivation
+from bncheck.calculus.passes import derived
 from bncheck.identity.by_outputs import USUAL_EPS
 from bncheck.mutants.mistakes import recipe
 from bncheck.mutants.recipe import Array, Recipe, reproduced
@@ -39,7 +39,7 @@ def recognise(calls: Sequence[Call], asked: Program | None, hint: str | None) ->
     """
     best: Recognised | None = None
     for program in _programs(calls[0], asked, hint):
-        found = derivation(program)
+        found = derived(program)
         for right in _recipes(found, calls[0]):
             same = tuple(c for c in calls if reproduced(right, c.values, c.gradients))
             if len(same) > (len(best.calls) if best else 0):

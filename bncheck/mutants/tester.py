@@ -5,14 +5,13 @@ while the tests run, in a child process. What is missed gets the input that woul
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.layers import layer as layer_by_name
 from bncheck.algebra.program import Program
-from bncheck.mutants.mistakes import gradient_roles, mistakes
+from bncheck.mutants.mistakes import Mistake, gradient_roles, mistakes_in
 from bncheck.mutants.recipe import Recipe
 from bncheck.mutants.recognition import Call, Recognised, recognise
 from bncheck.mutants.remedies import remedy
@@ -20,53 +19,10 @@ from bncheck.mutants.suite import Suite
 from bncheck.subject.names import layer_hint
 from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
+from bncheck.telling.report import Examination, Mutant
 
 FINEST = 13
 """Relative errors from 1 to 10 to the power of minus this are tried on the tests."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One mistake: whether the tests caught it, and what would have, where they did not.
-
-    ``gradients``: those that the mistake changes; ``by``: the first failure.
-    """
-
-    code: str
-    text: str
-    gradients: tuple[str, ...]
-    caught: bool
-    by: str = ""
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Examination:
-    """What the tests are worth: every mistake, and the errors that they let pass.
-
-    ``tolerances``: by gradient, the largest power of ten of a relative error that passes; None
-    where any error does, since no test compares that gradient. ``asked``: calls of the function
-    on which the mistakes were put, out of ``calls``.
-    """
-
-    tests: str
-    replaced: str
-    layer: str
-    count: int
-    asked: int
-    calls: int
-    findings: tuple[Finding, ...]
-    tolerances: Mapping[str, float | None]
-
-    @property
-    def caught(self) -> int:
-        """How many mistakes the tests caught."""
-        return sum(f.caught for f in self.findings)
-
-    @property
-    def exit_code(self) -> int:
-        """0 where all mistakes were caught, else 1."""
-        return int(self.caught < len(self.findings))
 
 
 def examine(
@@ -86,14 +42,12 @@ def examine(
     suite = Suite(tests, target, timeout)
     try:
         count, name, hint = suite.collected()
-        first = suite.run()
-        calls = _calls(first, tests, replaced, timeout)
-        hint = hint or layer_hint(target.stem, Path(tests).stem)
-        known = recognise(calls, asked, hint)
+        calls = _calls(suite.run(), tests, replaced, timeout)
+        known = recognise(calls, asked, hint or layer_hint(target.stem, Path(tests).stem))
         if known is None:
             raise CannotAsk(_unknown(replaced, asked))
-        made = mistakes(known.found, fold=known.right.fold, defaults=known.right.defaults)
         returned = {name for call in known.calls for name in call.gradients}
+        made = mistakes_in(known.found, fold=known.right.fold, defaults=known.right.defaults)
         made = tuple(m for m in made if returned & set(m.gradients))
         failures = [suite.failure(right=known.right, wrong=m.recipe) for m in made]
         tolerances = _tolerances(suite, known, returned, all(failures))
@@ -107,19 +61,25 @@ def examine(
         count=count,
         asked=len(known.calls),
         calls=len(calls),
-        findings=tuple(
-            Finding(
-                code=m.code,
-                text=m.text,
-                gradients=tuple(names[role] for role in m.gradients),
-                caught=bool(failure),
-                by=failure,
-                remedy="" if failure else remedy(known, m, tolerances),
-            )
-            for m, failure in zip(made, failures, strict=True)
+        mutants=tuple(
+            _mutant(known, one, failure, names, tolerances)
+            for one, failure in zip(made, failures, strict=True)
         ),
         tolerances={names[role]: passing for role, passing in tolerances.items()},
     )
+
+
+def _mutant(
+    known: Recognised,
+    made: Mistake,
+    failure: str,
+    names: Mapping[str, str],
+    tolerances: Mapping[str, float | None],
+) -> Mutant:
+    """``names``: of the gradients, by role."""
+    gradients = tuple(names[role] for role in made.gradients)
+    advice = "" if failure else remedy(known, made, tolerances)
+    return Mutant(made.code, made.text, gradients, bool(failure), failure, advice)
 
 
 def _calls(first: dict[str, Any], tests: str, replaced: str, timeout: float) -> list[Call]:

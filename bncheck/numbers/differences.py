@@ -1,4 +1,5 @@
-"""The third witness: derivatives of a forward pass by its values alone.
+"""The third witness: derivatives of a pass by its values alone, of the forward pass or, in second
+order, of a backward pass.
 
 Complex step (Squire and Trapp 1998) where the code allows it: no cancellation, so the step can
 be tiny and the result good to a few ULPs. Otherwise central differences of sixth order, with an
@@ -8,65 +9,85 @@ features of batch norm share no statistic, so m forward passes serve for the who
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
-from sympy import KroneckerDelta, Mul
+from numpy.typing import NDArray
 
-from bncheck.algebra.notation import indices_of, name_of
+from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import Jacobian, jacobian
-from bncheck.numbers.agreement import within
-from bncheck.numbers.arithmetic import Array
+from bncheck.numbers.agreement import largest, within
 
-Forward = Callable[[Sequence[Mapping[str, Any]]], list[Array]]
-"""Several inputs at once in, their outputs out, all by the program's axes."""
+Array = NDArray[Any]
+
+Pass = Callable[[Sequence[Mapping[str, Any]]], Sequence[Mapping[str, Array]]]
+"""Several inputs at once in, their outputs out, all by the program's names and axes."""
 
 STEP = 1e-150
 WEIGHTS = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
 """Central differences of sixth order (Fornberg 1988, table 1)."""
 
+ROUNDOFF = float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True)
 class Differences:
-    """Gradients by differences, how far they may be off, and the method."""
+    """Gradients by differences, how far they may be off, and the method.
+
+    ``of_reference``: the reference was moved, because somebody's own pass cannot be.
+    """
 
     gradients: dict[str, Array]
     error: dict[str, Array]
     method: str
+    of_reference: bool = False
+
+    @property
+    def witness(self) -> str:
+        """What the report calls this witness."""
+        return f"{self.method} of the reference" if self.of_reference else self.method
 
 
-def differences(
-    forward: Forward, found: Derivation, values: Mapping[str, Any], together: bool = True
+def measure(
+    moved: Pass, found: Derivation, values: Mapping[str, Any], together: bool = True
 ) -> Differences:
-    """The gradients of ``sum(dy*y)`` at ``values``, by differences of ``forward`` alone.
+    """The gradients of ``sum(dy*y)`` at ``values``, in second order of ``sum(ddx*dx) +
+    sum(ddgamma*dgamma) + ...``, by differences of ``moved`` alone: forward or backward pass.
 
     ``together``: move entries that share no output at once, which is right where the forward
-    pass is known to be the layer's; else every entry by itself.
+    pass is known to be the layer's; else, as in second order, every entry by itself. Raises
+    ``KeyError`` where an output is not among the results.
     """
-    upstream = np.asarray(values[name_of(found.upstream[0])])
-    plans = {name_of(a): _moves(found, name_of(a), values, together) for a in found.wrt}
-    parts, method = slopes_of(forward, values, plans)
+    program = found.forward
+    given = {name_of(out): np.asarray(values[name_of(program.upstream(out))])
+             for out in program.outputs}  # fmt: skip
+    single = len(given) == 1
+    upstream = next(iter(given.values())) if single else _joined(given, given)
+
+    def outputs(many: Sequence[Mapping[str, Any]]) -> list[Array]:
+        made = moved(many)
+        return [one[next(iter(given))] if single else _joined(one, given) for one in made]
+
+    apart = together and found.order == 1
+    plans = {name_of(a): _moves(found, a, values, upstream.ndim, apart) for a in found.wrt}
+    takes_complex = _takes_complex_step(outputs, values, plans)
+    way, method = (_complex, "complex step") if takes_complex else (_central, "central differences")
     gradients, error = {}, {}
-    for name, (slopes, spreads) in parts.items():
-        shape = np.shape(values[name])
-        gradients["d" + name] = _gathered(plans[name], slopes, upstream, shape)
-        error["d" + name] = _gathered(plans[name], spreads, abs(upstream), shape)
+    for a in found.wrt:
+        of, shape = name_of(program.gradient(a)), np.shape(values[name_of(a)])
+        moves = plans[name_of(a)]
+        slopes, spreads = way(outputs, values, name_of(a), moves)
+        gradients[of] = _gathered(moves, slopes, upstream, shape)
+        error[of] = _gathered(moves, spreads, abs(upstream), shape)
     return Differences(gradients, error, method)
 
 
-def slopes_of(
-    forward: Forward, values: Mapping[str, Any], plans: Mapping[str, list["Move"]]
-) -> tuple[dict[str, tuple[list[Array], list[Array]]], str]:
-    """For each name the derivatives of the output along its moves and how far they may be off;
-    and the method.
-    """
-    if _takes_complex_step(forward, values, plans):
-        way, method = _complex, "complex step"
-    else:
-        way, method = _central, "central differences"
-    return {name: way(forward, values, name, moves) for name, moves in plans.items()}, method
+Outputs = Callable[[Sequence[Mapping[str, Any]]], list[Array]]
+"""The same with one array for each input: the only output, or all entries of all of them."""
+
+
+def _joined(arrays: Mapping[str, Array], names: Mapping[str, Array]) -> Array:
+    return np.concatenate([np.ravel(arrays[name]) for name in names])
 
 
 @dataclass(frozen=True)
@@ -77,25 +98,21 @@ class Move:
     summed: tuple[int, ...]
 
 
-def _moves(found: Derivation, name: str, values: Mapping[str, Any], together: bool) -> list[Move]:
-    at = _entries(found, name)
-    indices = indices_of(at.column)
-    alone = {str(d.args[0]) for d in Mul.make_args(at.entry) if isinstance(d, KroneckerDelta)}
-    homes = [str(i).removesuffix("1") for i in indices]
-    free = [order for order, home in enumerate(homes) if home in alone and together]
-    rows = [str(i) for i in indices_of(at.row)]
-    kept = {homes[order] for order in free}
-    summed = tuple(order for order, i in enumerate(rows) if i not in kept)
-    lengths = [1 if o in free else n for o, n in enumerate(np.shape(values[name]))]
+def _moves(
+    found: Derivation, a: Tensor, values: Mapping[str, Any], axes: int, together: bool
+) -> list[Move]:
+    """Together move the entries along an axis that everything computed from ``a`` keeps."""
+    kept = set(indices_of(a)) if together else set()
+    for target in found.forward.moved((a,)):
+        kept &= set(indices_of(target))
+    rows = indices_of(found.forward.outputs[0]) if together else ()
+    summed = tuple(k for k in range(axes) if not (together and rows[k] in kept))
+    free = [k for k, index in enumerate(indices_of(a)) if index in kept]
+    lengths = [1 if k in free else n for k, n in enumerate(np.shape(values[name_of(a)]))]
     return [
-        Move(tuple(slice(None) if o in free else k for o, k in enumerate(place)), summed)
+        Move(tuple(slice(None) if k in free else at for k, at in enumerate(place)), summed)
         for place in np.ndindex(*lengths)
     ]
-
-
-@cache
-def _entries(found: Derivation, name: str) -> Jacobian:
-    return jacobian(found, name)
 
 
 def _gathered(
@@ -108,7 +125,7 @@ def _gathered(
 
 
 def _takes_complex_step(
-    forward: Forward, values: Mapping[str, Any], plans: Mapping[str, list[Move]]
+    outputs: Outputs, values: Mapping[str, Any], plans: Mapping[str, list[Move]]
 ) -> bool:
     """Whether the code carries an imaginary part through, checked against central differences.
 
@@ -117,40 +134,39 @@ def _takes_complex_step(
     """
     for name, moves in plans.items():
         try:
-            (slope,), _ = _complex(forward, values, name, moves[:1])
+            (slope,), _ = _complex(outputs, values, name, moves[:1])
         except Exception:
             return False
-        (central,), (spread,) = _central(forward, values, name, moves[:1])
+        (central,), (spread,) = _central(outputs, values, name, moves[:1])
         if not within(slope, central, 100 * spread):
             return False
     return True
 
 
 def _complex(
-    forward: Forward, values: Mapping[str, Any], name: str, moves: list[Move]
+    outputs: Outputs, values: Mapping[str, Any], name: str, moves: list[Move]
 ) -> tuple[list[Array], list[Array]]:
-    outputs = forward([_moved(values, name, move, 1j * STEP) for move in moves])
-    if not all(np.iscomplexobj(y) for y in outputs):
+    made = outputs([_moved(values, name, move, 1j * STEP) for move in moves])
+    if not all(np.iscomplexobj(y) for y in made):
         raise TypeError("the output is not complex")
-    slopes = [np.imag(y) / STEP for y in outputs]
-    roundoff = float(np.finfo(np.float64).eps)
-    return slopes, [16 * roundoff * abs(s).max(initial=0) + 0 * s for s in slopes]
+    slopes = [np.imag(y) / STEP for y in made]
+    return slopes, [16 * ROUNDOFF * abs(s).max(initial=0) + 0 * s for s in slopes]
 
 
 def _central(
-    forward: Forward, values: Mapping[str, Any], name: str, moves: list[Move]
+    outputs: Outputs, values: Mapping[str, Any], name: str, moves: list[Move]
 ) -> tuple[list[Array], list[Array]]:
     step = _step(np.asarray(values[name]))
     steps = [sign * k * step for k in WEIGHTS for sign in (1, -1)]
-    outputs = forward([_moved(values, name, move, h) for move in moves for h in steps])
+    made = outputs([_moved(values, name, move, h) for move in moves for h in steps])
     slopes: list[Array] = []
     spreads: list[Array] = []
     for order in range(len(moves)):
-        y = outputs[order * len(steps) : (order + 1) * len(steps)]
+        y = made[order * len(steps) : (order + 1) * len(steps)]
         pairs = {k: y[2 * (k - 1)] - y[2 * (k - 1) + 1] for k in WEIGHTS}
         slope = sum((WEIGHTS[k] * pairs[k] for k in WEIGHTS), np.zeros(())) / step
         fourth = (2 / 3 * pairs[1] - 1 / 12 * pairs[2]) / step
-        noise = 8 * float(np.finfo(np.float64).eps) * abs(y[0]).max(initial=0) / step
+        noise = 8 * ROUNDOFF * abs(y[0]).max(initial=0) / step
         slopes.append(slope)
         spreads.append(abs(slope - fourth) + noise)
     return slopes, spreads
@@ -158,9 +174,8 @@ def _central(
 
 def _step(values: Array) -> float:
     """Where truncation and rounding of a sixth-order difference meet: u^(1/7) of the scale."""
-    roundoff = float(np.finfo(np.float64).eps)
     spread = float(values.std()) if values.size > 1 else 0.0
-    return roundoff ** (1 / 7) * 0.25 * (spread or float(abs(values).max(initial=0)) or 1.0)
+    return ROUNDOFF ** (1 / 7) * 0.25 * (spread or largest(values) or 1.0)
 
 
 def _moved(values: Mapping[str, Any], name: str, move: Move, by: complex) -> dict[str, Any]:

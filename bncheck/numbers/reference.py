@@ -6,39 +6,23 @@ the closed form in a longer type, and are believed only while the chain rule agr
 """
 
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.algebra.notation import name_of
-from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.passes import derivation
-from bncheck.calculus.second import double_backward
 from bncheck.numbers.arithmetic import EXACT, Array, Bounded, evaluate
-from bncheck.numbers.observation import Reference
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.observation import Reference, Trial
 from bncheck.telling.errors import Disagreement
 
 SAFETY = 4.0
 """How many times the rounding bound is allowed: other orders of operations than ours."""
 
 
-@cache
-def derivation_of(program: Program) -> Derivation:
-    """A program's derivation, once; differences of a forward pass are its witness here."""
-    return derivation(program, most=0)
-
-
-@cache
-def double_of(program: Program, seen: bool = True) -> Derivation:
-    """The derivation of second order, once; ``seen``: the exact witness has seen it."""
-    return double_backward(derivation_of(program), seen=seen)
-
-
-def reference(
+def reference_at(
     found: Derivation, values: Mapping[str, Any], dtype: np.dtype[Any] | None = None
 ) -> Reference:
     """The reference for inputs and upstream gradient by name; arrays by program axes.
@@ -69,12 +53,12 @@ def reference(
 
 def truth_of(found: Derivation, trial: Trial) -> Reference:
     """The reference on a trial; on built-in trials, which return, it is kept."""
-    return reference(found, trial.values, trial.judged) if trial.own else _kept(found, trial)
+    return reference_at(found, trial.values, trial.judged) if trial.own else _kept(found, trial)
 
 
 @lru_cache(128)
 def _kept(found: Derivation, trial: Trial) -> Reference:
-    return reference(found, trial.values, trial.judged)
+    return reference_at(found, trial.values, trial.judged)
 
 
 def precision(dtype: np.dtype[Any]) -> tuple[float, float]:

@@ -5,9 +5,9 @@ between features, one in eps only where eps is not small beside the variance, on
 only away from zero, and nearly all of them only if the upstream gradient is not constant.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,64 +16,75 @@ from sympy import Idx
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
-from bncheck.calculus.derivation import normalised
-from bncheck.numbers.layout import Layout, Parts, parts_of, usual
-from bncheck.subject.messages import SECOND
+from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.numbers import layout as layouts
+from bncheck.numbers.layout import Layout
+from bncheck.numbers.observation import Trial as Trial
+from bncheck.subject.messages import MEMORY, SECOND
+from bncheck.telling.errors import CannotAsk
 
 TINY = 1e-14
 """An eps that no output shows; a constant group, where it would matter, is left out then."""
 
 
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """Named inputs, the upstream gradient among them, by their names in the program.
-
-    ``easy`` trials decide whether the mathematics is right; the others grade accuracy and look
-    into corners. ``differences``: whether finite differences are taken here too. ``own``: these
-    are inputs of the user's. ``parts``: the lengths of the parts of axes that the layout splits.
-    ``memory``: how the arrays that the user's code gets lie in memory, or ``SECOND``.
-    ``at_most``: a precision that is all that can be asked for here, if that of the arrays is not.
-    """
-
-    name: str
-    values: dict[str, Any]
-    easy: bool = True
-    differences: bool = False
-    own: bool = False
-    parts: Parts = field(default_factory=dict)
-    memory: str = "plain"
-    at_most: np.dtype[Any] | None = None
-
-    @property
-    def judged(self) -> np.dtype[Any]:
-        """The precision at which this trial is judged: that of its arrays, or ``at_most``."""
-        return self.dtype if self.at_most is None else self.at_most
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the widest array."""
-        return max((v.dtype for v in self.values.values() if isinstance(v, np.ndarray)),
-                   key=lambda dtype: dtype.itemsize)  # fmt: skip
-
-
-@lru_cache(16)
+@lru_cache(64)
 def drawn(
-    program: Program,
+    found: Derivation,
     eps: float | None = None,
     seed: int = 0,
     layout: Layout | None = None,
     more: int = 0,
+    takes: tuple[str, ...] = (),
 ) -> tuple[Trial, ...]:
-    """``trials``, drawn once: all functions of one layer in a file or test suite share them."""
-    made = tuple(trials(program, eps, seed, layout, more))
-    for trial in made:
-        for value in trial.values.values():
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
-    return made
+    """The trials of a derivation's layer, in second order with their directions: see ``directed``.
+
+    Drawn once: all functions of one layer in a file or test suite share them.
+    """
+    made = draw(found.layer, eps, seed, layout, more)
+    if found.order == 2:
+        at, rng = layout or layouts.usual(found.layer), np.random.default_rng([seed, 2])
+        made = (directed(found, at, takes, trial, rng) for trial in made)
+    kept = tuple(made)
+    for value in (v for trial in kept for v in trial.values.values()):
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    return kept
 
 
-def trials(
+def directed(
+    found: Derivation,
+    layout: Layout,
+    takes: tuple[str, ...],
+    trial: Trial,
+    rng: np.random.Generator,
+    given: Mapping[str, Any] | None = None,
+) -> Trial:
+    """A trial with the directions of second order, ddx, ddgamma, ...: those that are ``given`` by
+    role, else drawn as upstream gradients are; 0 for a role that the user's code does not take.
+    """
+    program, first = found.forward, found.layer.inputs[0]
+    x = np.asarray(trial.values[name_of(first)])
+    lengths = dict(zip(indices_of(first), x.shape, strict=True))
+    values, theirs = dict(trial.values), given or {}
+    for operand in found.upstream:
+        name, shape = name_of(operand), tuple(lengths[i] for i in indices_of(operand))
+        role = layouts.role_of(program, name)
+        direction = 0.25 + rng.standard_normal(shape)
+        if role in theirs:
+            value = np.asarray(theirs[role])
+            if value.size != direction.size:
+                text = f"{role} of the inputs has shape {value.shape}: not that of its gradient"
+                raise CannotAsk(text)
+            direction = layouts.array_from_user(
+                layout, program, layouts.operands_of(program)[name], value, shape, trial.parts
+            )
+        elif role not in takes:
+            direction = np.zeros(shape)
+        values[name] = direction.astype(x.dtype)
+    return replace(trial, values=values)
+
+
+def draw(
     program: Program,
     eps: float | None = None,
     seed: int = 0,
@@ -85,54 +96,55 @@ def trials(
     ``more``: how many of random sizes follow. With a layout that splits axes, the lengths of
     these are products.
     """
-    draw = _Draw(program, np.random.default_rng(seed), layout or usual(program))
+    one = _Draw(program, np.random.default_rng(seed), layout or layouts.usual(program))
     big = 0.125 if eps is None else eps
     small = 1e-5 if eps is None else eps
-    yield replace(draw("7 by 3", (7, 3), big), differences=True)
-    yield draw("8 by 5", (8, 5), small, mean=-2.0, spread=0.5)
-    yield draw("3 by 11", (3, 11), big, mean=0.5)
-    yield draw("5 by 5", (5, 5), big)
-    yield draw("23 by 19", (23, 19), small, spread=3.0)
-    yield draw("large upstream gradient", (12, 4), big, spread=4.0, upstream=20.0)
-    yield draw("variance near eps", (9, 4), small, mean=0.01, spread=0.005)
-    yield draw("6 by 1", (6, 1), big)
-    yield draw("70 by 67", (70, 67), big)
-    yield from _hard(draw, eps)
+    yield one("7 by 3", (7, 3), big, differences=True)
+    yield one("8 by 5", (8, 5), small, mean=-2.0, spread=0.5)
+    yield one("3 by 11", (3, 11), big, mean=0.5)
+    yield one("5 by 5", (5, 5), big)
+    yield one("23 by 19", (23, 19), small, spread=3.0)
+    yield one("large upstream gradient", (12, 4), big, spread=4.0, upstream=20.0)
+    yield one("variance near eps", (9, 4), small, mean=0.01, spread=0.005, shows_eps=True)
+    yield one("6 by 1", (6, 1), big)
+    yield one("70 by 67", (70, 67), big)
+    yield from _hard(one, eps)
     for number in range(more):
-        per_group, groups = draw.rng.integers(2, 40, 2)
-        yield draw(f"random {number + 1}", (int(per_group), int(groups)), (big, small)[number % 2])
+        per_group, groups = map(int, one.rng.integers(2, 40, 2))
+        yield one(f"random {number + 1}", (per_group, groups), (big, small)[number % 2])
 
 
-def _hard(draw: "_Draw", eps: float | None) -> Iterator[Trial]:
-    usual_eps = 1e-5 if eps is None else eps
-    rough_eps = 1e-2 if eps is None else eps
-    program = draw.program
+def _hard(easy: "_Draw", eps: float | None) -> Iterator[Trial]:
+    one = partial(easy, easy=False)
+    small = 1e-5 if eps is None else eps
+    rough = 1e-2 if eps is None else eps
+    program = easy.program
     if eps is None and _has_eps(program):
-        yield _graded(draw("eps = 0", (8, 3), 0.0))
-        yield _graded(draw("eps = 1e-3", (6, 4), 1e-3, spread=0.03))
-    yield _graded(draw("mean 1e4", (16, 3), usual_eps, mean=1e4))
-    yield _graded(draw("variance 1e-6", (12, 3), usual_eps, mean=0.0, spread=1e-3))
-    yield _graded(draw("variance 1e8", (11, 3), usual_eps, mean=0.0, spread=1e4))
-    yield _graded(_one_hot(draw("one-hot upstream gradient", (7, 4), usual_eps)))
-    yield _graded(draw("zero upstream gradient", (6, 3), usual_eps, upstream=0.0))
-    without = draw("one gamma of 0", (6, 3), usual_eps)
+        yield one("eps = 0", (8, 3), 0.0, may_fail=True)
+        yield one("eps = 1e-3", (6, 4), 1e-3, spread=0.03)
+    yield one("mean 1e4", (16, 3), small, mean=1e4, cancels=True)
+    yield one("variance 1e-6", (12, 3), small, mean=0.0, spread=1e-3)
+    yield one("variance 1e8", (11, 3), small, mean=0.0, spread=1e4)
+    yield _one_hot(program, one("one-hot upstream gradient", (7, 4), small))
+    yield one("zero upstream gradient", (6, 3), small, upstream=0.0)
+    without = one("one gamma of 0", (6, 3), small)
     if "gamma" in without.values:
         without.values["gamma"].flat[0] = 0.0
-        yield _graded(without)
-    if _has_eps(program) and usual_eps > TINY:
-        constant = draw("one group constant", (10, 3), usual_eps)
+        yield without
+    if _has_eps(program) and small > TINY:
+        constant = one("one group constant", (10, 3), small)
         first = constant.values[name_of(program.inputs[0])]
         first[_first_group(program)] = 0.75
-        yield _graded(constant)
-        yield _graded(draw("two values", (2, 4), usual_eps))
-        yield _graded(draw("one value", (1, 3), usual_eps))
-    for memory in ("read-only", "not contiguous", "Fortran order"):
-        yield _graded(replace(draw(memory, (6, 4), usual_eps), memory=memory))
-    for dtype in ("float32", "float16"):
+        yield constant
+        yield one("two values", (2, 4), small)
+        yield one("one value", (1, 3), small)
+    for memory in MEMORY[1:]:
+        yield one(memory, (6, 4), small, memory=memory)
+    for dtype, grace in (("float32", 10.0), ("float16", np.inf)):
         # at a size where even half precision has digits left to judge
-        single = draw(dtype, (9, 4), rough_eps, mean=0.5, spread=1.0)
-        yield _graded(replace(single, values=_cast(single.values, np.dtype(dtype))))
-    yield _graded(replace(draw(SECOND, (7, 4), usual_eps), memory=SECOND))
+        short = one(dtype, (9, 4), rough, mean=0.5, spread=1.0, grace=grace, may_fail=True)
+        yield replace(short, values=_cast(short.values, np.dtype(dtype)))
+    yield one(SECOND, (7, 4), small, memory=SECOND)
 
 
 def with_eps(trial: Trial, eps: float) -> Trial:
@@ -156,10 +168,13 @@ class _Draw:
         mean: float = 1.5,
         spread: float = 2.0,
         upstream: float = 1.0,
+        **marks: Any,
     ) -> Trial:
-        """A trial of the sizes (values per group, groups); see ``_lengths``."""
+        """A trial of the sizes (values per group, groups), see ``_lengths``; ``marks``: what else
+        is to be said of it.
+        """
         lengths = _lengths(self.program, *sizes)
-        parts = parts_of(self.layout, {i.label.name: n for i, n in lengths.items()})
+        parts = layouts.parts_of(self.layout, {i.label.name: n for i, n in lengths.items()})
         lengths = {i: int(np.prod(parts.get(i.label.name, n))) for i, n in lengths.items()}
         values: dict[str, Any] = {}
         for operand in self.program.inputs:
@@ -174,20 +189,16 @@ class _Draw:
                 values[known] = mean + spread * self.rng.standard_normal(shape)
         for out in self.program.outputs:
             shape = tuple(lengths[i] for i in indices_of(out))
-            drawn = 0.25 + self.rng.standard_normal(shape)
-            values["d" + name_of(out)] = upstream * drawn
-        return Trial(name, values, parts=parts)
+            direction = 0.25 + self.rng.standard_normal(shape)
+            values["d" + name_of(out)] = upstream * direction
+        return Trial(name, values, sizes=sizes, parts=parts, **marks)
 
 
-def _graded(trial: Trial) -> Trial:
-    return replace(trial, easy=False)
-
-
-def _one_hot(trial: Trial) -> Trial:
-    for name, value in trial.values.items():
-        if name in ("dy", "dw"):
-            value[...] = 0.0
-            value.flat[value.size // 2] = 1.0
+def _one_hot(program: Program, trial: Trial) -> Trial:
+    for out in program.outputs:
+        value = trial.values["d" + name_of(out)]
+        value[...] = 0.0
+        value.flat[value.size // 2] = 1.0
     return trial
 
 

@@ -1,168 +1,255 @@
-"""The line where a backward pass first goes wrong.
+"""The line where a backward pass first goes wrong: one more call, traced, for a wrong gradient.
 
 A line is wrong where the value that it gives to a name is not right, and with the right value in
 its place the gradient would be. So values are compared with those that bncheck derives
-(``known``), and then put in (``mending``), and the user's own code computes on from there:
+(``intermediates``), and then put in (``mending``), and the user's own code computes on from there:
 whatever convention it follows, only what mends the gradient is blamed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
+from bncheck.calculus.derivation import Derivation
+from bncheck.numbers.agreement import FITTED
 from bncheck.numbers.arithmetic import Array
-from bncheck.place.matching import Arrangement, Shelf, fingerprint, is_whole
-from bncheck.place.mend import (
-    AT_ONCE,
+from bncheck.numbers.observation import Observation
+from bncheck.numbers.trials import Trial
+from bncheck.place.intermediates import right_values
+from bncheck.place.mending import (
+    Probe,
     Rerun,
-    Search,
-    Truth,
     is_mended,
-    is_right,
-    is_scalar,
     is_tried,
-    put,
+    mended_together,
+    probe,
+    simplest,
     that_matter,
 )
-from bncheck.place.recognise import Look, is_same, looks_at, origin, source
-from bncheck.place.values import Library
-from bncheck.subject.messages import Assigned, Replacement, Written
-from bncheck.telling.errors import CannotAsk
+from bncheck.place.recognition import Sighting, origin, sightings, source
+from bncheck.place.values import RightValues, fingerprint, multiple, spelled
+from bncheck.subject.messages import Assigned, Edit, Replacement, Written
+from bncheck.telling.codes import Finding, found
+from bncheck.telling.errors import BncheckError, CannotAsk
+from bncheck.telling.report import Cause
+
+NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
+"""Causes that no line of arithmetic is to blame for, as far as bncheck can tell."""
+
+VAGUE = ("unexplained", "term-factor", "two-changes")
+"""Causes for which other ways to write the line are looked for."""
+
+RUNS, WORK = 4_000, 1_000_000
+"""How often the code is run for one gradient, and how many values it gives to names in that."""
+
+LARGEST = 300
+"""Entries of a gradient on a trial that is traced."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """A line of the user's, and what is wrong with it.
-
-    ``mended``: how it would be right, where an edit or two make it so.
-    """
-
-    line: int
-    text: str
-    mended: str = ""
-
-
-Rewrite = Callable[[int, str], Sequence[Written]]
+Ways = Callable[[int, str], Sequence[Written]]
 """Other ways to write a line that gives a name its value, and what they give."""
 
 
-def first_wrong(
-    library: Library,
-    traced: Sequence[Assigned],
-    gradient: str,
-    yours: Mapping[str, Array],
-    truth: Truth,
-    rerun: Rerun,
-    rewrite: Rewrite | None = None,
-) -> Place | None:
-    """The line to mend for one gradient; None where no line gives its value.
+class Rerunnable(Protocol):
+    """The user's code on our numbers, as ``Bench`` has it; raises ``CannotAsk`` where it fails."""
 
-    ``yours``, ``truth``: the gradients as they are, and as they should be.
+    def traced(self, trial: Trial) -> Sequence[Assigned]:
+        """Every value that a line gives to a name, as it lies in the user's axes."""
+
+    def replaced(
+        self, trial: Trial, tries: Sequence[Sequence[Replacement]]
+    ) -> Sequence[Mapping[str, Array] | None]:
+        """The gradients with other values in some places; None where the code fails."""
+
+    def rewritten(self, trial: Trial, line: int, variable: str) -> Sequence[Written]:
+        """What other ways to write a line would give."""
+
+
+@dataclass(frozen=True)
+class _WrongLine:
+    """``findings``: what is wrong there; ``edits``: with which it would be right, if any are."""
+
+    line: int
+    findings: tuple[Finding, ...]
+    edits: tuple[Edit, ...] = ()
+
+
+def locate(
+    causes: Sequence[Cause],
+    derivation: Derivation,
+    code: Rerunnable,
+    seen: Sequence[tuple[Trial, Observation]],
+) -> tuple[Cause, ...]:
+    """Each cause with its line; as it is where none can be told. ``seen``: the easy trials."""
+    search = _Search(derivation, code, {})
+    with np.errstate(all="ignore"):
+        return tuple(_located(cause, search, seen) for cause in causes)
+
+
+def _located(cause: Cause, search: "_Search", seen: Sequence[tuple[Trial, Observation]]) -> Cause:
+    scores = [_off(trial, one, cause.gradient) for trial, one in seen]
+    if not any(scores) or cause.code in NO_LINE:
+        return cause
+    trial, one = seen[scores.index(max(scores))]
+    ways = partial(search.code.rewritten, trial) if cause.code in VAGUE else _no_ways
+    try:
+        here = search.probe(cause.gradient, trial, one)
+        wrong = _first_wrong(here, ways)
+    except (BncheckError, ArithmeticError, LookupError, ValueError):
+        return cause  # a verdict is not lost for want of a line
+    return cause if wrong is None else _with_line(cause, wrong)
+
+
+def _no_ways(line: int, variable: str) -> Sequence[Written]:
+    return ()
+
+
+def _with_line(cause: Cause, wrong: _WrongLine) -> Cause:
+    cause = replace(cause, line=wrong.line, place=wrong.findings)
+    if not wrong.edits:
+        return cause
+    ways = tuple(found("way", edit.kind, **edit.pieces) for edit in wrong.edits)
+    edit = found("edit", ways=ways, line=wrong.line)
+    unread = any(term.reading.form == "each-group" for term in cause.terms)
+    if cause.code == "term-factor" and not unread:
+        return replace(cause, limits=(*cause.limits, edit))
+    return replace(cause, finding=edit, limits=(), terms=())
+
+
+@dataclass(frozen=True)
+class _Search:
+    """``known``: the right values and the user's, of trials that were traced already."""
+
+    derivation: Derivation
+    code: Rerunnable
+    known: dict[Trial, tuple[RightValues, tuple[Sighting, ...]]]
+
+    def probe(self, gradient: str, trial: Trial, one: Observation) -> Probe:
+        """The code on one trial, to be run on; a trial is traced once for all gradients."""
+        if trial not in self.known:
+            values = right_values(self.derivation, trial.values)
+            self.known[trial] = values, sightings(values, self.code.traced(trial))
+        values, seen = self.known[trial]
+        rerun = _counted(self.code, trial, sum(len(each.made.values) for each in seen))
+        return probe(gradient, one, values, seen, rerun)
+
+
+def _counted(code: Rerunnable, trial: Trial, events: int) -> Rerun:
+    """Runs on a trial, as long as no more than ``RUNS`` and ``WORK`` are asked for.
+
+    ``events``: how many values one run gives to names.
     """
-    shelf = Shelf.of(library)
-    looks = looks_at(library, shelf, traced)
-    last = origin(looks, fingerprint(yours[gradient]), gradient)
+    left = min(RUNS, WORK // max(1, events))
+
+    def counted(tries: Sequence[Sequence[Replacement]]) -> Sequence[Mapping[str, Array] | None]:
+        nonlocal left
+        if left <= 0:
+            raise CannotAsk("the code would have to be run too often to look into each line")
+        left -= len(tries)
+        return code.replaced(trial, tries)
+
+    return counted
+
+
+def _off(trial: Trial, one: Observation, gradient: str) -> float:
+    """How suitable a trial is to look at: sizes that differ, few values, and far off."""
+    if gradient not in one.gradients or len(set(trial.sizes)) < len(trial.sizes):
+        return 0.0
+    right, yours = one.reference.gradients[gradient], one.gradients[gradient]
+    if yours.shape != right.shape or yours.size > LARGEST:
+        return 0.0
+    apart = float(abs(yours - right).max() / (abs(right).max() or 1.0))
+    return min(1e-3, apart) if apart > FITTED else 0.0
+
+
+def _first_wrong(here: Probe, ways: Ways) -> _WrongLine | None:
+    """The line to mend for the gradient; None where no line gives its value."""
+    last = origin(here.sightings, here.yours, here.gradient)
     if last is None:
         return None
-    arranged = Arrangement.learnt((look.value, look.match) for look in looks)
-    kept = frozenset(n for n, t in truth.items() if n in yours and is_right(yours[n], *t))
-    search = Search(library, shelf, looks, arranged, gradient, truth, kept, rerun)
-    before = looks[: looks.index(last)]
-    open_ = [look for look in before if not look.made.given and not look.made.returned]
-    matter = that_matter(search, [look for look in open_ if is_tried(search, look)])
-    unused = {look.wanted.name for look in open_ if look.wanted and look not in matter}
-    matter = [
-        look for look in matter if not (look.right and look.wanted and look.wanted.name in unused)
-    ]  # it is the later line, which leaves one part out
-    mending = next((look for look in matter if is_mended(search, look)), None)
-    chosen = mending or _together(search, matter) or last
-    blamed = source(looks, chosen)
-    mended = _mended(search, blamed, yours[gradient], rewrite) if rewrite is not None else ""
-    first = "" if mended or chosen is not last else _first(matter, last)
-    return Place(blamed.made.line, _text(search, blamed, chosen, gradient) + first, mended)
+    matter = _looked_into(here, here.sightings[: here.sightings.index(last)])
+    mending = next((one for one in matter if is_mended(here, one)), None)
+    chosen = mending or mended_together(here, matter) or last
+    blamed = source(here.sightings, chosen)
+    edits = _edits(here, blamed, ways)
+    beside = _not_right(matter, last) if chosen is last and not edits else ()
+    return _WrongLine(blamed.made.line, (*_said(here, blamed, chosen), *beside), edits)
 
 
-def _first(matter: Sequence[Look], last: Look) -> str:
-    """The first value that is not what its name says, where mending it alone is not enough."""
-    for look in matter:
-        if look.made.name == last.made.name:
-            continue
-        known = look.match is not None or look.wanted is None or is_scalar(look)
-        if look is not last and not known and not look.right:
-            return f"; {look.made.name} on line {look.made.line} is not right either"
-    return ""
+def _looked_into(here: Probe, before: Sequence[Sighting]) -> list[Sighting]:
+    """Those that may have to be mended.
+
+    Not a right one of whose name another line does not matter: it is that later line, which
+    leaves one part out.
+    """
+    open_ = [one for one in before if not one.made.given and not one.made.returned]
+    matter = that_matter(here, [one for one in open_ if is_tried(here, one)])
+    unused = {one.wanted.name for one in open_ if one.wanted and one not in matter}
+    return [
+        one for one in matter
+        if not (one.right and one.wanted is not None and one.wanted.name in unused)
+    ]  # fmt: skip
 
 
-def _mended(search: Search, blamed: Look, yours: Array, rewrite: Rewrite) -> str:
-    """The simplest way to write the line with which the gradient is right."""
+def _edits(here: Probe, blamed: Sighting, ways: Ways) -> tuple[Edit, ...]:
     if len(blamed.numbers) != 1:
-        return ""
-    wanted = list(blamed.wanted.tried) if blamed.wanted is not None else []
-    prints = [fingerprint(k.value) for k in wanted]
-    if is_same(fingerprint(blamed.value), fingerprint(yours)):
-        prints.append(fingerprint(search.right))
+        return ()
     try:
-        written = rewrite(blamed.made.line, blamed.made.name)
+        written = ways(blamed.made.line, blamed.made.name)
     except CannotAsk:
-        return ""  # the line is known without it
-    ways = [
-        w for w in written
-        if any(is_same(fingerprint(w.value), p) for p in prints)
-    ]  # fmt: skip
-    tries = [put(blamed, np.asarray(w.value, float)) for w in ways[:AT_ONCE]]
-    results = search.run(*tries) if tries else []
-    return next(
-        (w.text for w, r in zip(ways, results, strict=False) if search.mends(r)), ""
-    )  # fmt: skip
+        return ()  # the line is known without it
+    return simplest(here, blamed, written)
 
 
-def _together(search: Search, looks: Sequence[Look]) -> Look | None:
-    """The first of several wrong lines that have to be mended together."""
-    wrong = [look for look in looks if look.wanted is not None and not look.right]
-    puts: list[Replacement] = []
-    for look in wrong:
-        assert look.wanted is not None
-        puts += [
-            r for v in search.arranged(look.wanted.values[0].value, look.value)[:1]
-            for r in put(look, v)
-        ]  # fmt: skip
-    if len(wrong) > 1 and search.mends(search.run(puts)[0]):
-        return wrong[0]
-    return None
+def _said(here: Probe, blamed: Sighting, chosen: Sighting) -> Iterator[Finding]:
+    """How the value differs from the one that belongs there, and what is right before it."""
+    name = here.gradient if chosen.made.returned else chosen.made.name
+    form, more = _difference(here, chosen)
+    yield found("line", form, line=blamed.made.line, name=name, **more)
+    before = _last_right(here, blamed)
+    if before is not None:
+        yield found("line-before", name=before.made.name, line=before.made.line)
 
 
-def _text(search: Search, blamed: Look, chosen: Look, gradient: str) -> str:
-    name = gradient if chosen.made.returned else chosen.made.name
-    before = _last_right(search, blamed)
-    tail = f"; {before.made.name} on line {before.made.line} is right" if before else ""
-    return f"line {blamed.made.line}, {name}: {_wrong(search, chosen, gradient)}{tail}"
-
-
-def _wrong(search: Search, look: Look, gradient: str) -> str:
-    """How the value differs from the one that belongs there."""
-    values = look.wanted.values if look.wanted is not None else ()
-    if not values and gradient in search.library.wholes:
-        values = (search.library.wholes[gradient],)
-    if is_scalar(look) and values:
-        return f"{look.value:.6g} where {float(values[0].value.flat[0]):.6g} belongs"
-    for known in values:
-        factor = search.shelf.multiple(look.value, known)
+def _difference(here: Probe, one: Sighting) -> tuple[str, Mapping[str, Any]]:
+    wholes = here.values.wholes
+    belong = one.wanted.values if one.wanted is not None else ()
+    if not belong and here.gradient in wholes:
+        belong = (wholes[here.gradient],)
+    if one.is_scalar and belong:
+        return "number", {"value": float(one.value), "right": float(belong[0].value.flat[0])}
+    for right in belong:
+        factor = multiple(one.value, right)
         if factor == 1:
-            return "not the whole of it"
+            return "part", {}
         if factor is not None:
-            return f"{search.shelf.spelled(factor)} x the right value"
-    return "not the right value"
+            return "multiple", {"factor": spelled(factor)}
+    return "", {}
 
 
-def _last_right(search: Search, blamed: Look) -> Look | None:
+def _last_right(here: Probe, blamed: Sighting) -> Sighting | None:
     """The last line before it, of the same function, that gives a gradient its right value."""
-    where = search.looks.index(blamed)
     before = [
-        look for look in search.looks[:where]
-        if look.right and look.wanted is not None and not look.made.given
-        and look.made.function == blamed.made.function and look.made.line != blamed.made.line
-        and is_whole(look.value)
+        (one, one.wanted) for one in here.sightings[: here.sightings.index(blamed)]
+        if one.right and one.wanted is not None and not one.made.given
+        and one.made.function == blamed.made.function and one.made.line != blamed.made.line
+        and fingerprint(one.value).size > 1
     ]  # fmt: skip
-    gradients = [look for look in before if look.wanted and look.wanted.name[:1] == "d"]
-    return (gradients or before)[-1] if before else None
+    gradients = [(one, wanted) for one, wanted in before if wanted.name[:1] == "d"]
+    return (gradients or before)[-1][0] if before else None
+
+
+def _not_right(matter: Sequence[Sighting], last: Sighting) -> tuple[Finding, ...]:
+    """The first value that is not what its name says, where mending it alone is not enough."""
+    others = (
+        one for one in matter
+        if one.made.name != last.made.name and one.match is None
+        and one.wanted is not None and not one.is_scalar and not one.right
+    )  # fmt: skip
+    first = next(others, None)
+    if first is None:
+        return ()
+    return (found("line-beside", name=first.made.name, line=first.made.line),)

@@ -1,29 +1,36 @@
-"""Right values that a backward pass may compute on the way, found by evaluating programs.
+"""Right values, and an array told by them whatever its shape: up to order, repetition, a factor.
 
-The gradients of every step of the forward program, in its own steps and in steps of one
-operation; what each path contributes to them; the terms of the closed form; and products of
-these values with powers of the standard deviation, summed or not.
+Arrays of random numbers are known by the set of their values: transposed, broadcast, in a loop or
+with axes joined it stays the same. How values lie in an array of some shape is learnt from
+another of that shape that was recognised. Who makes right values is ``intermediates``.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import chain as joined
-from itertools import combinations, product
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain, permutations
 
 import numpy as np
 
-from bncheck.algebra.notation import Tensor, gradient, indices_of, name_of, operands, tensor
-from bncheck.algebra.program import Program, Step
-from bncheck.calculus.chain import backward, uses
-from bncheck.calculus.closed import terms
-from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.numbers.arithmetic import Array, evaluate
-from bncheck.place.elementary import elementary
+from bncheck.numbers.agreement import (
+    FITTED,
+    RECOMPUTED,
+    ROUNDING,
+    alike,
+    gap,
+    largest,
+    near,
+    negligible,
+)  # fmt: skip
+from bncheck.numbers.arithmetic import Array
+
+HEAVY = 9
+"""The weight of a value of which nothing simpler is known."""
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class RightValue:
     """A right value: float64, one axis per axis of the program, of length 1 where it has none.
 
     ``weight``: of how many factors it is made, where that is known.
@@ -31,212 +38,190 @@ class Known:
 
     name: str
     value: Array
-    weight: int = 9
+    weight: int = HEAVY
 
 
 @dataclass(frozen=True)
-class Library:
+class Multiple:
+    """What a value is: ``factor`` times a right one."""
+
+    of: RightValue
+    factor: float
+
+    def equals(self, right: RightValue) -> bool:
+        """Whether it is that very value."""
+        return self.factor == 1 and self.of is right
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """Right values of one number of distinct entries; ``rows``: these, scaled to 1, in order."""
+
+    values: tuple[RightValue, ...]
+    rows: Array
+    scales: Array
+
+    def places(self, scaled: Array) -> Array:
+        """Which of them a fingerprint is, when scaled to 1."""
+        return np.flatnonzero(gap(self.rows, scaled).max(axis=1) <= FITTED)
+
+
+@dataclass(frozen=True)
+class RightValues:
     """All right values on one trial.
 
     ``nodes``: values of the forward pass by name; ``wholes``: gradients by name; ``parts``: what
     single paths contribute to a gradient; ``sums``: what several contribute together; ``others``:
-    terms and products; ``roles``: which node a role of ``names`` is; ``counts``: sizes
+    terms and products; ``roles``: which node a role of ``subject/names`` is; ``counts``: sizes
     of the axes; ``together``: how many values are normalised together; ``width``: of gamma.
     """
 
-    nodes: dict[str, Known]
-    wholes: dict[str, Known]
-    parts: dict[str, tuple[Known, ...]]
-    sums: dict[str, tuple[Known, ...]]
-    others: tuple[Known, ...]
-    roles: dict[str, str]
-    counts: dict[str, int]
+    nodes: Mapping[str, RightValue]
+    wholes: Mapping[str, RightValue]
+    parts: Mapping[str, Sequence[RightValue]]
+    sums: Mapping[str, Sequence[RightValue]]
+    others: Sequence[RightValue]
+    roles: Mapping[str, str]
+    counts: Mapping[str, int]
     together: int
     width: int
 
-    def named(self) -> Iterator[Known]:
+    @property
+    def upstream(self) -> str:
+        """The name of the upstream gradient, ``dy``."""
+        return "d" + self.roles["dy"]
+
+    def named(self) -> Iterator[RightValue]:
         """Values with a name, the plainest first."""
         yield from self.nodes.values()
         yield from self.wholes.values()
-        for several in joined(self.parts.values(), self.sums.values()):
-            yield from several
+        yield from chain(*self.parts.values(), *self.sums.values())
+
+    @cached_property
+    def _by_size(self) -> dict[int, _Alike]:
+        """By the number of distinct entries; those with a name first, then by weight."""
+        values: dict[int, list[RightValue]] = {}
+        prints: dict[int, list[Array]] = {}
+        for one in (*self.named(), *sorted(self.others, key=lambda other: other.weight)):
+            found = fingerprint(one.value)
+            if found.size > 1 and np.all(np.isfinite(found)):
+                values.setdefault(found.size, []).append(one)
+                prints.setdefault(found.size, []).append(found)
+        scales = {size: np.array([largest(p) for p in prints[size]]) for size in prints}
+        return {
+            size: _Alike(tuple(several), np.array(prints[size]) / scales[size][:, None],
+                         scales[size])
+            for size, several in values.items()
+        }  # fmt: skip
+
+    @cached_property
+    def _plain(self) -> Array:
+        n = float(self.together)
+        return np.array([h * c for h in (0.25, 0.5, 1.0, 2.0, 4.0) for c in (1.0, n, 1 / n)])
+
+    def of_size(self, size: int) -> Sequence[RightValue]:
+        """The right values of so many distinct entries."""
+        return self._by_size[size].values if size in self._by_size else ()
+
+    def weight(self, value: Array) -> int:
+        """Of how few factors the value, or a multiple of it, is made."""
+        found = fingerprint(value)
+        if found.size not in self._by_size:
+            return HEAVY
+        there, scaled = self._by_size[found.size], found / largest(found)
+        same = (there.values[k] for turn in (scaled, -scaled[::-1]) for k in there.places(turn))
+        return min((one.weight for one in same), default=HEAVY)
+
+    def match(self, value: Array, first: Sequence[RightValue]) -> Multiple | None:
+        """What a value is, up to a plain factor; one of ``first`` before all others."""
+        for right in first:
+            if multiple(value, right) == 1:
+                return Multiple(right, 1)
+        found = fingerprint(value)
+        if found.size not in self._by_size or not np.all(np.isfinite(found)):
+            return None
+        there, scale = self._by_size[found.size], largest(found)
+        best: Multiple | None = None
+        for sign, scaled in ((1, found / scale), (-1, -found[::-1] / scale)):
+            for place in there.places(scaled):
+                factor = _tidy(sign * scale / there.scales[place])
+                if (best is None and self.is_plain(factor)) or factor == 1:
+                    best = Multiple(there.values[place], factor)
+                if best is not None and best.factor == 1:
+                    return best
+        return best
+
+    def is_plain(self, factor: float) -> bool:
+        """Whether it is a factor that right code may put off: 2, -1/2, m, 1/m, ..."""
+        return bool(np.any(gap(self._plain, abs(factor)) <= FITTED * self._plain))
 
 
-def library(found: Derivation, values: Mapping[str, Any]) -> Library:
-    """The right values for the inputs of one trial, by the program's names."""
-    nodes: dict[str, Known] = {}
-    wholes: dict[str, Known] = {}
-    parts: dict[str, list[Known]] = {}
-    sums: dict[str, tuple[Known, ...]] = {}
-    for forward in (elementary(found.forward), found.forward):
-        got = _evaluated(forward, values)
-        nodes |= {n: k for n, k in got.items() if n in forward.tensors}
-        own: dict[str, list[Known]] = {}
-        for name, known in got.items():
-            if "|" in name:
-                own.setdefault(name.partition("|")[0], []).append(known)
-            elif name not in forward.tensors:
-                wholes[name] = known
-        for name, several in own.items():
-            parts.setdefault(name, []).extend(several)
-            sums[name] = (*sums.get(name, ()), *_sums(several))
-    given = dict(zip(map(str, found.forward.axes), _frame(found.forward, nodes), strict=True))
-    together = int(np.prod([given[str(i)] for i in normalised(found.forward)]))
-    made = _products(found.forward, nodes, wholes)
-    return Library(
-        nodes, wholes, {n: tuple(p) for n, p in parts.items()}, sums,
-        (*_closed(found, values, nodes), *made), _roles(found.forward), given,
-        together, nodes["gamma"].value.size if "gamma" in nodes else 0,
-    )  # fmt: skip
+def fingerprint(value: Array) -> Array:
+    """The distinct values in order; two NaN where one is not finite."""
+    flat = np.sort(np.asarray(value, float).ravel())
+    if not np.all(np.isfinite(flat)):
+        return np.full(2, np.nan)
+    apart = np.diff(flat) > RECOMPUTED * largest(flat)
+    return flat[np.concatenate(([True], apart))] if flat.size else flat
 
 
-def _evaluated(forward: Program, values: Mapping[str, Any]) -> dict[str, Known]:
-    """Forward and backward steps, and as ``name|number`` the single contributions."""
-    chain = backward(forward)
-    paths = []
-    for step in chain.steps:
-        source = next(a for a in forward.tensors.values() if gradient(a) == step.target)
-        for number, use in enumerate(uses(forward, source)):
-            at, name = indices_of(step.target), f"{name_of(step.target)}|{number}"
-            paths.append(Step(tensor(name)[at] if at else tensor(name), use.contribution))
-    upstream = chain.inputs[: len(forward.outputs)]
-    whole = replace(
-        forward,
-        inputs=(*upstream, *forward.inputs),
-        steps=(*forward.steps, *chain.steps, *paths),
-        outputs=chain.outputs,
-        wrt=(),
-    )
-    return _values_of(whole, values)
+def is_same(one: Array, other: Array) -> bool:
+    """Whether two arrays hold the same values, but for order, repetition and rounding."""
+    return alike(fingerprint(one), fingerprint(other), ROUNDING)
 
 
-def _values_of(program: Program, values: Mapping[str, Any]) -> dict[str, Known]:
-    doubles = {name: np.asarray(values[name], np.float64) for name in map(name_of, program.inputs)}
-    got = evaluate(program, doubles)
-    return {n: Known(n, _opened(program, a, got[n].value)) for n, a in program.tensors.items()}
+def multiple(value: Array, right: RightValue) -> float | None:
+    """The factor by which ``value`` is a multiple of a right one."""
+    one, other = fingerprint(value), fingerprint(right.value)
+    if one.size != other.size or not np.all(np.isfinite(one)) or not one.any():
+        return None
+    factor = largest(one) / largest(other) if other.any() else np.inf
+    for sign, turned in ((1.0, one), (-1.0, -one[::-1])):
+        if alike(factor * other, turned, FITTED):
+            return _tidy(sign * factor)
+    return None
 
 
-def _opened(program: Program, operand: Tensor, value: Array) -> Array:
-    """The value with an axis for each axis of the program, in their order."""
-    at = indices_of(operand)
-    order = [at.index(i) for i in program.axes if i in at]
-    lengths = iter(np.transpose(value, order).shape)
-    shape = [next(lengths) if i in at else 1 for i in program.axes]
-    opened = np.asarray(np.transpose(value, order), np.float64).reshape(shape)
-    for k in range(opened.ndim):  # where it is the same along an axis, it does not have it
-        if opened.shape[k] > 1 and np.all(opened == opened.take([0], k)):
-            opened = opened.take([0], k)
-    return opened
+def _tidy(factor: float) -> float:
+    return 1.0 if near(factor, 1, FITTED) else float(factor)
 
 
-def _frame(forward: Program, nodes: Mapping[str, Known]) -> tuple[int, ...]:
-    return np.broadcast_shapes(*(nodes[name_of(a)].value.shape for a in forward.inputs))
+def spelled(factor: float) -> str:
+    """A factor as people write it: 2, -1/7, 0.3183."""
+    plain = Fraction(factor).limit_denominator(99)
+    return str(plain) if negligible(float(plain) - factor, factor, FITTED) else f"{factor:.4g}"
 
 
-def _sums(parts: list[Known]) -> Iterator[Known]:
-    for several in range(2, len(parts) + 1):
-        for some in combinations(parts, several):
-            name = some[0].name.partition("|")[0]
-            yield Known(name, np.asarray(sum(k.value for k in some)))
+@dataclass(frozen=True)
+class Arrangement:
+    """Where the entries of a right value lie in an array of some shape."""
 
+    examples: Mapping[tuple[int, ...], tuple[Array, tuple[int, ...]]]
 
-def _closed(
-    found: Derivation, values: Mapping[str, Any], nodes: Mapping[str, Known]
-) -> Iterator[Known]:
-    """Terms of the closed form and their sums, also before the common factors are put on."""
-    ready = {**{n: k.value for n, k in nodes.items()}, **values}
-    known = {n: ready[n] for n in map(name_of, found.forward.inputs)}
-    forward = {n: b.value for n, b in evaluate(found.forward, known).items()} | {
-        name_of(u): values[name_of(u)] for u in found.upstream
-    }
-    first = found.closed.step(found.closed.outputs[0])
-    extra = tuple(
-        Step(tensor(f"term|{k}")[indices_of(first.target)], part)
-        for k, part in enumerate(terms(first))
-    )
-    program = replace(found.closed, steps=(*found.closed.steps, *extra))
-    got = _values_of(program, forward)
-    yield from (k for n, k in got.items() if n.startswith("sum"))
-    parts = [k for n, k in got.items() if n.startswith("term|")]
-    scales = [nodes[n].value for n in _roots(found.forward)] + [np.ones(1)]
-    gamma = nodes["gamma"].value if "gamma" in nodes else np.ones(1)
-    for known_sum in (*parts, *_sums(parts)):
-        for scale, bare in product(scales, (np.ones(1), 1 / gamma)):
-            yield Known("", known_sum.value * scale * bare)
+    @classmethod
+    def learnt(cls, recognised: Iterable[tuple[Array, Multiple | None]]) -> "Arrangement":
+        """From arrays that were recognised, entry for entry."""
+        examples: dict[tuple[int, ...], tuple[Array, tuple[int, ...]]] = {}
+        for value, match in recognised:
+            if match is None or value.size != match.of.value.size or value.shape in examples:
+                continue
+            if fingerprint(value).size != value.size:
+                continue
+            places = np.empty(value.size, int)
+            own = value.ravel() if match.factor > 0 else -value.ravel()
+            places[np.argsort(own)] = np.argsort(match.of.value.ravel())
+            examples[value.shape] = places, match.of.value.shape
+        return cls(examples)
 
-
-def _products(
-    forward: Program, nodes: Mapping[str, Known], wholes: Mapping[str, Known]
-) -> Iterator[Known]:
-    """Products of small degree of upstream, gamma, x or the normalised value, and sd."""
-    one = np.ones((1,) * len(forward.axes))
-    full, roots = _normalised_value(forward), _roots(forward)
-    hat = nodes[full].value if full else one
-    root = nodes[roots[0]].value if roots else one
-    gamma = nodes["gamma"].value if "gamma" in nodes else one
-    x = nodes[name_of(forward.inputs[0])].value
-    dy = wholes["d" + name_of(forward.outputs[0])].value
-    bodies = [
-        ("1", one, 0),
-        ("hat", hat, 1),
-        ("hat2", hat * hat, 2),
-        ("x", x, 2),
-    ]  # right ones read x itself but rarely
-    along = normalised(forward)
-    group = tuple(k for k, i in enumerate(forward.axes) if i in along)
-    others = tuple(k for k, i in enumerate(forward.axes) if i not in along)
-    sums = []
-    for up, (word, body, degree), scale in product((0, 1), bodies, (0, 1)):
-        base = dy**up * body * gamma**scale
-        for power in range(-4, 3):
-            # in powers of the centred value fewer factors of sd may be needed
-            cost = min(abs(power - c) for c in range(degree + 1)) if "hat" in word else abs(power)
-            # gamma*dy has a name, and counts as one
-            value, weight = base * root**power, max(up, scale) + degree + cost
-            yield Known("", value, weight)
-            for axes in (group, others) if up or degree else ():
-                yield Known("", value.sum(axis=axes, keepdims=True), weight)
-        if up and word in ("1", "hat"):
-            sums.append((base.sum(axis=group, keepdims=True), 1 + degree))
-    for (total, weight), body, power in product(sums, (one, hat), range(-4, 2)):
-        for factor, extra in ((one, 0), (gamma, 1)):
-            yield Known("", total * body * root**power * factor, weight + 2 + abs(power) + extra)
-
-
-def _roots(forward: Program) -> list[str]:
-    return [name_of(s.target) for s in forward.steps if s.expr.is_Pow and s.expr.exp * 2 == 1]
-
-
-def _normalised_value(forward: Program) -> str | None:
-    """The last value before the output that has all axes."""
-    whole = set(forward.axes)
-    full = [s.target for s in forward.steps if set(indices_of(s.target)) == whole]
-    names = [name_of(a) for a in full if a not in forward.outputs]
-    return names[-1] if names else None
-
-
-def _roles(forward: Program) -> dict[str, str]:
-    """Which value of the forward pass ``mean``, ``var``, ``sd``, ``rstd``, ... are."""
-    roles = {"x": name_of(forward.inputs[0]), "dy": name_of(forward.outputs[0])}
-    roles |= {n: n for n in ("gamma", "beta", "eps") if n in forward.tensors}
-    hat, roots = _normalised_value(forward), _roots(forward)
-    if hat:
-        roles["xhat"] = hat
-    for root in roots:
-        under = [a for a in operands(forward.step(forward.tensors[root]).expr) if indices_of(a)]
-        roles |= {"sd": root, "var": name_of(under[0])} if under else {"sd": root}
-    means = [
-        name_of(s.target) for s in forward.steps
-        if 0 < len(indices_of(s.target)) < len(forward.axes)
-        and name_of(s.target) not in roles.values()
-    ]  # fmt: skip
-    if means:
-        roles["mean"] = means[0]
-    for step in elementary(forward).steps:
-        if roots and step.expr == forward.tensors[roots[0]] ** -1:
-            roles["rstd"] = name_of(step.target)
-        if step.expr.is_Add and set(operands(step.expr)) == {
-            forward.inputs[0], forward.tensors.get(roles.get("mean", ""))
-        }:  # fmt: skip
-            roles["centred"] = name_of(step.target)
-    return roles
+    def __call__(self, right: Array, like: Array) -> list[Array]:
+        """A right value in the shape of ``like``, in each way in which it may lie; or none."""
+        shape = like.shape
+        if shape in self.examples:
+            places, own = self.examples[shape]
+            padded = (1,) * (len(own) - right.ndim) + right.shape
+            if all(n in (1, o) for n, o in zip(padded, own, strict=True)):
+                return [np.broadcast_to(right, own).ravel()[places].reshape(shape)]
+        bare, wanted = np.squeeze(right), tuple(n for n in shape if n != 1)
+        turned = (bare.transpose(order) for order in permutations(range(bare.ndim)))
+        found = [one.reshape(shape) for one in turned if one.shape == wanted]
+        return found or ([np.broadcast_to(bare, shape)] if bare.size == 1 else [])

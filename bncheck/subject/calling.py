@@ -46,7 +46,7 @@ def repeated(own: Implementation, first: Inputs, second: Inputs) -> tuple[Findin
     remarks = []
     for name, value in kept.items():
         if not np.array_equal(again[name], value, equal_nan=True):
-            remarks.append(found("state", name=name))
+            remarks.append(found("state", "again", name=name))
         elif name in changed:
             remarks.append(found("reused-buffer", name=name))
     if not remarks and own.summary.has_object:

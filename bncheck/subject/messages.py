@@ -87,7 +87,7 @@ class Assigned:
     ``name``: a variable, ``self.name``, ``name['key']``, or ``return[0]``, ... for what a
     function returned; ``values``: (times, *shape); ``ends``: those after which another line had
     its turn with the name: the sums of a loop, not the steps to them; ``given``: an argument of
-    a function, which no line assigned; ``text``: the source line.
+    a function, which no line assigned; ``source``: the line.
     """
 
     line: int
@@ -96,7 +96,7 @@ class Assigned:
     values: NDArray[Any]
     ends: tuple[int, ...]
     given: bool = False
-    text: str = ""
+    source: str = ""
 
     @property
     def returned(self) -> bool:
@@ -114,11 +114,24 @@ class Replacement:
     value: NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Edit:
+    """One edit of a statement, as source text: ``pieces`` by what they are.
+
+    ``name`` and ``number``: another variable or constant, ``new`` for ``old``, as for ``sign``
+    and ``axis``; ``operator``: the one before ``operand``; ``without-right``, ``without-left``:
+    what follows or precedes an operator is left out.
+    """
+
+    kind: Literal["operator", "without-right", "without-left", "sign", "axis", "number", "name"]
+    pieces: Mapping[str, str]
+
+
 @dataclass(frozen=True, eq=False)
 class Written:
-    """A way to write the line, in words, and the value that it gives."""
+    """A way to write the line, and the value that it gives."""
 
-    text: str
+    edits: tuple[Edit, ...]
     value: NDArray[Any]
 
 
@@ -136,7 +149,7 @@ def plain(result: Any) -> Any:
     return result
 
 
-TYPES = {t.__name__: t for t in (Backward, Outcome, Assigned, Replacement, Written, Finding)}
+TYPES = {t.__name__: t for t in (Backward, Outcome, Assigned, Replacement, Edit, Written, Finding)}
 """What a message may hold besides dicts by text, lists, tuples, texts, numbers and arrays."""
 
 _LENGTH = struct.Struct("<Q")

@@ -12,7 +12,7 @@ import sys
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations, islice
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bncheck.subject import calling
 from bncheck.subject.conventions.implementations import Implementation
-from bncheck.subject.messages import Inputs, Written, plain
+from bncheck.subject.messages import Edit, Inputs, Written, plain
 from bncheck.subject.tracing import files, is_number
 
 MOST, LARGEST = 1500, 4096
@@ -32,13 +32,17 @@ OPERATORS: dict[type[ast.operator], str] = {
 AXES = ("0", "1", "-1", "(0, 2, 3)", "(2, 3)", "(1, 2, 3)", "(0, 1)", "None")
 
 
+ALONE = ("number", "name")
+"""Kinds of edit of which there are too many to try two at once."""
+
+
 @dataclass(frozen=True)
-class _Edit:
+class _Change:
     """``at``: the number of the node in the order of ``ast.walk``; ``new`` takes its place."""
 
     at: int
     new: ast.expr
-    text: str
+    edit: Edit
 
 
 def rewritten(found: Implementation, inputs: Inputs, line: int, name: str) -> list[Written]:
@@ -121,14 +125,13 @@ class _Evaluation:
 def _values(expression: ast.expr, frame: types.FrameType) -> Iterator[Written]:
     own = _evaluated(expression, frame)
     size = -1 if own is None else own.size
-    edits = list(_edits(expression, frame))
-    few = [e for e in edits if not e.text.startswith("=")]
-    ways: list[tuple[_Edit, ...]] = [*((e,) for e in edits)]
-    ways += [p for p in combinations(few, 2) if p[0].at != p[1].at]
-    for way in ways[:MOST]:
-        value = _evaluated(_edited(expression, way), frame)
+    changes = list(_changes(expression, frame))
+    pairs = combinations([c for c in changes if c.edit.kind not in ALONE], 2)
+    ways = chain(((c,) for c in changes), (p for p in pairs if p[0].at != p[1].at))
+    for way in islice(ways, MOST):
+        value = _evaluated(_changed(expression, way), frame)
         if value is not None and value.size == size <= LARGEST:
-            yield Written(" and ".join(e.text.lstrip("=") for e in way), value)
+            yield Written(tuple(change.edit for change in way), value)
 
 
 def _evaluated(expression: ast.expr, frame: types.FrameType) -> NDArray[Any] | None:
@@ -142,12 +145,12 @@ def _evaluated(expression: ast.expr, frame: types.FrameType) -> NDArray[Any] | N
     return value if value.dtype.kind in "iuf" else None
 
 
-def _edited(expression: ast.expr, way: tuple[_Edit, ...]) -> ast.expr:
+def _changed(expression: ast.expr, way: tuple[_Change, ...]) -> ast.expr:
     """The expression with nodes replaced; the inner ones first, where one holds the other."""
     tree = ast.Expression(copy.deepcopy(expression))
     nodes = list(ast.walk(tree.body))
-    for edit in sorted(way, key=lambda e: -e.at):
-        old, new = nodes[edit.at], copy.deepcopy(edit.new)
+    for change in sorted(way, key=lambda c: -c.at):
+        old, new = nodes[change.at], copy.deepcopy(change.new)
         if isinstance(old, ast.BinOp) and isinstance(new, ast.BinOp):
             old.op = new.op  # the operands may have been edited, too
         else:
@@ -163,75 +166,81 @@ class _Put(ast.NodeTransformer):
         return self.new if node is self.old else self.generic_visit(node)
 
 
-def _edits(expression: ast.expr, frame: types.FrameType) -> Iterator[_Edit]:
-    """Those of the structure first; a text that starts with = is not for two at once."""
+def _changes(expression: ast.expr, frame: types.FrameType) -> Iterator[_Change]:
+    """Those of the structure first; keywords are only changed as a whole."""
     nodes = list(enumerate(ast.walk(expression)))
     inner = {id(n) for _, k in nodes if isinstance(k, ast.keyword) for n in ast.walk(k)}
-    for at, node in nodes:
-        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS and id(node) not in inner:
+    outer = [(at, node) for at, node in nodes if id(node) not in inner]
+    for at, node in outer:
+        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
             yield from _operators(at, node)
-    for at, node in nodes:
-        if isinstance(node, ast.BinOp) and id(node) not in inner:
-            word = OPERATORS.get(type(node.op), "**")
-            text = f"without {word} {_short(node.right)}"
-            yield _Edit(at, node.left, text)
-            if word != "**":
-                yield _Edit(at, node.right, f"without {_short(node.left)} {word}")
-        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            yield _Edit(
-                at, node.operand, f"with {_short(node.operand)} where {_short(node)} stands"
-            )
+    for at, node in outer:
+        yield from _without(at, node)
     for at, node in nodes:
         if isinstance(node, ast.keyword) and node.arg in ("axis", "dim"):
-            for axis in AXES:
-                if ast.unparse(node.value) != axis:
-                    new = ast.parse(axis, mode="eval").body
-                    text = (
-                        f"with {node.arg}={axis} where {node.arg}={ast.unparse(node.value)} stands"
-                    )
-                    number = next(k for k, n in nodes if n is node.value)
-                    yield _Edit(number, new, text)
+            yield from _axes(next(k for k, n in nodes if n is node.value), node)
         elif isinstance(node, ast.Constant) and id(node) not in inner:
             yield from _numbers(at, node)
-    for at, node in nodes:
-        if isinstance(node, ast.Name | ast.Attribute) and id(node) not in inner:
+    for at, node in outer:
+        if isinstance(node, ast.Name | ast.Attribute):
             yield from _others(at, node, frame)
 
 
-def _operators(at: int, node: ast.BinOp) -> Iterator[_Edit]:
-    for operator, sign in OPERATORS.items():
-        if not isinstance(node.op, operator):
-            old = OPERATORS[type(node.op)]
-            text = f"with {sign} where {old} stands before {_short(node.right)}"
-            yield _Edit(at, ast.BinOp(node.left, operator(), node.right), text)
+def _operators(at: int, node: ast.BinOp) -> Iterator[_Change]:
+    old = OPERATORS[type(node.op)]
+    for operator, new in OPERATORS.items():
+        if new != old:
+            pieces = {"new": new, "old": old, "operand": _short(node.right)}
+            changed = ast.BinOp(node.left, operator(), node.right)
+            yield _Change(at, changed, Edit("operator", pieces))
 
 
-def _numbers(at: int, node: ast.Constant) -> Iterator[_Edit]:
+def _without(at: int, node: ast.AST) -> Iterator[_Change]:
+    """A side of an operation, or a sign, left out."""
+    if isinstance(node, ast.BinOp):
+        sign = OPERATORS.get(type(node.op), "**")
+        pieces = {"operator": sign, "operand": _short(node.right)}
+        yield _Change(at, node.left, Edit("without-right", pieces))
+        if sign != "**":
+            pieces = {"operator": sign, "operand": _short(node.left)}
+            yield _Change(at, node.right, Edit("without-left", pieces))
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        pieces = {"new": _short(node.operand), "old": _short(node)}
+        yield _Change(at, node.operand, Edit("sign", pieces))
+
+
+def _axes(at: int, node: ast.keyword) -> Iterator[_Change]:
+    old = ast.unparse(node.value)
+    for axis in AXES:
+        if axis != old:
+            pieces = {"new": f"{node.arg}={axis}", "old": f"{node.arg}={old}"}
+            yield _Change(at, ast.parse(axis, mode="eval").body, Edit("axis", pieces))
+
+
+def _numbers(at: int, node: ast.Constant) -> Iterator[_Change]:
     if isinstance(node.value, bool) or not isinstance(node.value, int | float):
         return
     number = node.value
     for other in (-number, 2 * number, number / 2, number + 1, number - 1, 1):
         if other != number:
-            yield _Edit(at, ast.Constant(other), f"=with {other:g} where {number:g} stands")
+            pieces = {"new": f"{other:g}", "old": f"{number:g}"}
+            yield _Change(at, ast.Constant(other), Edit("number", pieces))
 
 
-def _others(at: int, node: ast.Name | ast.Attribute, frame: types.FrameType) -> Iterator[_Edit]:
+def _others(at: int, node: ast.Name | ast.Attribute, frame: types.FrameType) -> Iterator[_Change]:
     """Other variables of the same shape in a variable's place."""
-    old = _evaluated(node, frame)
+    old, own = _evaluated(node, frame), ast.unparse(node)
     if old is None:
         return
     there = dict(frame.f_locals)
+    here = there.get("self")
     names = {n: v for n, v in there.items() if n != "self"}
-    own = there.get("self")
-    names |= {f"self.{n}": v for n, v in vars(own).items()} if hasattr(own, "__dict__") else {}
-    for name, value in list(names.items()):
-        if name == ast.unparse(node) or hasattr(value, "shape") != (old.ndim > 0):
-            continue
-        if not is_number(value):
-            continue
-        if np.shape(plain(value)) == old.shape:
+    names |= {f"self.{n}": v for n, v in vars(here).items()} if hasattr(here, "__dict__") else {}
+    for name, value in names.items():
+        alike = hasattr(value, "shape") == (old.ndim > 0) and is_number(value)
+        if name != own and alike and np.shape(plain(value)) == old.shape:
             new = ast.parse(name, mode="eval").body
-            yield _Edit(at, new, f"=with {name} where {ast.unparse(node)} stands")
+            yield _Change(at, new, Edit("name", {"new": name, "old": own}))
 
 
 def _short(node: ast.AST) -> str:

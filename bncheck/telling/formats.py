@@ -1,11 +1,13 @@
-"""Reports for other programs: JSON, Markdown, GitHub's annotations, JUnit's XML."""
+"""The forms of a verification: text, JSON, Markdown, GitHub's annotations, JUnit's XML, HTML.
+
+``FORMS`` is what ``bncheck verify --format`` offers: a row is all that another one needs.
+"""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
-from xml.etree import ElementTree
 
 from bncheck.telling import codes
 from bncheck.telling.report import Cause, Report
@@ -14,9 +16,16 @@ SCHEMA = 1
 """The version of the JSON: it goes up where a field changes its meaning or disappears."""
 
 FIELDS = (
-    "target", "line", "order", "layer", "layout", "eps", "ddof", "verdict", "assumed", "running",
-    "remarks", "gradients", "diagnosis", "counterexample", "trials", "notes",
+    "target", "file", "name", "line", "order", "layer", "layout", "eps", "ddof", "verdict",
+    "assumed", "running", "remarks", "gradients", "diagnosis", "counterexample", "trials", "notes",
 )  # fmt: skip
+
+
+def as_text(reports: Sequence[Report], strict: bool = False) -> str:
+    """For a person at the terminal, of its width and in its colours."""
+    from bncheck.telling import terminal
+
+    return terminal.drawn(terminal.verification, reports, strict)
 
 
 def as_json(reports: Sequence[Report], strict: bool = False, error: str | None = None) -> str:
@@ -24,10 +33,9 @@ def as_json(reports: Sequence[Report], strict: bool = False, error: str | None =
 
     Numbers that JSON has not (infinity, NaN) are null.
     """
-    codes = [report.code(strict) for report in reports]
     record = {
         "schema": SCHEMA,
-        "exit_code": overall(codes) if error is None else 2,
+        "exit_code": overall(reports, strict) if error is None else 2,
         "strict": strict,
         "error": error,
         "results": [_record(report) for report in reports],
@@ -42,7 +50,7 @@ def as_markdown(reports: Sequence[Report], strict: bool = False) -> str:
         cells = (f"`{r.target}`", r.line or "", r.layer or "", r.layout or "", f"**{r.verdict}**")
         lines.append("| " + " | ".join(_cell(c) for c in cells) + " |")
     for r in reports:
-        said = list(_said(r))
+        said = _said(r)
         if said:
             lines += ["", f"`{r.target}`", "", *(f"- {_cell(text)}" for text in said)]
     return "\n".join(lines) + "\n"
@@ -53,44 +61,91 @@ def as_github(reports: Sequence[Report], strict: bool = False) -> str:
     lines = []
     for r in reports:
         level = "error" if r.code(strict) else "warning" if r.remarks else "notice"
-        text = "; ".join(_said(r)) or "right"
         line = next((d.line for d in r.diagnosis if d.line), r.line) or 1
-        title = f"bncheck: {r.name} is {r.verdict}"
-        lines.append(
-            f"::{level} file={_property(r.file or r.target)},line={line},title={_property(title)}::"
-            + _escaped(text)
-        )
+        place = {"file": r.file or r.target, "line": str(line)}
+        about = place | {"title": f"bncheck: {r.name} is {r.verdict}"}
+        told = ",".join(f"{name}={_property(text)}" for name, text in about.items())
+        lines.append(f"::{level} {told}::{_escaped('; '.join(_said(r)) or 'right')}")
     return "\n".join(lines) + "\n"
 
 
 def as_junit(reports: Sequence[Report], strict: bool = False) -> str:
     """A test suite with a test case for each backward pass."""
-    codes = [report.code(strict) for report in reports]
+    from xml.etree import ElementTree
+
+    counts = [report.code(strict) for report in reports]
     suite = ElementTree.Element(
         "testsuite", name="bncheck", tests=str(len(reports)),
-        failures=str(codes.count(1)), errors=str(codes.count(2)),
+        failures=str(counts.count(1)), errors=str(counts.count(2)),
     )  # fmt: skip
-    for report, code in zip(reports, codes, strict=True):
+    for report, code in zip(reports, counts, strict=True):
         place = report.file or report.name
         case = ElementTree.SubElement(
             suite, "testcase", classname=place, name=report.name, file=place,
             line=str(report.line or 0),
         )  # fmt: skip
         if code:
-            said = "; ".join(_said(report)) or report.verdict
+            said = _xml("; ".join(_said(report)) or report.verdict)
             kind = {1: "failure", 2: "error"}[code]
-            ElementTree.SubElement(case, kind, message=_xml(said), type=report.verdict).text = _xml(
-                str(report)
-            )
+            body = ElementTree.SubElement(case, kind, message=said, type=report.verdict)
+            body.text = _xml(str(report))
         elif report.remarks:
             ElementTree.SubElement(case, "system-out").text = _xml(str(report))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def overall(codes: Sequence[int]) -> int:
+FORMS: Mapping[str, Callable[[Sequence[Report], bool], str]] = {
+    "text": as_text,
+    "json": as_json,
+    "markdown": as_markdown,
+    "github": as_github,
+    "junit": as_junit,
+}
+"""By name: the text of several reports; ``strict``: remarks count as failures."""
+
+
+def as_html(report: Report) -> str:
+    """A table for a notebook; the text is escaped."""
+    from html import escape
+
+    why = {part.label: part.text for part in report.parts if part.kind == "cause"}
+    rows = "".join(
+        f"<tr><td>{p.label}</td><td>{p.text}</td><td>{escape(why.get(p.label, ''))}</td></tr>"
+        for p in report.parts
+        if p.kind == "gradient"
+    )
+    head = f"<b>{escape(report.target)}: {report.verdict}</b>"
+    return f"{head}<table><tr><th>gradient</th><th>verdict</th><th>why</th></tr>{rows}</table>"
+
+
+def overall(reports: Sequence[Report], strict: bool = False) -> int:
     """The exit code of several: one wrong is wrong, else one that could not be asked."""
-    return 1 if 1 in codes else max(codes, default=0)
+    each = [report.code(strict) for report in reports]
+    return 1 if 1 in each else max(each, default=0)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a finding in the JSON: every code with its level and its sentences."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"a finding of bncheck's JSON, version {SCHEMA}",
+        "oneOf": [
+            {
+                "title": code.level,
+                "description": "; or: ".join(code.template(form) for form in code.forms),
+                "type": "object",
+                "required": ["code", "form", "arguments"],
+                "properties": {
+                    "code": {"const": name},
+                    "form": {"enum": [*code.forms]},
+                    "arguments": {"type": "object"},
+                    "text": {"type": "string"},
+                },
+            }
+            for name, code in codes.CODES.items()
+        ],
+    }
 
 
 def _record(report: Report) -> dict[str, Any]:
@@ -104,13 +159,13 @@ def _cause_record(cause: Cause) -> dict[str, Any]:
     return {
         "gradient": cause.gradient,
         **codes.record(cause.finding),
-        "limits": [codes.record(f) for f in cause.limits],
+        "limits": [codes.record(limit) for limit in cause.limits],
         "text": cause.text,
-        "terms": [asdict(term) for term in cause.terms],
+        "terms": [{**asdict(term), "reading": term.reading.text} for term in cause.terms],
         "formula": cause.formula,
         "line": cause.line,
         "line_text": cause.line_text,
-        "place": [codes.record(f) for f in cause.place],
+        "place": [codes.record(found) for found in cause.place],
     }
 
 
@@ -125,10 +180,9 @@ def _plain(value: Any) -> Any:
 
 
 def _said(report: Report) -> list[str]:
-    wrong = [f"{d.gradient}: {d.text}" for d in report.diagnosis]
-    if report.verdict == "cannot call":
-        wrong.append(report.assumed)
-    return [*wrong, *(remark.text for remark in report.remarks)]
+    """What is wrong first, then why it cannot be called, then the remarks."""
+    parts = [p for kind in ("cause", "refusal", "remark") for p in report.parts if p.kind == kind]
+    return [part.text if part.kind == "remark" else str(part) for part in parts]
 
 
 def _cell(value: Any) -> str:

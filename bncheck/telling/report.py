@@ -1,6 +1,6 @@
-"""What a verification finds: plain data, for the terminal, for JSON and for tests."""
+"""What a verification, or an examination of tests, finds: plain data, for whoever tells it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,6 +31,16 @@ class Comparison:
     trial: str
     verdict: Verdict
 
+    @property
+    def of_reference(self) -> bool:
+        """Whether the second is of bncheck's own pass, for want of the user's."""
+        return self.second_witness.endswith("of the reference")
+
+    def __str__(self) -> str:
+        values = f"{self.first_witness} {self.first:.6g}, {self.second_witness} {self.second:.6g}"
+        apart = f"{self.ulps:.2g} ULPs, {self.of_bound:.2g} of the bound"
+        return f"{values} at {list(self.at)} where {self.trial}: {apart}"
+
 
 @dataclass(frozen=True)
 class GradientResult:
@@ -51,8 +61,17 @@ class Term:
     formula: str
     found: float
     expected: float
-    reading: str
+    reading: Finding
     uncertainty: float = 0.0
+
+    @property
+    def right(self) -> bool:
+        """Whether the factor is the expected one."""
+        return self.reading.form == "ok"
+
+    def __str__(self) -> str:
+        factors = f"{self.found:.6g} x found, {self.expected:g} x expected"
+        return f"{self.formula}: {factors} ({self.reading})"
 
 
 @dataclass(frozen=True)
@@ -86,6 +105,13 @@ class Cause:
         """What is wrong on the line, written out."""
         return "; ".join(map(str, self.place))
 
+    @property
+    def below(self) -> tuple[str, ...]:
+        """What is said below it: the line, the terms, the right formula."""
+        line = (self.line_text,) if self.line_text else ()
+        right = (f"right: {self.formula}",) if self.formula else ()
+        return (*line, *map(str, self.terms), *right)
+
 
 Remark = Finding
 """TEMPORARY: ``Remark(code, text)``; see ``codes._is_sentence``."""
@@ -115,9 +141,6 @@ class Counterexample:
     inputs: dict[str, Any]
     right: Any
     yours: Any
-
-    def __str__(self) -> str:
-        return f"{self.given}: {self.found}"
 
     @property
     def given(self) -> str:
@@ -179,6 +202,26 @@ def _shade(error: float) -> str:
     return next(sign for limit, sign in SHADES if error <= limit)
 
 
+Kind = Literal["refusal", "how", "gradient", "remark", "cause", "where", "smallest"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a report says: its label, its text, and the lines that belong below it.
+
+    ``of``: the gradient or the cause itself, for a form that has a table for it.
+    """
+
+    kind: Kind
+    label: str
+    text: str
+    below: tuple[str, ...] = ()
+    of: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.text}" if self.label else self.text
+
+
 @dataclass(frozen=True)
 class Report:
     """The verdict on one backward pass, and everything that led to it.
@@ -217,34 +260,33 @@ class Report:
 
     def __str__(self) -> str:
         """The report as plain text."""
-        return "\n".join(self._lines())
+        lines = [f"{self.verdict}: {self.target} line {self.line or '?'}"]
+        for part in self.parts:
+            lines += [f"  {part}", *(f"    {line}" for line in part.below)]
+        return "\n".join(lines)
 
-    def _lines(self) -> Iterator[str]:
-        yield f"{self.verdict}: {self.target} line {self.line or '?'}"
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What there is to say after the verdict, in order; every form is made of these."""
+        return tuple(self._parts())
+
+    def _parts(self) -> Iterator[Part]:
         if self.assumed:
-            yield f"  {self.assumed}"
+            yield Part("refusal" if self.verdict == "cannot call" else "how", "", self.assumed)
         if self.running:
-            yield f"  {self.running}"
-        for gradient in self.gradients:
-            yield f"  {gradient.name}: {gradient.verdict}"
-            for c in gradient.comparisons:
-                values = f"{c.first_witness} {c.first:.6g}, {c.second_witness} {c.second:.6g}"
-                apart = f"{c.ulps:.2g} ULPs, {c.of_bound:.2g} of the bound"
-                yield f"    {values} at {list(c.at)} where {c.trial}: {apart}"
-        yield from (f"  remark: {remark.text}" for remark in self.remarks)
+            yield Part("how", "", self.running)
+        for one in self.gradients:
+            yield Part("gradient", one.name, one.verdict, tuple(map(str, one.comparisons)), one)
+        for remark in self.remarks:
+            yield Part("remark", "remark", remark.text)
         for cause in self.diagnosis:
-            yield f"  {cause.gradient}: {cause.text}"
-            if cause.line_text:
-                yield f"    {cause.line_text}"
-            for t in cause.terms:
-                factors = f"{t.found:.6g} x found, {t.expected:g} x expected"
-                yield f"    {t.formula}: {factors} ({t.reading})"
-            if cause.formula:
-                yield f"    right: {cause.formula}"
+            yield Part("cause", cause.gradient, cause.text, cause.below, cause)
         if self.picture:
-            yield "  where: " + "\n    ".join(self.picture.lines)
+            told, *rows = self.picture.lines
+            yield Part("where", "where", told, tuple(rows))
         if self.counterexample:
-            yield f"  smallest: {self.counterexample}"
+            given, found = self.counterexample.given, self.counterexample.found
+            yield Part("smallest", "smallest", given, (found,))
 
     def code(self, strict: bool = False) -> int:
         """The exit code; ``strict``: remarks fail, too."""
@@ -255,3 +297,48 @@ class Report:
         """0 right, 1 wrong or inaccurate, 2 where the question could not be asked."""
         codes = {"right": 0, "wrong": 1, "inaccurate": 1, "cannot tell": 2, "cannot call": 2}
         return codes[self.verdict]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake put in a function: whether its tests caught it, and what would have.
+
+    ``gradients``: those that the mistake changes; ``by``: the first failure; ``remedy``: the input
+    that shows the mistake, where they did not.
+    """
+
+    code: str
+    text: str
+    gradients: tuple[str, ...]
+    caught: bool
+    by: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What somebody's tests are worth: every mistake, and the errors that they let pass.
+
+    ``tolerances``: by gradient, the largest power of ten of a relative error that passes; None
+    where any error does, since no test compares that gradient. ``asked``: calls of the function
+    on which the mistakes were put, out of ``calls``.
+    """
+
+    tests: str
+    replaced: str
+    layer: str
+    count: int
+    asked: int
+    calls: int
+    mutants: tuple[Mutant, ...]
+    tolerances: Mapping[str, float | None]
+
+    @property
+    def caught(self) -> int:
+        """How many mistakes the tests caught."""
+        return sum(m.caught for m in self.mutants)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all mistakes were caught, else 1."""
+        return int(self.caught < len(self.mutants))

@@ -3,55 +3,75 @@
 A line ``dv = expr`` says that the loss grows by ``t*sum(a*expr)`` when ``v`` moves by ``t*a`` and
 all that follows from ``v`` with it (``t**2 = 0``). The forward pass alone has to prove that, line
 by line, whatever the chain rule and the closing made of the line before. Where the prover does
-not know the layer, exact numbers decide.
+not know the layer, exact numbers decide. ``evidence`` is all that a document says of it: the
+identities of the layer come with their proofs, the normal form to which both sides come.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
-from sympy import Add, Expr, Idx, Integer, KroneckerDelta, Mul, S
+from sympy import Expr, Idx, S
 
-from bncheck.algebra.notation import (
-    Tensor,
-    Total,
-    distribute,
-    indices_of,
-    like,
-    name_of,
-    tangent,
-    total,
-)
+from bncheck.algebra.notation import Tensor, indices_of, like, name_of, size, tangent, total
+from bncheck.algebra.program import Line
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.jacobian import jacobian
-from bncheck.calculus.matrix import moved
-from bncheck.calculus.passes import small_sizes
-from bncheck.calculus.unroll import (
-    evaluate,
-    exactly_equal,
-    gradients,
-    in_digits,
-    sample,
-    spread,
-    tangents,
-    value_at,
-)
+from bncheck.calculus.interpret import value_at
+from bncheck.calculus.jacobians import jacobian_line
+from bncheck.calculus.passes import derived_once, hessian, on_numbers
+from bncheck.calculus.unroll import exactly_equal, gradients, spread, tangents
 from bncheck.telling.errors import CannotAsk
-from bncheck.theory.flat import in_one_order
-from bncheck.theory.judging import Verdict
-from bncheck.theory.normal import normal, rules
+from bncheck.theory.family.laws import identities
+from bncheck.theory.judging import judge_all
+from bncheck.theory.normal_forms import in_one_order, normal, rules
 from bncheck.theory.parts import Words, words
 from bncheck.theory.proof import left_over
-from bncheck.theory.statement import Run, Statement, marked, t
+from bncheck.theory.statements import (
+    Evidence,
+    Judgement,
+    Pairs,
+    Run,
+    Standing,
+    Statement,
+    marked,
+    t,
+)
 
 
-@dataclass(frozen=True)
-class Line:
-    """One equation of a derivation: what it is about, and what it says that this is."""
+def evidence(found: Derivation) -> Evidence:
+    """Check every line, and judge what holds for the layer."""
+    lines, second = verdicts(found), hessian_verdicts(found)
+    lines |= verdicts(found.origin) if found.origin else {}
+    open_sizes = all(size(i).free_symbols for i in found.layer.axes)
+    try:
+        layer = words(derived_once(found.layer)) if open_sizes else None
+    except CannotAsk:
+        layer = None
+    if layer is None:
+        return Evidence(lines, second)
+    judged = judge_all(_about(found, layer), layer)
+    return Evidence(lines, second, put(layer), tuple(_with_form(one, layer) for one in judged))
 
-    target: Tensor
-    expr: Expr
+
+def hessian_verdicts(found: Derivation) -> dict[Tensor, Standing]:
+    """Of the two parts that make the Hessian of a loss that bends, by input."""
+    if not found.origin:
+        return {}
+    first, whole, made = found.origin, hessian(found.origin), {}
+    (y, *_) = first.forward.outputs
+    bent = {first.upstream[0]: like("d2" + name_of(y), y)}
+    for a in first.wrt:
+        second = found.forward.gradient(a)
+        own = found.closed.in_full(second) if second in found.closed.targets else S.Zero
+        back = first.closed.in_full(first.forward.gradient(a)).xreplace(bent)
+        made[a] = verdict(whole, Line(whole.forward.gradient(a), own + back))
+    return made
+
+
+def put(layer: Words) -> Pairs:
+    """What the proofs put for what: values by other names, and sums that are known."""
+    known = rules(layer)
+    return (*known.values.items(), *known.sums.items())
 
 
 def lines(found: Derivation) -> Iterator[Line]:
@@ -66,12 +86,12 @@ def lines(found: Derivation) -> Iterator[Line]:
         yield from (jacobian_line(found, name_of(a)) for a in found.wrt)
 
 
-def verdicts(found: Derivation) -> dict[Line, Verdict]:
+def verdicts(found: Derivation) -> dict[Line, Standing]:
     """What becomes of each line."""
     return {line: verdict(found, line) for line in lines(found)}
 
 
-def verdict(found: Derivation, line: Line) -> Verdict:
+def verdict(found: Derivation, line: Line) -> Standing:
     """``proved`` for every size that ``found`` leaves open, ``exact`` on numbers, or ``refuted``.
 
     Numbers are asked where there is no proof; the witness of the derivation has asked them before.
@@ -79,37 +99,6 @@ def verdict(found: Derivation, line: Line) -> Verdict:
     if _is_proved(found, line):
         return "proved"
     return "exact" if _is_exact(found, line) else "refuted"
-
-
-def jacobian_line(found: Derivation, name: str) -> Line:
-    """The Jacobian's entries as a line: upstream times entry, summed, is the gradient."""
-    at = jacobian(found, name)
-    homes = {str(i.label): i for i in found.forward.axes}
-    away = {i: Idx(f"{i.label}0", (i.lower, i.upper)) for i in indices_of(at.row)}
-    here = {i: homes[str(i.label).removesuffix("1")] for i in indices_of(at.column)}
-    entry = distribute(moved(moved(at.entry, away), here))
-    dy = moved(found.upstream[0], away)
-    back = {zero: i for i, zero in away.items()}
-    contracted = Add(*(_contracted(term * dy, back) for term in Add.make_args(entry)))
-    operand = next(a for a in found.wrt if name_of(a) == name)
-    return Line(found.forward.gradient(operand), contracted)
-
-
-def _contracted(term: Expr, back: dict[Idx, Idx]) -> Expr:
-    """The sum of a product over all rows: a delta leaves one of its sum."""
-    factors = Mul.make_args(term)
-    deltas = [f for f in factors if isinstance(f, KroneckerDelta)]
-    picked = {row: i for d in deltas for row, i in _sides(d, back)}
-    rest = moved(Mul(*(f for f in factors if f not in deltas)), picked)
-    summed = total(rest, back.keys() - picked.keys())
-    sums = [node for node in summed.atoms(Total) if set(node.over) <= back.keys()]
-    home = {s: Total(moved(s.body, back), *(back[row] for row in s.over)) for s in sums}
-    return summed.xreplace(home)
-
-
-def _sides(delta: KroneckerDelta, back: dict[Idx, Idx]) -> Iterator[tuple[Idx, Idx]]:
-    a, b = delta.args
-    yield (a, b) if a in back else (b, a)
 
 
 def _value(found: Derivation, target: Tensor) -> Tensor | None:
@@ -138,7 +127,7 @@ def _is_proved(found: Derivation, line: Line) -> bool:
 @lru_cache(maxsize=64)
 def _words(found: Derivation) -> Words | None:
     try:
-        return replace(words(found.layer), found=found)
+        return replace(words(derived_once(found.layer)), found=found)
     except CannotAsk:
         return None
 
@@ -175,31 +164,50 @@ def _moves(found: Derivation, value: Tensor, expr: Expr) -> Statement:
 
 def _is_exact(found: Derivation, line: Line) -> bool:
     """On exact rationals, at three places, by plain ``sympy.diff`` of the forward pass."""
-    sizes: dict[Any, Any] = {s: Integer(n) for s, n in small_sizes(found.forward).items()}
-    small = found.forward.specialised(sizes)
-    values = in_digits(small, sample(small, *(u.xreplace(sizes) for u in found.upstream)))
-    known: dict[str, Any] = evaluate(small, values)
-    known |= {name_of(u): values[name_of(u)] for u in found.upstream}
-    everything = {
-        **known,
-        **evaluate(found.closed.specialised(sizes), known),
-        **evaluate(found.chain.specialised(sizes), known),
-    }
+    on = on_numbers(found)
     value = _value(found, line.target)
     assert value is not None
-    value, expr = value.xreplace(sizes), line.expr.xreplace(sizes)
+    value, expr = value.xreplace(on.sizes), line.expr.xreplace(on.sizes)
     if found.mode == "forward":
-        truth = tangents(replace(small, outputs=(value,)), values, 3)["t" + name_of(value)]
+        truth = tangents(replace(on.program, outputs=(value,)), on.given, 3)["t" + name_of(value)]
     else:
-        steps = tuple(s for s in small.steps if s.target != value)
-        inputs = tuple(dict.fromkeys((*small.inputs, value)))
-        free = replace(small, inputs=inputs, steps=steps, first=(), wrt=())
-        numbers = known[name_of(value)]
-        there = values | {name_of(value): numbers if indices_of(value) else numbers[()]}
+        steps = tuple(s for s in on.program.steps if s.target != value)
+        inputs = tuple(dict.fromkeys((*on.program.inputs, value)))
+        free = replace(on.program, inputs=inputs, steps=steps, first=(), wrt=())
+        there = {**on.given, name_of(value): on.forward[name_of(value)]}
         truth = gradients(free, there, (value,), 3)["d" + name_of(value)]
     return all(
         exactly_equal(
-            value_at(expr, everything, dict(zip(indices_of(value), at, strict=True))), truth[at]
+            value_at(expr, on.everything, dict(zip(indices_of(value), at, strict=True))), truth[at]
         )
         for at in spread(list(truth), 3)
     )
+
+
+def _about(found: Derivation, layer: Words) -> tuple[Statement, ...]:
+    """The statements about what the derivation names, of its order.
+
+    In forward mode there are no gradients; their derivatives are of second order.
+    """
+    stated, forward = identities(layer), layer.forward
+    gradients = {name_of(forward.gradient(a)) for a in (*forward.inputs, *forward.targets)}
+    if found.mode == "forward":
+        return tuple(one for one in stated if gradients.isdisjoint(name for name, _ in one.names))
+    if found.origin:
+        return stated
+    return tuple(one for one in stated if not _is_second(one, gradients))
+
+
+def _is_second(said: Statement, gradients: set[str]) -> bool:
+    """Whether it is about how a gradient moves."""
+    moved = {name for name, mark in said.names if mark}
+    return len(said.order) > 1 or bool(said.order and moved & gradients)
+
+
+def _with_form(one: Judgement, layer: Words) -> Judgement:
+    """With the normal form of both sides, where it was proved for every size by that form."""
+    said = one.statement
+    special = said.relation != "=" or any(a.is_integer for a, _ in said.given)
+    if one.verdict != "proved" or special:
+        return one
+    return replace(one, form=left_over(replace(said, right=S.Zero), layer))

@@ -1,38 +1,12 @@
 """What becomes of a statement: proved for every size, exact on rationals, or refuted by numbers."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
-from sympy import Expr
-
-from bncheck.theory.instance import Trial, tried
+from bncheck.theory.instances import tried
 from bncheck.theory.parts import Words
 from bncheck.theory.proof import is_proved
-from bncheck.theory.statement import Statement
-
-Verdict = Literal["proved", "deduced", "exact", "refuted"]
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """``proved``: for every size, by the algebra; ``deduced``: from what is proved; ``exact``: on
-    the numbers of ``trial`` alone.
-    """
-
-    statement: Statement
-    verdict: Verdict
-    trial: Trial
-
-    @property
-    def as_expected(self) -> bool:
-        """Whether what should hold holds, and what is told as false is false."""
-        return self.statement.holds == (self.verdict != "refuted")
-
-    @property
-    def residual(self) -> Expr:
-        """The largest difference of the two sides on numbers; 0 where the statement held."""
-        return self.trial.apart
+from bncheck.theory.statements import Judgement, Statement
 
 
 def judge(statement: Statement, layer: Words, seed: int = 0) -> Judgement:

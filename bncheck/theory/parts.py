@@ -22,10 +22,9 @@ from bncheck.algebra.notation import (
     tensor,
     total,
 )
-from bncheck.algebra.program import Program
+from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Closing, Derivation, normalised
-from bncheck.calculus.inverse import inverse
-from bncheck.calculus.passes import derivation
+from bncheck.calculus.inversion import inverse
 from bncheck.telling.errors import CannotAsk
 
 
@@ -54,6 +53,12 @@ class Words:
     def forward(self) -> Program:
         """The layer."""
         return self.found.forward
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Those of the forward pass, of the closed form and of the chain rule; some twice."""
+        found = self.found
+        return (*found.forward.steps, *found.closed.steps, *found.chain.steps)
 
     @property
     def kept(self) -> tuple[Idx, ...]:
@@ -119,9 +124,9 @@ class Words:
 
 
 @cache
-def words(forward: Program) -> Words:
-    """The parts of a layer; raises ``CannotAsk`` where it does not normalise and scale."""
-    found = derivation(forward, most=0)
+def words(found: Derivation) -> Words:
+    """The parts of a layer, derived; raises ``CannotAsk`` where it does not normalise and scale."""
+    forward = found.forward
     x, y = found.wrt[0], forward.outputs[0]
     value = inverse(forward).values.get(x, S.Zero)
     full = set(indices_of(x))

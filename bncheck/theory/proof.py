@@ -9,26 +9,17 @@ from functools import cache
 
 from sympy import Add, Dummy, Expr, Idx, Indexed, Integer, Mul, Pow, S, Symbol, expand
 
-from bncheck.algebra.notation import (
-    Mean,
-    Tensor,
-    Total,
-    indices_of,
-    name_of,
-    operands,
-)
+from bncheck.algebra.notation import Mean, Tensor, Total, indices_of, moved, name_of, operands
 from bncheck.algebra.program import Step
 from bncheck.algebra.spelling import unmarked
-from bncheck.calculus.jacobian import jacobian
-from bncheck.calculus.matrix import moved
-from bncheck.theory.family.spectrum import TRACE
-from bncheck.theory.normal import Rules, assumed, normal, place, rules
+from bncheck.calculus.jacobians import jacobian
+from bncheck.theory.normal_forms import Rules, assumed, normal, rules
 from bncheck.theory.parts import Words
-from bncheck.theory.statement import Pairs, Run, Statement
+from bncheck.theory.statements import TRACE, Pairs, Run, Statement, place
 
 
 @dataclass
-class Values:
+class RunValues:
     """The values of a layer in one run, worked out when they are asked for."""
 
     layer: Words
@@ -75,20 +66,20 @@ def _assumed(layer: Words, given: Pairs, order: tuple[Symbol, ...]) -> Rules:
 
 
 @cache
-def _unchanged(layer: Words, given: Pairs) -> Values:
+def _unchanged(layer: Words, given: Pairs) -> RunValues:
     """The values at the inputs as they are, the same for every statement with these conditions."""
-    return Values(layer, _assumed(layer, given, ()))
+    return RunValues(layer, _assumed(layer, given, ()))
 
 
 @cache
-def _changed(layer: Words, run: Run, given: Pairs, order: tuple[Symbol, ...]) -> Values:
+def _changed(layer: Words, run: Run, given: Pairs, order: tuple[Symbol, ...]) -> RunValues:
     """The values at changed inputs, the same for every statement about them."""
     return _after(run, {"": _unchanged(layer, given)}, _assumed(layer, given, order))
 
 
-def _after(run: Run, runs: dict[str, Values], known: Rules) -> Values:
+def _after(run: Run, runs: dict[str, RunValues], known: Rules) -> RunValues:
     changes = {a: _put(value, runs, known) for a, value in run.changes}
-    return Values(runs[""].layer, known, changes, run.copies)
+    return RunValues(runs[""].layer, known, changes, run.copies)
 
 
 def is_proved(statement: Statement, layer: Words) -> bool:
@@ -109,7 +100,7 @@ def cannot_be_negative(expr: Expr) -> bool:
     return isinstance(expr, Pow) and cannot_be_negative(expr.base)
 
 
-def _put(expr: Expr, runs: dict[str, Values], known: Rules) -> Expr:
+def _put(expr: Expr, runs: dict[str, RunValues], known: Rules) -> Expr:
     """Every name by its value in its run; at another place of a permutation, by the value there."""
     put: dict[Tensor, Expr] = {TRACE: _trace(runs[""].layer)} if expr.has(TRACE) else {}
     homes = _homes(runs[""].layer)
@@ -130,9 +121,7 @@ def _homes(layer: Words) -> dict[str, Tensor]:
 
 def _steps(layer: Words) -> dict[str, Step]:
     """The step that gives each value: of the forward pass, the closed form, or else the chain."""
-    found = layer.found
-    every = (*found.chain.steps, *found.closed.steps, *found.forward.steps)
-    return {name_of(step.target): step for step in every}
+    return {name_of(step.target): step for step in reversed(layer.steps)}
 
 
 def _repeated(expr: Expr, layer: Words, copies: int) -> Expr:

@@ -1,31 +1,27 @@
-"""Expressions on fractions, exactly and quickly; infinitesimals ``t``, ``u`` give derivatives.
+"""Fractions with infinitesimals ``t``, ``u``, exactly and quickly: numbers that know derivatives.
 
 A ``Jet`` is ``a + b*t + c*u + d*t*u`` with ``t**2 = u**2 = 0``: the value of an expression, its
 two derivatives and the mixed one. Where a root is not rational, ``Irrational`` says so, and SymPy's
-numbers have to do (``unroll.value_at``).
+numbers have to do.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from math import isqrt, prod
 from typing import Any
 
-from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol, diff, expand
+from sympy import Abs, Add, Expr, Mul, Pow, S, Symbol, diff, expand
 
-from bncheck.algebra.notation import Mean, Total, indices_of, name_of, operands
-from bncheck.algebra.program import Step
-from bncheck.calculus.unroll import places, value_at
-from bncheck.theory.parts import Words
-from bncheck.theory.statement import t, u
+from bncheck.calculus.interpret import EXACT, Algebra
+from bncheck.theory.statements import t, u
 
 
 class Irrational(ArithmeticError):
     """A number on the way is no fraction."""
 
 
-NONE = Fraction(0)
+ZERO, ONE = Fraction(0), Fraction(1)
 
 
 @dataclass(slots=True)
@@ -33,9 +29,9 @@ class Jet:
     """``one + t*by_t + u*by_u + t*u*by_both``; a plain number has no more than ``one``."""
 
     one: Fraction
-    by_t: Fraction = NONE
-    by_u: Fraction = NONE
-    by_both: Fraction = NONE
+    by_t: Fraction = ZERO
+    by_u: Fraction = ZERO
+    by_both: Fraction = ZERO
 
     def __add__(self, other: "Jet") -> "Jet":
         if self.plain and other.plain:
@@ -56,7 +52,7 @@ class Jet:
     @property
     def plain(self) -> bool:
         """Whether nothing infinitesimal is in it."""
-        return self.by_t is NONE and self.by_u is NONE and self.by_both is NONE
+        return self.by_t is ZERO and self.by_u is ZERO and self.by_both is ZERO
 
     def through(self, value: Fraction, slope: Fraction, bend: Fraction) -> "Jet":
         """A function of the jet, by its value and its first two derivatives at ``one``."""
@@ -64,62 +60,6 @@ class Jet:
             return Jet(value)
         both = slope * self.by_both + bend * self.by_t * self.by_u
         return Jet(value, slope * self.by_t, slope * self.by_u, both)
-
-
-Known = dict[str, dict[tuple[int, ...], Any]]
-
-
-Plan = Callable[[Known, dict[str, int]], Jet]
-"""How to find the value of an expression: from the numbers known, and the indices by name."""
-
-
-def value(expr: Expr, known: Known, at: Mapping[Any, int]) -> Jet:
-    """The value of an expression where its free indices are ``at``; raises ``Irrational``."""
-    return _planned(expr)(known, {i.label.name: number for i, number in at.items()})
-
-
-@cache
-def _planned(expr: Expr) -> Plan:
-    """Expressions are taken apart once: each is asked for at many places, on many numbers."""
-    if isinstance(expr, Indexed):
-        return _entry(name_of(expr), tuple(i.label.name for i in expr.indices))
-    if isinstance(expr, Symbol):
-        return _entry(name_of(expr), ())
-    if expr.is_Rational:
-        number = Jet(Fraction(int(expr.p), int(expr.q)))
-        return lambda known, at: number
-    if isinstance(expr, Total):
-        return _summed(expr)
-    parts = [_planned(a) for a in expr.args]
-    if isinstance(expr, Add):
-        return lambda known, at: sum((p(known, at) for p in parts[1:]), parts[0](known, at))
-    if isinstance(expr, Mul):
-        return lambda known, at: prod((p(known, at) for p in parts[1:]), start=parts[0](known, at))
-    if isinstance(expr, Pow):
-        return lambda known, at: _power(parts[0](known, at), parts[1](known, at).one)
-    if expr.func.__name__ == "Abs":
-        return lambda known, at: _size(parts[0](known, at))
-    raise Irrational(str(expr))
-
-
-def _entry(name: str, letters: tuple[str, ...]) -> Plan:
-    return lambda known, at: known[name][tuple([at[letter] for letter in letters])]
-
-
-def _summed(expr: Total) -> Plan:
-    body, letters = _planned(expr.body), [i.label.name for i in expr.over]
-    each = [dict(zip(letters, place, strict=True)) for place in places(expr.over)]
-    share = Jet(Fraction(1, len(each)))
-
-    def plan(known: Known, at: dict[str, int]) -> Jet:
-        total = sum((body(known, at | place) for place in each), Jet(NONE))
-        return total * share if isinstance(expr, Mean) else total
-
-    return plan
-
-
-def _size(jet: Jet) -> Jet:
-    return jet if jet.one >= 0 else jet * Jet(Fraction(-1))
 
 
 def _power(base: Jet, exponent: Fraction) -> Jet:
@@ -157,13 +97,35 @@ def square_root(number: Fraction) -> Fraction:
     raise Irrational(f"the root of {number}")
 
 
-def exactly(jet: Jet) -> Expr:
-    """A jet as a SymPy expression in t and u."""
-    one, by_t, by_u, both = (S(part.numerator) / part.denominator for part in jet.parts)
+def _constant(constant: Expr) -> Jet:
+    if not constant.is_Rational:
+        raise Irrational(str(constant))
+    return Jet(Fraction(int(constant.p), int(constant.q)))
+
+
+def _operation(kind: type[Expr]) -> Callable[..., Jet]:
+    if kind not in _OPERATIONS:
+        raise Irrational(kind.__name__)
+    return _OPERATIONS[kind]
+
+
+_OPERATIONS: dict[Any, Callable[..., Jet]] = {
+    Add: lambda first, *rest: sum(rest, first),
+    Mul: lambda first, *rest: prod(rest, start=first),
+    Pow: lambda base, exponent: _power(base, exponent.one),
+    Abs: lambda jet: jet if jet.one >= 0 else jet * Jet(Fraction(-1)),
+}
+
+
+def exactly(number: Any) -> Expr:
+    """A jet as a SymPy expression in t and u; what is one already, as it is."""
+    if not isinstance(number, Jet):
+        return number
+    one, by_t, by_u, both = (S(part.numerator) / part.denominator for part in number.parts)
     return one + t * by_t + u * by_u + t * u * both
 
 
-def truncated(number: Expr, order: tuple[Symbol, ...]) -> Expr:
+def truncated(number: Expr, order: tuple[Symbol, ...] = (t, u)) -> Expr:
     """First powers of what is infinitesimal."""
     for small in order:
         if number.has(small):
@@ -172,39 +134,7 @@ def truncated(number: Expr, order: tuple[Symbol, ...]) -> Expr:
     return number
 
 
-@dataclass(frozen=True)
-class Arithmetic:
-    """Fractions where every root is rational, else SymPy's numbers."""
-
-    value: Callable[[Expr, Known, dict[Any, int]], Any]
-    exactly: Callable[[Any], Expr]
-    number: Callable[[Jet], Any]
-
-
-FAST = Arithmetic(value, exactly, lambda jet: jet)
-SLOW = Arithmetic(lambda *a: truncated(value_at(*a), (t, u)), lambda number: number, exactly)
-
-
-def evaluate(layer: Words, known: Known, by: Arithmetic, wanted: Iterable[str]) -> None:
-    """The steps that ``wanted`` needs, of the forward pass, the closed form and the chain."""
-    found = layer.found
-    steps = (*found.forward.steps, *found.closed.steps, *found.chain.steps)
-    needed, last = set(wanted), {name_of(step.target): step for step in reversed(steps)}
-    waiting = list(needed & last.keys())
-    while waiting:
-        read = {name_of(a) for a in operands(last[waiting.pop()].expr)} - needed
-        needed |= read
-        waiting += read & last.keys()
-    for step in steps:
-        name = name_of(step.target)
-        if name in needed and last[name] is step:
-            work_out(step, known, by)
-
-
-def work_out(step: Step, known: Known, by: Arithmetic) -> None:
-    """One step at all its places."""
-    indices = indices_of(step.target)
-    known[name_of(step.target)] = {
-        at: by.value(step.expr, known, dict(zip(indices, at, strict=True)))
-        for at in places(indices)
-    }
+JETS = Algebra(_constant, _operation, lambda jet: jet)
+"""Where every root is rational."""
+ROOTS = Algebra(EXACT.number, EXACT.operation, truncated)
+"""Where one is not: SymPy's numbers."""

@@ -1,15 +1,17 @@
 """What is being judged, and what has been found so far."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bncheck.calculus.derivation import Derivation
 from bncheck.identity.by_outputs import Identity
 from bncheck.numbers import layout
+from bncheck.numbers.arithmetic import Array
+from bncheck.numbers.inputs import statistics
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.statistics import statistics
 from bncheck.numbers.trials import Trial
-from bncheck.subject.messages import Backward, Subject
+from bncheck.subject.messages import Assigned, Backward, Replacement, Subject, Written
 from bncheck.telling.report import Comparison, Remark
 
 ELSEWHERE = 0.01
@@ -47,6 +49,38 @@ def user_inputs(case: Case, values: Any, trial: Trial) -> dict[str, Any]:
     if case.candidate.statistics:
         given |= statistics(program, at, trial, values, case.candidate.statistics)
     return given
+
+
+@dataclass(frozen=True)
+class Retraced:
+    """The code of a case, to be looked into line by line."""
+
+    case: Case
+
+    def traced(self, trial: Trial) -> Sequence[Assigned]:
+        """Every value that a line gives to a name, as it lies in the user's axes."""
+        case = self.case
+        return case.subject.traced(case.candidate.name, user_inputs(case, trial.values, trial))
+
+    def replaced(
+        self, trial: Trial, tries: Sequence[Sequence[Replacement]]
+    ) -> Sequence[Mapping[str, Array] | None]:
+        """The gradients with other values in some places; None where the code fails."""
+        case, inputs = self.case, user_inputs(self.case, trial.values, trial)
+        made = case.subject.replaced(case.candidate.name, inputs, tries)
+        return [None if one is None else self._read(trial, one) for one in made]
+
+    def rewritten(self, trial: Trial, line: int, variable: str) -> Sequence[Written]:
+        """What other ways to write a line would give."""
+        case, inputs = self.case, user_inputs(self.case, trial.values, trial)
+        return case.subject.rewritten(case.candidate.name, inputs, line, variable)
+
+    def _read(self, trial: Trial, made: Mapping[str, Array]) -> Mapping[str, Array]:
+        at, program = self.case.identity.layout, self.case.found.forward
+        back = layout.from_user(at, program, made, trial.values, trial.parts)
+        if self.case.swapped and {"dgamma", "dbeta"} <= back.keys():
+            back |= {"dgamma": back["dbeta"], "dbeta": back["dgamma"]}
+        return back
 
 
 def remark(case: Case, said: Remark) -> None:

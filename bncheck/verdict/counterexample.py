@@ -10,7 +10,7 @@ from sympy import Expr, Integer, Rational
 
 from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.calculus.derivation import normalised
-from bncheck.calculus.unroll import evaluate
+from bncheck.calculus.interpret import evaluate
 from bncheck.identity.assignment import BETA
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, near

@@ -10,7 +10,7 @@ import numpy as np
 
 from bncheck.algebra.notation import indices_of, size
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.places import is_off
+from bncheck.cause.hypothesis import is_off
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Heat

@@ -9,7 +9,7 @@ import numpy as np
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.spelling import plain
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.causes import cause
+from bncheck.cause.causes import explain
 from bncheck.identity.assignment import with_beta
 from bncheck.identity.by_outputs import Identity
 from bncheck.numbers.agreement import compare, result_of, within
@@ -18,7 +18,7 @@ from bncheck.numbers.differences import Differences
 from bncheck.numbers.observation import Observation, Reference
 from bncheck.numbers.reference import precision, truth_of
 from bncheck.numbers.trials import Trial
-from bncheck.place.blame import traceable, with_lines
+from bncheck.place.lines import locate
 from bncheck.subject.messages import SECOND, Backward, Subject
 from bncheck.telling.errors import CannotAsk, Disagreement
 from bncheck.telling.report import (
@@ -29,15 +29,12 @@ from bncheck.telling.report import (
     Remark,
     Report,
 )
-from bncheck.verdict.bench import Case, assumed, remark, user_inputs
+from bncheck.verdict.bench import Case, Retraced, assumed, remark, user_inputs
 from bncheck.verdict.counterexample import smallest
 from bncheck.verdict.heat import heat
 from bncheck.verdict.outputs import check_output, check_type, is_output
 from bncheck.verdict.rounding import is_rounding, is_single
 from bncheck.verdict.witnesses import measured_at, named
-
-LOW = {"float32": 10.0, "float16": np.inf}
-"""Trials in which losing digits is worth a remark, and no more, up to so many times the bound."""
 
 
 def judge(
@@ -69,9 +66,23 @@ def judge(
     )
     wrong = [g for g in gradients if g.verdict in ("wrong", "inaccurate")]
     shapes = {g.name: case.remarks.get(f"shape {g.name}") for g in wrong}
-    causes = tuple(cause(found, identity, case.seen, g, shapes[g.name]) for g in wrong if diagnosed)
+    causes = tuple(
+        explain(
+            found,
+            result,
+            case.seen,
+            next(t for t in trials if t.name == result.comparisons[0].trial),
+            identity.layout,
+            own=identity.known,
+            ignored=identity.ignored,
+            shape=shapes[result.name],
+        )
+        for result in wrong
+        if diagnosed
+    )
     if lines and identity.known and found.order == 1:
-        causes = with_lines(causes, traceable(case), case.seen, trials)
+        pairs = [(t, one) for t in trials if t.easy for one in case.seen if one.values is t.values]
+        causes = locate(causes, found, Retraced(case), pairs)
     return Report(
         target=candidate.name,
         verdict=min((g.verdict for g in gradients), key=WORST_FIRST.index),
@@ -118,7 +129,7 @@ def _try(case: Case, trial: Trial) -> None:
     except CannotAsk as error:
         if trial.easy and not _is_wrong(case):
             raise
-        if trial.memory == "plain" and trial.name not in (*LOW, "eps = 0"):
+        if trial.memory == "plain" and not trial.may_fail:
             remark(case, Remark("fails-on", f"fails where {trial.name}: {error}"))
         elif trial.memory == "read-only":
             remark(case, Remark("fails-on", f"fails on read-only arrays: {error}"))
@@ -231,10 +242,11 @@ def _graded(case: Case, made: list[Comparison], trials: Sequence[Trial]) -> list
 
     Where the user gives inputs, accuracy is graded on these.
     """
+    by_name = {trial.name: trial for trial in trials}
     own = {trial.name for trial in trials if trial.own}
     graded = []
     for c in made:
-        low = c.trial in LOW and c.of_bound <= LOW[c.trial]
+        low = c.of_bound <= by_name[c.trial].grace
         if c.verdict == "inaccurate" and (low or (own and c.trial not in own)):
             remark(case, Remark("loses-digits", f"digits are lost where {c.trial}"))
             c = replace(c, verdict="right")

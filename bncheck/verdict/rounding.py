@@ -6,7 +6,7 @@ import numpy as np
 
 from bncheck.numbers.agreement import within
 from bncheck.numbers.arithmetic import Array
-from bncheck.numbers.reference import precision, reference
+from bncheck.numbers.reference import precision, reference_at
 from bncheck.numbers.trials import Trial
 from bncheck.subject.messages import SECOND
 from bncheck.telling.errors import CannotAsk
@@ -26,7 +26,7 @@ def is_single(case: Case, trial: Trial, name: str, yours: Array, right: Array) -
             continue
         with np.errstate(over="ignore"):
             same = np.array_equal(yours, yours.astype(short))
-        allowed = reference(case.found, trial.values, short).allowed[name] if same else 0.0
+        allowed = reference_at(case.found, trial.values, short).allowed[name] if same else 0.0
         if same and within(yours, right, allowed):
             return True
     return False

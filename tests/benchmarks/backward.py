@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.calculus.passes import derivation
+from bncheck.calculus.passes import derived
 from bncheck.writers.numpy_source import functions
 
 Backward = Callable[[Any, dict[str, Any]], Any]
@@ -62,7 +62,7 @@ def ones(dy: Any, cache: dict[str, Any]) -> Any:
 
 def main(repetitions: int) -> None:
     """Print a table of ratios for each shape and dtype."""
-    emitted = functions(derivation(LAYERS["batch-norm"]))
+    emitted = functions(derived(LAYERS["batch-norm"]))
     by_hand: dict[str, Backward] = {"einsum": einsum, "ones": ones, "textbook": textbook,
                                     "staged": staged}  # fmt: skip
     for shape in ((64, 64), (1024, 256), (8192, 1024)):

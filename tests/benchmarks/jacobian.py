@@ -11,8 +11,8 @@ import time
 from sympy import Matrix, Rational, sqrt, symbols
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.calculus.jacobian import explicit
-from bncheck.calculus.passes import derivation
+from bncheck.calculus.jacobians import explicit
+from bncheck.calculus.passes import derived
 
 
 def plain(m: int) -> float:
@@ -29,7 +29,7 @@ def plain(m: int) -> float:
 def ours(m: int) -> float:
     """Seconds of derivation and explicit matrix."""
     start = time.perf_counter()
-    explicit(derivation(LAYERS["batch-norm"], batch_size=m))
+    explicit(derived(LAYERS["batch-norm"], batch_size=m))
     return time.perf_counter() - start
 
 

@@ -10,7 +10,7 @@ from sympy import Expr, S, sqrt
 
 from bncheck.algebra.notation import Total, like
 from bncheck.theory.parts import Words
-from bncheck.theory.statement import Run, Statement, marked, t, u
+from bncheck.theory.statements import Run, Statement, marked, t, u
 
 
 def curvature(layer: Words) -> Iterator[Statement]:

@@ -12,8 +12,7 @@ from sympy import Expr, Rational, S, sqrt
 
 from bncheck.algebra.notation import Mean, Total
 from bncheck.theory.parts import Words
-from bncheck.theory.published.lipschitz import K4
-from bncheck.theory.statement import Pairs, Run, Statement, marked
+from bncheck.theory.statements import K4, Pairs, Run, Statement, marked
 
 COLUMNS: dict[str, Any] = {
     **K4, "a": (7, 1, -1, -7), "b": (1, -1, -1, 1), "p": 1, "q": 12, "eps": 0,
