@@ -29,10 +29,9 @@ from bncheck.numbers.observation import Observation, Trial
 from bncheck.numbers.trials import drawn
 from bncheck.place.lines import locate
 from bncheck.settings import Settings
-from bncheck.subject.child import CallableSubject, FileSubject
 from bncheck.subject.messages import Backward, Subject
-from bncheck.subject.names import layer_hint, role
-from bncheck.subject.second_names import DIRECTIONS, double_role
+from bncheck.subject.names import DIRECTIONS, double_role, layer_hint, role
+from bncheck.subject.questions import CallableSubject, FileSubject
 from bncheck.subject.target import Target
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
@@ -332,13 +331,15 @@ def _assumed(record: Record) -> str:
     return f"{layer}; {called}"
 
 
-def _noted(report: Report, backward: Backward, notes: tuple[str, ...]) -> Report:
+def _noted(report: Report, backward: Backward, notes: tuple[Finding, ...]) -> Report:
     """What loading ran into: remarks where it bears on this backward pass, else notes."""
-    remarks = [Finding("numpy-2", note) for note in notes if note.startswith("np.")]
-    twice = f"{backward.name} is defined on lines"
-    remarks += [Finding("defined-twice", note) for note in notes if note.startswith(twice)]
-    said = {remark.text for remark in remarks}
-    rest = tuple(note for note in notes if note not in said)
+
+    def bears_on_it(note: Finding) -> bool:
+        twice = note.code == "defined-twice" and note.arguments["name"] == backward.name
+        return twice or note.code == "numpy-2"
+
+    remarks = filter(bears_on_it, notes)
+    rest = tuple(note.text for note in notes if not bears_on_it(note))
     return replace(report, remarks=(*report.remarks, *remarks), notes=rest)
 
 

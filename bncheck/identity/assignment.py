@@ -101,7 +101,7 @@ def misshapen(one: Returned, order: Order) -> Iterator[Finding]:
         _, wanted = _shapes(one, name)
         if part.shape != wanted:
             code = "dx-shape" if name != "d2gamma" else "param-shape"
-            yield found(code, "second", gradient=name, shape=part.shape, expected=wanted)
+            yield found(code, "double", name=name, shape=part.shape, expected=wanted)
 
 
 def with_beta(truth: Reference, gradients: Mapping[str, Array]) -> Reference:

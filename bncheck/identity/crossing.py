@@ -86,7 +86,7 @@ class Bench:
         if self.program.first or (self.reading.known and outcome.in_order):
             bench = replace(self, order=order_of(self._returned(trial, outcome.gradients), truth))
             if bench.order and not self.program.first:
-                findings = (*findings, found("return-order", "exchanged"))
+                findings = (*findings, found("return-order", "parameters"))
         return bench, bench._observed(trial, replace(outcome, remarks=findings), truth)
 
     def outputs(self, trial: Trial, many: Sequence[Values]) -> list[Array]:
