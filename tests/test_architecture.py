@@ -314,5 +314,5 @@ def test_no_module_hides_a_public_name():
 
 
 def test_the_child_process_starts_without_sympy():
-    asked = "import sys, bncheck.subject.worker; sys.exit('sympy' in sys.modules)"
+    asked = "import sys, bncheck.subject.questions; sys.exit('sympy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", asked], timeout=60, check=False).returncode == 0

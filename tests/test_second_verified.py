@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bncheck import api, assert_gradients, to_numpy, verify
-from bncheck.subject.second_names import double_role, is_double, looks_double
+from bncheck.subject.names import double_role, is_double
+from bncheck.subject.signature import looks_double
 from bncheck.telling.errors import CannotAsk
 from bncheck.verification import verify_all
 from tests import doubles
