@@ -8,18 +8,7 @@ gradient is SymPy's derivative of the loss with respect to one scalar at a time.
 from collections.abc import Mapping
 from typing import Any
 
-from sympy import (
-    Dummy,
-    Expr,
-    Float,
-    Function,
-    Pow,
-    Rational,
-    S,
-    diff,
-    expand,
-    sympify,
-)
+from sympy import Dummy, Expr, Float, Function, Pow, Rational, S, diff, expand, sympify
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.algebra.program import Program
