@@ -44,7 +44,7 @@ def test_the_factor_found_is_the_factor_made():
     report = verify(WRONG["m - 1"][1], layer="batch-norm")
     (cause,) = report.diagnosis
     assert [round(t.found, 9) for t in cause.terms] == [1, 1, round(7 / 6, 9)]
-    assert cause.terms[2].reading == "m/(m - 1): divided by m - 1"
+    assert cause.terms[2].reading.text == "m/(m - 1): divided by m - 1"
 
 
 def test_the_references_are_right():

@@ -1,127 +1,196 @@
-"""From a verdict to its reason: which kind of failure it is, before the terms are looked at."""
+"""From a verdict to its reason: the kind of failure, then a hypothesis, the terms, the place."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 
-from bncheck.algebra.notation import Total, indices_of, like, name_of, size
+from bncheck.algebra.notation import Total, indices_of, like, size
 from bncheck.algebra.program import Step
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.diagnose import diagnose
-from bncheck.cause.order import reordered
-from bncheck.cause.places import is_off
-from bncheck.cause.second_diagnose import diagnose_second
-from bncheck.identity.by_outputs import Identity
-from bncheck.numbers.agreement import ROUNDING, alike, within
-from bncheck.numbers.arithmetic import evaluate
-from bncheck.numbers.observation import Observation
-from bncheck.place.values import fingerprint
+from bncheck.cause import axes, forwards, inputs, programs
+from bncheck.cause.hypothesis import (
+    Question,
+    Source,
+    asked,
+    first,
+    gradient_of,
+    holds,
+    is_off,
+    known,
+    pairs,
+)
+from bncheck.cause.places import sizes, where
+from bncheck.cause.terms import Fit, by_reading, fit, said_of
+from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, largest, within
+from bncheck.numbers.arithmetic import Array
+from bncheck.numbers.layout import Layout
+from bncheck.numbers.observation import Observation, Trial
 from bncheck.subject.messages import SECOND
-from bncheck.telling.report import Cause, Diagnosis, GradientResult, Remark
+from bncheck.telling.codes import Finding, found
+from bncheck.telling.report import Cause, GradientResult
+from bncheck.writers.formulas.unicode import equation
 
-LARGEST = 1000
-"""Entries of a gradient for which other orders are tried."""
+CHANGES: tuple[Source, ...] = (
+    programs.changes,
+    forwards.other_forwards,
+    programs.edits,
+    axes.elsewhere,
+)
+LIKELY: tuple[Source, ...] = (axes.reordered, inputs.directions, *CHANGES)
+OTHERS: tuple[Source, ...] = (
+    forwards.other_doubles,
+    inputs.held,
+    inputs.misread,
+    partial(pairs, CHANGES),
+)
+"""What is asked, in this order, in first and second order: between the two the terms are fitted."""
+
+ZERO = "d2beta"
+"""The gradient of gradients with respect to beta, on which none depends."""
 
 
-def cause(
-    found: Derivation,
-    identity: Identity,
-    seen: Sequence[Observation],
+def explain(
+    derivation: Derivation,
     result: GradientResult,
-    shape: Remark | None,
+    observations: Sequence[Observation],
+    worst: Trial,
+    layout: Layout,
+    *,
+    own: bool = True,
+    ignored: bool = False,
+    shape: Finding | None = None,
 ) -> Cause:
-    """Why one gradient is wrong or inaccurate."""
+    """Why one gradient is wrong or inaccurate.
+
+    ``observations``: all easy trials; ``worst``: the one on which it is worst. ``own``: the
+    forward pass is that of the derivation; ``ignored``: it makes no use of the eps that it is
+    given. ``shape``: what is wrong with the gradient's shape.
+    """
     name = result.name
+    there = [s for s in observations if name in s.gradients]
     if shape is not None:
-        return Diagnosis("shape", name, shape.text + _summed(found, name, seen))
+        return Cause(name, _summed(derivation, name, there, shape))
     if result.verdict == "inaccurate":
-        return _lost_digits(seen, result)
-    easy = [s for s in seen if name in s.gradients and is_off(s, name).any()]
-    worst = result.comparisons[0]
-    if not identity.known and not easy:
-        text = "it is the gradient of {}, and not that of its own forward pass"
-        title = found.forward.title.lower()
-        return Diagnosis("not-own-gradient", name, text.format(title))
-    if not easy and worst.trial == SECOND:
-        text = "right for the first batch and wrong for the second: it uses what the layer keeps "
-        text += "from batch to batch (running statistics?) where the batch's own belong"
-        return Diagnosis("state", name, text)
-    if not easy:
-        return Diagnosis("corner", name, f"right elsewhere, wrong where {worst.trial}")
-    if any(not np.all(np.isfinite(np.asarray(s.gradients[name], float))) for s in easy):
-        return Diagnosis("not-finite", name, f"NaN or infinity where {worst.trial}")
-    whole = next(
-        (s.gradients[name].dtype for s in easy if s.gradients[name].dtype.kind in "iu"), None
-    )
+        return Cause(name, _lost_digits(there, result, worst))
+    off = [s for s in there if is_off(s, name).any()]
+    fine = [s for s in there if not is_off(s, name).any()]
+    plain = _plain(derivation, name, off, worst, own)
+    if plain is not None:
+        return Cause(name, plain)
+    question = Question(derivation, name, asked(off, name), layout)
+    finding, limits, fitted = _found(question, off, fine)
+    if ignored and finding.code == "eps-other":
+        finding, limits = found("eps-in-backward-only"), ()
+    return Cause(name, finding, limits, fitted.terms, _formula(derivation, name))
+
+
+def _plain(
+    derivation: Derivation, name: str, off: Sequence[Observation], worst: Trial, own: bool
+) -> Finding | None:
+    """A kind of failure that is seen without looking into the gradient."""
+    if not off and not own:
+        return found("not-own-gradient", "other", layer=derivation.forward.title.lower())
+    if not off:
+        return found("state") if worst.memory == SECOND else found("corner", trial=worst.name)
+    arrays = [s.gradients[name] for s in off]
+    if any(not np.isfinite(np.asarray(a, float)).all() for a in arrays):
+        return found("not-finite", trial=worst.name)
+    whole = next((a.dtype for a in arrays if a.dtype.kind in "iu"), None)
     if whole is not None:
-        return Diagnosis("integers", name, f"the result is {whole}: fractions are cut off")
-    if all(map(_is_exchanged, easy)):
-        return Diagnosis("exchanged", name, "dgamma and dbeta are exchanged")
-    if not identity.known:
-        return Diagnosis("not-own-gradient", name, "not the derivative of its own forward pass")
-    there = [s for s in seen if name in s.gradients]
-    if found.order == 2:
-        return diagnose_second(found, name, there)
-    usable = [s for s in easy if np.size(s.gradients[name]) <= LARGEST][:3]
-    order = reordered(found, identity.layout, name, usable)
-    if order:
-        return Diagnosis("reordered", name, order)
-    made = diagnose(found, name, there)
-    if identity.ignored and made.code == "eps-other":
-        text = "backward uses the eps that it is given, and the forward pass does not"
-        return replace(made, finding=Remark("eps-in-backward-only", text), limits=())
-    return made
+        return found("integers", dtype=str(whole))
+    if all(map(_is_exchanged, off)):
+        return found("exchanged")
+    if not own:
+        return found("not-own-gradient")
+    return found("not-zero") if name == ZERO else None
+
+
+def _found(
+    question: Question, off: Sequence[Observation], fine: Sequence[Observation]
+) -> tuple[Finding, tuple[Finding, ...], Fit]:
+    """The cause, where it does not hold, and the terms."""
+    derivation, gradient = question.derivation, question.gradient
+    hypothesis = first(LIKELY, question)
+    second = derivation.order == 2
+    fitted = Fit() if second and hypothesis else fit(derivation, gradient, off)
+    said = None if hypothesis else said_of(fitted, gradient)
+    if said is not None:
+        return said, (), fitted
+    hypothesis = hypothesis or first(OTHERS, question)
+    if hypothesis is not None:
+        limits = () if holds(hypothesis, gradient, fine) else sizes(derivation, off, fine)
+        if hypothesis.finding.code == "divided-by-count" and not question.of_input:
+            limits = (*limits, found("average-convention"))
+        return hypothesis.finding, limits, fitted
+    places = where(derivation, gradient, off, fine)
+    if fitted.wrong:
+        return by_reading(fitted), places, fitted
+    return found("unexplained", "second" if second else "", places=places), (), fitted
+
+
+def _formula(derivation: Derivation, gradient: str) -> str:
+    """The right one; in second order after those of what it is made of, but for plain sums."""
+    closed = derivation.closed
+    target = closed.tensors[gradient]
+    needed = closed.behind((target,)) if derivation.order == 2 else ()
+    inner = [s for s in closed.steps if s.target in needed and s.target not in closed.outputs]
+    steps = (*(s for s in inner if not isinstance(s.expr, Total)), closed.step(target))
+    return "; ".join(map(equation, steps))
 
 
 def _is_exchanged(one: Observation) -> bool:
     """Whether dgamma holds what dbeta should be, and dbeta what dgamma should be."""
-    pairs = (("dgamma", "dbeta"), ("dbeta", "dgamma"))
+    pairs_ = (("dgamma", "dbeta"), ("dbeta", "dgamma"))
     truth, allowed = one.reference.gradients, one.reference.allowed
     return all(
         a in one.gradients and b in truth and one.gradients[a].shape == truth[b].shape
         and within(one.gradients[a], truth[b], allowed[b])
-        for a, b in pairs
+        for a, b in pairs_
     )  # fmt: skip
 
 
-def _summed(found: Derivation, name: str, seen: Sequence[Observation]) -> str:
+def _summed(
+    derivation: Derivation, name: str, seen: Sequence[Observation], shape: Finding
+) -> Finding:
     """Over which axes a parameter's gradient is summed, where that gives the user's numbers."""
-    step = found.closed.step(found.closed.tensors[name])
-    if not isinstance(step.expr, Total) or not seen or name not in seen[0].gradients:
-        return ""
-    one, indices = seen[0], indices_of(found.upstream[0])
-    whole = like(name, found.upstream[0])
+    step = derivation.closed.step(derivation.closed.tensors[name])
+    if not isinstance(step.expr, Total) or not seen:
+        return shape
+    one, indices = seen[0], indices_of(derivation.upstream[0])
+    whole = like(name, derivation.upstream[0])
+    forward = derivation.forward
     program = replace(
-        found.closed, inputs=(*found.upstream, *found.forward.inputs, *found.forward.targets),
+        derivation.closed, inputs=(*derivation.upstream, *forward.inputs, *forward.targets),
         steps=(Step(whole, step.expr.body),), outputs=(whole,), wrt=(),
     )  # fmt: skip
-    known = {**one.values, **one.reference.known}
-    given = {name_of(a): np.asarray(known[name_of(a)]) for a in program.inputs}
-    single = np.asarray(evaluate(program, given)[name].value, float)
-    theirs = fingerprint(one.gradients[name])
+    single = np.asarray(gradient_of(program, known(one), name), float)
+    right = tuple(str(size(i)) for i in step.expr.over)
+    theirs = _distinct(one.gradients[name])
     for count in range(len(indices) + 1):
         for over in combinations(range(len(indices)), count):
-            if alike(fingerprint(single.sum(axis=over)), theirs, ROUNDING):
-                places = ", ".join(str(size(indices[k])) for k in over)
-                right = ", ".join(str(size(i)) for i in step.expr.over)
-                return f": it is summed over {places or 'nothing'} where {right} belongs"
-    return ""
+            if alike(_distinct(single.sum(axis=over)), theirs, ROUNDING):
+                places = tuple(str(size(indices[k])) for k in over)
+                form = "summed" if places else "unsummed"
+                return found("shape", form, problem=shape, over=places, right=right)
+    return shape
 
 
-def _lost_digits(seen: Sequence[Observation], result: GradientResult) -> Diagnosis:
+def _distinct(values: Array) -> Array:
+    """The distinct values in order."""
+    flat = np.sort(np.asarray(values, float).ravel())
+    return flat[np.diff(flat, prepend=-np.inf) > RECOMPUTED * largest(flat)]
+
+
+def _lost_digits(seen: Sequence[Observation], result: GradientResult, worst: Trial) -> Finding:
     """Right mathematics, lost digits: in which input, how many, and what loses them."""
-    name, worst = result.name, result.comparisons[0]
-    digits = f"{max(0.0, 15.95 - np.log10(max(worst.ulps, 1.0))):.0f} digits are right"
-    types = {str(s.gradients[name].dtype) for s in seen if name in s.gradients}
+    name, ulps = result.name, max(result.comparisons[0].ulps, 1.0)
+    said = {"trial": worst.name, "digits": max(0.0, 15.95 - float(np.log10(ulps)))}
+    types = {str(s.gradients[name].dtype) for s in seen}
     if types & {"float32", "float16"}:
-        why = f"the result is {' and '.join(sorted(types))}"
-    elif all(is_off(s, name).any() for s in seen):
-        why = "on every input: float32 or a rough constant inside?"
-    elif worst.trial == "mean 1e4":
-        why = "squares of a large mean cancel (raw moments, E[x^2] - mean^2?)"
-    else:
-        why = "terms that nearly cancel are subtracted"
-    text = f"right mathematics, lost digits where {worst.trial}: {digits}; {why}"
-    return Diagnosis("inaccurate", name, text)
+        return found("inaccurate", "dtype", **said, types=tuple(sorted(types)))
+    if all(is_off(s, name).any() for s in seen):
+        return found("inaccurate", "everywhere", **said)
+    return found("inaccurate", "mean" if worst.cancels else "cancel", **said)

@@ -1,94 +1,310 @@
-"""Changes that no program has: one statistic for all groups, a masked upstream gradient, ...
+"""The right programs on other values: a statistic held, a mask, rows lost, another gamma, ...
 
-Each is a backward pass whose inputs or statistics are other numbers; the programs stay.
+No program is changed here. Some hypotheses say what was put in; others say what the numbers would
+be of (the first rows, a part of an axis, other scales), and give the nearest to the user's.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.cause.programs import is_statistic
+from bncheck.cause.hypothesis import Hypothesis, Made, Question, gradient_of, is_statistic, known
+from bncheck.numbers.agreement import FITTED, alike, distance, near
 from bncheck.numbers.arithmetic import Array, evaluate
+from bncheck.numbers.observation import Observation
+from bncheck.telling.codes import Finding, found
+from bncheck.writers.formulas.unicode import line
 
-Known = Mapping[str, Array]
+USUAL_EPS = (
+    1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, 2.0**-52, 1e-16, 0.0, 1e-11,
+    1e-15, 1e-20, 1e-18, 1e-14, 2.0**-23,
+)  # fmt: skip
+
+LARGEST = 300
+"""Entries of a gradient for which every one is asked by itself."""
+
+Values = Mapping[str, Array]
+Put = Callable[[Values], Values]
+"""Other values for those of the forward pass and what is given."""
 
 
-@dataclass(frozen=True)
-class Hold:
-    """``values``: the forward pass and the upstream gradient as the user seems to have them."""
+def directions(question: Question) -> Iterator[Hypothesis]:
+    """In second order: the same double backward pass with other inputs."""
+    derivation = question.derivation
+    if derivation.order == 1:
+        return
+    names = {name_of(a): a for a in (*derivation.forward.inputs, *derivation.upstream)}
+    given = [name_of(a) for a in derivation.upstream]
+    shown = {name: line(names[name]) for name in given}
+    ignored = [(name,) for name in given] + ([tuple(given[1:])] if len(given) > 2 else [])
+    put = partial(_again, derivation)
+    for some in ignored:
+        finding = found("direction-ignored", directions=tuple(shown[name] for name in some))
+        if len(some) > 1:
+            finding = found("direction-ignored", "several", **finding.arguments)
+        yield put(finding, dict.fromkeys(some, np.zeros_like))
+    for name in given:
+        yield put(found("direction-sign", direction=shown[name]), {name: np.negative})
+    if "gamma" in names:
+        yield put(found("gamma-missing"), {"gamma": np.ones_like})
+    if "eps" in names:
+        yield put(found("eps-missing"), {"eps": np.zeros_like})
+        for eps in USUAL_EPS:
+            yield put(found("eps-other", eps=eps), {"eps": partial(np.full_like, fill_value=eps)})
 
-    code: str
-    text: str
-    values: Callable[[Known], dict[str, Array]]
+
+def _again(
+    derivation: Derivation, finding: Finding, put: Mapping[str, Callable[[Array], Array]]
+) -> Hypothesis:
+    """Forward and backward pass with other inputs."""
+
+    def values(before: Values) -> Values:
+        changed = {**before, **{name: change(before[name]) for name, change in put.items()}}
+        given = {name_of(a): changed[name_of(a)] for a in derivation.forward.inputs}
+        return {**changed, **_values(derivation.forward, given)}
+
+    return _with(derivation.closed, finding, values)
 
 
-def holds(found: Derivation) -> Iterator[Hold]:
-    """Other statistics first, then other inputs."""
-    forward = found.forward
-    for step in forward.steps:
-        if is_statistic(step, found):
-            name, note = name_of(step.target), step.note.split(",")[0]
-            for code, text, change in _STATISTICS:
-                yield Hold(code, text.format(note or name), _held(forward, name, change))
-    first, out = name_of(forward.inputs[0]), name_of(forward.outputs[0])
-    for other in (out, first):
-        for sign, word in ((1, "negative"), (-1, "positive")):
-            text = f"no gradient where {other} is {word}: the mask of a ReLU is left in"
-            yield Hold("masked", text, _masked(found, other, sign))
-    yield from _rows(found)
+def held(question: Question) -> Iterator[Hypothesis]:
+    """Other statistics first, then other upstream gradients; by the closed form and the chain."""
+    derivation, forward = question.derivation, question.derivation.forward
+    if derivation.order == 1:
+        for finding, put in (*_held(forward, derivation), *_masked(derivation), *_rows(derivation)):
+            for program in (derivation.closed, derivation.chain):
+                yield _with(program, finding, put)
 
 
 _STATISTICS: tuple[tuple[str, str, Callable[[Array], Array]], ...] = (
-    ("one-for-all", "one {} for all groups", lambda a: np.full_like(a, a.mean())),
-    ("first-for-all", "the {} of the first group for all", lambda a: np.full_like(a, a.flat[0])),
-    ("last-for-all", "the {} of the last group for all", lambda a: np.full_like(a, a.flat[-1])),
-    ("statistic-left-out", "the {} is left at 0", np.zeros_like),
-    ("statistic-left-out", "the {} is left at 1", np.ones_like),
+    ("one-for-all", "", lambda a: np.full_like(a, a.mean())),
+    ("first-for-all", "", lambda a: np.full_like(a, a.flat[0])),
+    ("last-for-all", "", lambda a: np.full_like(a, a.flat[-1])),
+    ("statistic-left-out", "zero", np.zeros_like),
+    ("statistic-left-out", "one", np.ones_like),
 )
 
 
-def _held(
-    forward: Program, name: str, change: Callable[[Array], Array]
-) -> Callable[[Known], dict[str, Array]]:
+def _held(forward: Program, derivation: Derivation) -> Iterator[tuple[Finding, Put]]:
     """The forward pass run again with one statistic held at other values."""
 
-    def values(known: Known) -> dict[str, Array]:
-        held = forward.tensors[name]
-        at = forward.targets.index(held)
+    def values(name: str, change: Callable[[Array], Array], before: Values) -> Values:
+        at = forward.targets.index(forward.tensors[name])
         inputs = (*forward.inputs, *forward.targets[: at + 1])
         rest = replace(forward, inputs=inputs, steps=forward.steps[at + 1 :], wrt=())
-        given = {name_of(a): known[name_of(a)] for a in inputs}
-        given[name] = change(np.asarray(known[name]))
-        return {**known, **{n: b.value for n, b in evaluate(rest, given).items()}}
+        given = {name_of(a): before[name_of(a)] for a in inputs}
+        return {**before, **_values(rest, {**given, name: change(given[name])})}
 
-    return values
-
-
-def _masked(found: Derivation, other: str, sign: int) -> Callable[[Known], dict[str, Array]]:
-    upstream = name_of(found.upstream[0])
-
-    def values(known: Known) -> dict[str, Array]:
-        mask = sign * np.asarray(known[other]) > 0
-        return {**known, upstream: known[upstream] * mask}
-
-    return values
+    for step in forward.steps:
+        if is_statistic(step, derivation):
+            name = name_of(step.target)
+            for code, form, change in _STATISTICS:
+                said = found(code, form, statistic=step.note.split(",")[0] or name)
+                yield said, partial(values, name, change)
 
 
-def _rows(found: Derivation) -> Iterator[Hold]:
+def _masked(derivation: Derivation) -> Iterator[tuple[Finding, Put]]:
+    """The upstream gradient where the output, or the input, is of one sign."""
+    upstream = name_of(derivation.upstream[0])
+    forward = derivation.forward
+    for other in (name_of(forward.outputs[0]), name_of(forward.inputs[0])):
+        for sign, form in ((1, "negative"), (-1, "positive")):
+
+            def values(before: Values, other: str = other, sign: int = sign) -> Values:
+                return {**before, upstream: before[upstream] * (sign * before[other] > 0)}
+
+            yield found("masked", form, value=other), values
+
+
+def _rows(derivation: Derivation) -> Iterator[tuple[Finding, Put]]:
     """A row of the upstream gradient that is not seen."""
-    upstream = name_of(found.upstream[0])
-    indices = indices_of(found.upstream[0])
-    for index in normalised(found.forward):
+    upstream = name_of(derivation.upstream[0])
+    indices = indices_of(derivation.upstream[0])
+    for index in normalised(derivation.forward):
         axis = indices.index(index)
-        for place, word in ((-1, "last"), (0, "first")):
+        for place, form in ((-1, "last"), (0, "first")):
 
-            def values(known: Known, axis: int = axis, place: int = place) -> dict[str, Array]:
-                changed = np.array(known[upstream])
+            def values(before: Values, axis: int = axis, place: int = place) -> Values:
+                changed = np.array(before[upstream])
                 np.moveaxis(changed, axis, 0)[place] = 0
-                return {**known, upstream: changed}
+                return {**before, upstream: changed}
 
-            yield Hold("row-lost", f"the {word} row of the upstream gradient is not seen", values)
+            yield found("row-lost", form), values
+
+
+def misread(question: Question) -> Iterator[Hypothesis]:
+    """What is asked of the numbers: rows, the diagonal, parts of an axis, running, other scales."""
+    derivation = question.derivation
+    if derivation.order == 2:
+        return
+    yield Hypothesis(found("rows-lost"), partial(_first_rows, derivation))
+    if not question.of_input:
+        return
+    yield Hypothesis(found("diagonal"), partial(_diagonal, derivation))
+    partial_means = list(_partial(derivation, question.observations))
+    yield from partial_means
+    right: tuple[Finding | None, Made] = None, partial(_with_right, derivation)
+    for finding, made in (right, *((h.finding, h.made) for h in partial_means)):
+        line_ = _running(derivation, made, question.observations[0], question.gradient)
+        if line_ is not None:
+            start, slope = line_
+            said = found("running-variance", partial=finding, start=start, slope=slope)
+            yield Hypothesis(said, partial(_on_running, derivation, made))
+    yield Hypothesis(found("gamma-updated"), partial(_other_gamma, derivation))
+
+
+def _first_rows(derivation: Derivation, one: Observation, gradient: str) -> Array | None:
+    """For an upstream gradient whose last rows are zero, from the row on that fits best."""
+    before, up = known(one), name_of(derivation.upstream[0])
+    whole = np.array(before[up], float)
+    tried = []
+    for row in range(1, len(whole)):
+        some = whole.copy()
+        some[row:] = 0
+        tried.append(gradient_of(derivation.closed, {**before, up: some}, gradient))
+    theirs = one.gradients[gradient]
+    return min(tried, key=lambda made: distance(made, theirs), default=None)
+
+
+def _diagonal(derivation: Derivation, one: Observation, gradient: str) -> Array | None:
+    """Each entry from the same entry of the upstream gradient alone."""
+    before, up = known(one), name_of(derivation.upstream[0])
+    whole = np.asarray(before[up], float)
+    if whole.size > LARGEST:
+        return None
+    made = np.zeros_like(whole)
+    for at in np.ndindex(*whole.shape):
+        single = np.zeros_like(whole)
+        single[at] = whole[at]
+        made[at] = gradient_of(derivation.closed, {**before, up: single}, gradient)[at]
+    return made
+
+
+def _partial(derivation: Derivation, observations: Sequence[Observation]) -> Iterator[Hypothesis]:
+    """Means over some of the axes that the layout has where the layer has one."""
+    for index in normalised(derivation.forward):
+        label = index.label.name
+        count = len(observations[0].parts.get(label, ()))
+        names = ("N", "H", "W")[:count] if count == 3 else ("N", "L")
+        for few in range(1, count):
+            for kept in combinations(range(count), few):
+                over, whole = tuple(names[k] for k in kept), tuple(names[:count])
+                said = found("partial-mean", over=over, right=whole)
+                yield Hypothesis(said, partial(_over, derivation, label, kept))
+
+
+def _over(
+    derivation: Derivation, label: str, kept: tuple[int, ...], one: Observation, gradient: str
+) -> Array | None:
+    lengths = one.parts.get(label, ())
+    if len(lengths) <= max(kept):
+        return None
+    closed, everything = derivation.closed, known(one)
+    before = {name_of(a): everything[name_of(a)] for a in closed.inputs}
+    tensors = {name_of(a): a for a in closed.inputs}
+    index = next(i for i in normalised(derivation.forward) if i.label.name == label)
+    axes = {n: indices_of(a).index(index) for n, a in tensors.items() if index in indices_of(a)}
+    place = indices_of(closed.tensors[gradient]).index(index)
+    numbers = np.arange(int(np.prod(lengths))).reshape(lengths)
+    result = np.zeros(np.shape(one.gradients[gradient]))
+    rest: list[Any] = [range(n) if k not in kept else (slice(None),) for k, n in enumerate(lengths)]
+    for at in product(*rest):
+        chosen = numbers[at].ravel()
+        some = {n: np.take(v, chosen, axes[n]) if n in axes else v for n, v in before.items()}
+        slot: list[Any] = [slice(None)] * result.ndim
+        slot[place] = chosen
+        result[tuple(slot)] = gradient_of(closed, some, gradient)
+    return result
+
+
+def _with_right(derivation: Derivation, one: Observation, gradient: str) -> Array | None:
+    return gradient_of(derivation.closed, known(one), gradient)
+
+
+def _on_running(
+    derivation: Derivation, made: Made, one: Observation, gradient: str
+) -> Array | None:
+    """The gradient by a factor per group, where the factors are those of a running variance."""
+    if _running(derivation, made, one, gradient) is None:
+        return None
+    scaled = _scaled(derivation, made, one, gradient)
+    return None if scaled is None else scaled[0]
+
+
+def _scaled(
+    derivation: Derivation, made: Made, one: Observation, gradient: str
+) -> tuple[Array, Array] | None:
+    """The gradient with the factor in each group that comes nearest, and the factors."""
+    operand, got = derivation.forward.tensors.get("var"), made(one, gradient)
+    theirs = np.asarray(one.gradients[gradient], float)
+    if operand is None or got is None or got.shape != theirs.shape:
+        return None
+    indices = indices_of(derivation.closed.tensors[gradient])
+    along = tuple(k for k, i in enumerate(indices) if i not in indices_of(operand))
+    factor = (theirs * got).sum(axis=along, keepdims=True)
+    factor = factor / (got * got).sum(axis=along, keepdims=True)
+    return factor * got, np.asarray(factor, float).ravel()
+
+
+def _running(
+    derivation: Derivation, made: Made, one: Observation, gradient: str
+) -> tuple[float, float] | None:
+    """Start and slope of the variance that stands for the batch's, where it lies on a line."""
+    scaled = _scaled(derivation, made, one, gradient)
+    if scaled is None:
+        return None
+    var, eps = np.asarray(known(one)["var"], float).ravel(), float(one.values.get("eps", 0.0))
+    if var.size < 3 or not np.all(scaled[1] > 0):
+        return None
+    other = (var + eps) / scaled[1] ** 2 - eps
+    (slope, start), *_ = np.polyfit(var, other, 1, full=True)
+    fitted = alike(start + slope * var, other, FITTED)
+    if not fitted or near(slope, 1, FITTED) or not 0 <= slope < 2:
+        return None
+    return float(start), float(slope)
+
+
+def _other_gamma(derivation: Derivation, one: Observation, gradient: str) -> Array | None:
+    """The nearest for other scales than those of the forward pass.
+
+    Where each group has a scale of its own any factor would do: then they have to differ from the
+    right ones by a multiple of dgamma, as after a step of gradient descent.
+    """
+    gamma, before = derivation.forward.tensors.get("gamma"), known(one)
+    if gamma is None or gamma not in derivation.cached:
+        return None
+    shape = before["gamma"].shape
+    units = np.eye(int(np.prod(shape))).reshape(-1, *shape)
+    columns = [gradient_of(derivation.closed, {**before, "gamma": u}, gradient) for u in units]
+    matrix = np.stack([np.asarray(c, float).ravel() for c in columns], axis=1)
+    theirs = np.asarray(one.gradients[gradient], float)
+    solved, *_ = np.linalg.lstsq(matrix, theirs.ravel(), rcond=None)
+    if not set(indices_of(gamma)) & set(normalised(derivation.forward)):
+        step = solved - np.asarray(before["gamma"], float).ravel()
+        right = np.asarray(one.reference.gradients["dgamma"], float).ravel()
+        rate = float(step @ right / (right @ right))
+        if not alike(rate * right, step, FITTED):
+            return None
+    return np.asarray((matrix @ solved).reshape(theirs.shape))
+
+
+def _with(program: Program, finding: Finding, put: Put) -> Hypothesis:
+    """A program of the derivation on other values."""
+
+    def made(one: Observation, gradient: str) -> Array | None:
+        if gradient not in program.tensors:
+            return None
+        with np.errstate(all="ignore"):
+            return gradient_of(program, dict(put(known(one))), gradient)
+
+    return Hypothesis(finding, made)
+
+
+def _values(program: Program, given: Values) -> dict[str, Array]:
+    return {name: bounded.value for name, bounded in evaluate(program, given).items()}

@@ -4,196 +4,186 @@ Each is made by changing the program, so that every layer has its own: a path cu
 count, an operand in another's place, eps left out. None is a formula of its own.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from functools import cache, partial
+from typing import Any
 
-from sympy import Add, Expr, Integer, Mul, S
+from sympy import Add, Expr, Integer, Mul, Pow, S
 
-from bncheck.algebra.notation import Tensor, Total, indices_of, name_of, operands, size
+from bncheck.algebra.notation import Mean, Tensor, Total, indices_of, name_of, operands, size
 from bncheck.algebra.program import Program, Step
+from bncheck.algebra.spelling import plain
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.writers.unicode import line
+from bncheck.cause.hypothesis import Hypothesis, Question, by_program, is_statistic, knowing
+from bncheck.telling.codes import ROOTS, found
+from bncheck.writers.formulas.unicode import line
 
 
-@dataclass(frozen=True)
-class Change:
-    """A changed backward program; ``code`` is short and stable, ``text`` says what was done.
-
-    ``other``: the forward pass from which its operands with a prime come.
-    """
-
-    code: str
-    text: str
-    program: Program
-    other: Program | None = None
-
-
-def changes(found: Derivation, gradient: str) -> Iterator[Change]:
-    """Changed programs for one gradient, ``dx`` say, the likeliest first."""
-    if gradient != name_of(found.chain.outputs[0]):
-        yield from _whole(found, gradient)
-    yield from _paths(found)
-    yield from _terms(found, gradient)
-    yield from _operands(found, gradient)
-    yield from _whole(found, gradient)
+def changes(question: Question) -> Iterator[Hypothesis]:
+    """Changed programs for one gradient, the likeliest first; in second order of the whole only."""
+    derivation, gradient = question.derivation, question.gradient
+    if not question.of_input:
+        yield from _whole(derivation, gradient)
+    if derivation.order == 1:
+        yield from _paths(derivation)
+        yield from _terms(derivation, gradient)
+        yield from _operands(derivation, gradient)
+        yield from _whole(derivation, gradient)
 
 
-def _paths(found: Derivation) -> Iterator[Change]:
+def edits(question: Question) -> tuple[Hypothesis, ...]:
+    """Programs with one edit in one step, in the order of the backward pass."""
+    return _edits(question.derivation) if question.derivation.order == 1 else ()
+
+
+def _paths(derivation: Derivation) -> Iterator[Hypothesis]:
     """The gradient through a statistic lost, or with its sign flipped; and through all of them."""
-    chain = found.chain
-    inner = [s for s in chain.steps if s.target not in chain.outputs and is_statistic(s, found)]
-    named = {s.target: _statistic_name(found, s.target) for s in inner}
+    chain, put = derivation.chain, partial(_with, derivation, derivation.chain)
+    inner = [
+        s for s in chain.steps if s.target not in chain.outputs and is_statistic(s, derivation)
+    ]
+    named = {s.target: _statistic_name(derivation, s.target) for s in inner}
     for step in reversed(inner):
-        path = f"the path through the {named[step.target]}"
-        yield Change("path-missing", f"{path} is missing", _with(found, chain, step, S.Zero))
-    cut = {s.target for s in inner}
-    steps = tuple(Step(s.target, S.Zero, s.note) if s.target in cut else s for s in chain.steps)
-    yield Change(
-        "paths-missing",
-        "the statistics are held constant: the paths through them are missing",
-        _known(found, chain, steps),
-    )
+        cut = found("path-missing", statistic=named[step.target])
+        yield by_program(cut, put(step, S.Zero))
+    steps = (Step(s.target, S.Zero, s.note) if s.target in named else s for s in chain.steps)
+    yield by_program(found("paths-missing"), knowing(derivation, chain, steps))
     for step in reversed(inner):
-        text = f"the sign of the path through the {named[step.target]} is flipped"
-        yield Change("path-sign", text, _with(found, chain, step, -step.expr))
+        flipped = found("path-sign", statistic=named[step.target])
+        yield by_program(flipped, put(step, -step.expr))
 
 
-def _terms(found: Derivation, gradient: str) -> Iterator[Change]:
+def _terms(derivation: Derivation, gradient: str) -> Iterator[Hypothesis]:
     """One term, or every term, of the closed gradient with another count or factor."""
-    closed = found.closed
+    closed = derivation.closed
     step = closed.step(closed.tensors[gradient])
     parts = terms(step)
-    for length in dict.fromkeys(size(i) for i in normalised(found.forward)):
+    summed = partial(_summed, derivation, step, parts)
+    for length in dict.fromkeys(size(i) for i in normalised(derivation.forward)):
         for chosen in _subsets(len(parts)):
-            yield from _counted(found, step, parts, chosen, length)
-    for factor, word in ((Integer(2), "twice"), (Integer(1) / 2, "half")):
+            yield from _counted(derivation, step, parts, chosen, length)
+    for factor, form in ((Integer(2), "term-twice"), (S.Half, "term-half")):
         for k, part in enumerate(parts):
-            text = f"the term {line(part)} is taken {word}"
-            yield Change("factor", text, _summed(found, step, parts, {k: factor}))
+            yield by_program(found("factor", form, term=line(part)), summed({k: factor}))
     for k, part in enumerate(parts):
-        text = f"the term {line(part)} is missing"
-        yield Change("term-missing", text, _summed(found, step, parts, {k: S.Zero}))
-        text = f"the term {line(part)} has the wrong sign"
-        yield Change("term-sign", text, _summed(found, step, parts, {k: S.NegativeOne}))
+        name = line(part)
+        yield by_program(found("term-missing", "term", term=name), summed({k: S.Zero}))
+        yield by_program(found("term-sign", "term", term=name), summed({k: S.NegativeOne}))
 
 
 def _counted(
-    found: Derivation, step: Step, parts: tuple[Expr, ...], chosen: tuple[int, ...], length: Expr
-) -> Iterator[Change]:
-    counted = [k for k in chosen if parts[k].has(length)]
-    if len(counted) < len(chosen):
+    derivation: Derivation,
+    step: Step,
+    parts: tuple[Expr, ...],
+    chosen: tuple[int, ...],
+    length: Expr,
+) -> Iterator[Hypothesis]:
+    if not all(parts[k].has(length) for k in chosen):
         return
-    others = [size(i) for i in found.forward.axes if size(i) != length]
-    swaps = [
-        ("count-minus-1", f"divided by {length} - 1 where {length} belongs", length / (length - 1)),
-        ("count-plus-1", f"divided by {length} where {length} - 1 belongs", (length - 1) / length),
-        ("sum-for-mean", "a sum where a mean belongs", length),
-        ("mean-of-mean", f"divided by {length} once too often", 1 / length),
-        *(("count-axis", f"divided by {o} where {length} belongs", length / o) for o in others),
-    ]
-    where = " and ".join(line(parts[k]) for k in chosen)
-    for code, what, factor in swaps:
-        text = f"{what}, in {where}"
-        yield Change(code, text, _summed(found, step, parts, dict.fromkeys(chosen, factor)))
+    n, there = str(length), tuple(line(parts[k]) for k in chosen)
+    others = [size(i) for i in derivation.forward.axes if size(i) != length]
+    for finding, factor in (
+        (found("count-minus-1", length=n, terms=there), length / (length - 1)),
+        (found("count-plus-1", length=n, terms=there), (length - 1) / length),
+        (found("sum-for-mean", terms=there), length),
+        (found("mean-of-mean", length=n, terms=there), 1 / length),
+        *((found("count-axis", other=str(o), length=n, terms=there), length / o) for o in others),
+    ):
+        yield by_program(finding, _summed(derivation, step, parts, dict.fromkeys(chosen, factor)))
 
 
-def _operands(found: Derivation, gradient: str) -> Iterator[Change]:
+def _operands(derivation: Derivation, gradient: str) -> Iterator[Hypothesis]:
     """Another value in an operand's place: gamma forgotten, x for xhat, variance for its root."""
-    closed = found.closed
+    closed = derivation.closed
     target = closed.tensors[gradient]
-    for code, text, put in _replacements(found):
-        everywhere = tuple(Step(s.target, s.expr.xreplace(put), s.note) for s in closed.steps)
-        yield Change(code, f"{text}", _known(found, closed, everywhere))
+    for code, form, arguments, put in _replacements(derivation):
+        everywhere = (Step(s.target, s.expr.xreplace(put), s.note) for s in closed.steps)
+        yield by_program(found(code, form, **arguments), knowing(derivation, closed, everywhere))
         for step in closed.steps:
             if put.keys() & set(operands(step.expr)) and len(closed.steps) > 1:
-                where = "" if step.target == target else f", in {name_of(step.target)}"
-                changed = _with(found, closed, step, step.expr.xreplace(put))
-                yield Change(code, f"{text}{where}", changed)
+                where = None if step.target == target else name_of(step.target)
+                changed = _with(derivation, closed, step, step.expr.xreplace(put))
+                yield by_program(found(code, form, **arguments, where=where), changed)
 
 
-def _replacements(found: Derivation) -> Iterator[tuple[str, str, dict[Tensor, Expr]]]:
-    forward, cached = found.forward, found.cached
-    tensors = forward.tensors
-    gamma, eps = tensors.get("gamma"), tensors.get("eps")
+_Replacement = tuple[str, str, dict[str, Any], dict[Tensor, Expr]]
+"""Code, form and arguments, and what stands for what."""
+
+
+def _replacements(derivation: Derivation) -> Iterator[_Replacement]:
+    forward = derivation.forward
+    gamma, beta = forward.tensors.get("gamma"), forward.tensors.get("beta")
     roots = [s for s in forward.steps if s.expr.is_Pow and not s.expr.has(Total)]
-    full = [a for a in cached if set(indices_of(a)) == set(forward.axes)]
-    if gamma is not None and gamma in cached:
-        yield "gamma-missing", "gamma is forgotten", {gamma: S.One}
-        yield "gamma-twice", "gamma is counted twice", {gamma: gamma**2}
-        if "beta" in tensors:
-            yield "beta-for-gamma", "beta stands where gamma belongs", {gamma: tensors["beta"]}
+    full = [a for a in derivation.cached if set(indices_of(a)) == set(forward.axes)]
+    if gamma is not None and gamma in derivation.cached:
+        yield "gamma-missing", "", {}, {gamma: S.One}
+        yield "gamma-twice", "", {}, {gamma: gamma**2}
+        if beta is not None:
+            yield "beta-for-gamma", "", {}, {gamma: beta}
     for root in roots:
-        name = name_of(root.target)
-        yield (
-            "variance-for-sd",
-            f"{name}**2 stands where {name} belongs: the root is missing",
-            {root.target: root.target**2},
-        )
-        yield f"{name}-missing", f"the division by {name} is missing", {root.target: S.One}
-        yield (
-            f"{name}-multiplied",
-            f"multiplied by {name}, not divided",
-            {root.target: 1 / root.target},
-        )
-        yield (
-            f"{name}-root",
-            f"the root of {name} is taken twice",
-            {root.target: root.target ** (S.One / 2)},
-        )
-        if eps is not None:
-            bare = root.expr.xreplace({eps: S.Zero})
-            normal = {a: a * root.target / bare for a in full}
-            yield "eps-missing", "eps is forgotten", {root.target: bare, **normal}
-            yield "eps-missing", f"eps is forgotten in {name}", {root.target: bare}
-            for a in full:
-                yield "eps-missing", f"eps is forgotten in {name_of(a)}", {a: normal[a]}
+        yield from _of_root(derivation, root, full)
     for a in full:
-        first = forward.inputs[0]
-        others = [(first, ""), (forward.outputs[0], "")]
-        for r in roots:
-            sd = name_of(r.target)
-            others.append((a * r.target, f": the division by {sd} is missing"))
-            others.append((a / r.target, f": divided by {sd} once too often"))
-        if gamma is not None and set(indices_of(gamma)) < set(indices_of(a)):
-            others.append((forward.outputs[0] / gamma, ": beta is not subtracted from y"))
-        for other, why in others:
-            yield "operand", f"{line(other)} stands where {name_of(a)} belongs{why}", {a: other}
+        yield from _of_full(derivation, a, [root.target for root in roots])
     if gamma is not None:
-        (up,) = found.upstream
-        yield (
-            "gamma-extra",
-            f"gamma*{name_of(up)} stands where {name_of(up)} belongs",
-            {up: gamma * up},
-        )
+        (up,) = derivation.upstream
+        yield "gamma-extra", "", {"upstream": name_of(up)}, {up: gamma * up}
 
 
-def _whole(found: Derivation, gradient: str) -> Iterator[Change]:
+def _of_root(derivation: Derivation, step: Step, full: list[Tensor]) -> Iterator[_Replacement]:
+    """Another power of the standard deviation, and one without eps."""
+    root, name, eps = step.target, name_of(step.target), derivation.forward.tensors.get("eps")
+    yield "variance-for-sd", "square", {"root": name}, {root: root**2}
+    for what, value in (("missing", S.One), ("multiplied", 1 / root), ("root", root**S.Half)):
+        code = f"{name if name in ROOTS else 'root'}-{what}"
+        yield code, "", {"root": name}, {root: value}
+    if eps is None:
+        return
+    bare = step.expr.xreplace({eps: S.Zero})
+    normal = {a: a * root / bare for a in full}
+    yield "eps-missing", "", {}, {root: bare, **normal}
+    yield "eps-missing", "", {"at": name}, {root: bare}
+    for a in full:
+        yield "eps-missing", "", {"at": name_of(a)}, {a: normal[a]}
+
+
+def _of_full(derivation: Derivation, a: Tensor, roots: list[Tensor]) -> Iterator[_Replacement]:
+    """Other values for a normalised one: the input, the output, one division more or less."""
+    first, out = derivation.forward.inputs[0], derivation.forward.outputs[0]
+    gamma = derivation.forward.tensors.get("gamma")
+    others: list[tuple[Expr, str, Tensor | None]] = [(first, "", None), (out, "", None)]
+    for root in roots:
+        others += [(a * root, "undivided", root), (a / root, "divided", root)]
+    if gamma is not None and set(indices_of(gamma)) < set(indices_of(a)):
+        others.append((out / gamma, "beta", None))
+    for other, form, root in others:
+        arguments = {"other": line(other), "operand": name_of(a)}
+        divisor = {"root": name_of(root)} if root is not None else {}
+        yield "operand", form, {**arguments, **divisor}, {a: other}
+
+
+def _whole(derivation: Derivation, gradient: str) -> Iterator[Hypothesis]:
     """The whole gradient by a factor: its sign, the batch size, nothing at all."""
-    closed = found.closed
+    closed = derivation.closed
     step = closed.step(closed.tensors[gradient])
-    counts = [size(i) for i in found.forward.axes if size(i) not in operands(step.target)]
-    (up,) = found.upstream
-    if indices_of(up) == indices_of(step.target):
-        text = f"{gradient} is {name_of(up)}, handed on as it came"
-        yield Change("handed-on", text, _with(found, closed, step, up))
-    yield Change("sign", f"{gradient} has the wrong sign", _with(found, closed, step, -step.expr))
-    for count in counts:
-        over = _with(found, closed, step, step.expr / count)
-        yield Change("divided-by-count", f"{gradient} is divided by {count}", over)
-        times = _with(found, closed, step, step.expr * count)
-        yield Change("times-count", f"{gradient} is multiplied by {count}", times)
-    yield Change("zero", f"{gradient} is zero", _with(found, closed, step, S.Zero))
+    put = partial(_with, derivation, closed, step)
+    counts = [size(i) for i in derivation.forward.axes if size(i) not in operands(step.target)]
+    up = derivation.upstream[0]
+    said = {"gradient": gradient}
+    if derivation.order == 1 and indices_of(up) == indices_of(step.target):
+        yield by_program(found("handed-on", **said, upstream=name_of(up)), put(up))
+    yield by_program(found("sign", "whole", **said), put(-step.expr))
+    for count in counts if derivation.order == 1 else ():
+        said["count"] = str(count)
+        yield by_program(found("divided-by-count", **said), put(step.expr / count))
+        yield by_program(found("times-count", **said), put(step.expr * count))
+    yield by_program(found("zero", gradient=gradient), put(S.Zero))
 
 
-def is_statistic(step: Step, found: Derivation) -> bool:
-    """Whether a step's value is shared by a group."""
-    return len(indices_of(step.target)) < len(found.forward.axes)
-
-
-def _statistic_name(found: Derivation, gradient: Tensor) -> str:
+def _statistic_name(derivation: Derivation, gradient: Tensor) -> str:
     name = name_of(gradient)[1:]
-    return found.forward.step(found.forward.tensors[name]).note.split(",")[0] or name
+    forward = derivation.forward
+    return forward.step(forward.tensors[name]).note.split(",")[0] or name
 
 
 def _subsets(count: int) -> list[tuple[int, ...]]:
@@ -203,33 +193,118 @@ def _subsets(count: int) -> list[tuple[int, ...]]:
 
 
 def _summed(
-    found: Derivation, step: Step, parts: tuple[Expr, ...], factors: dict[int, Expr]
+    derivation: Derivation, step: Step, parts: tuple[Expr, ...], factors: dict[int, Expr]
 ) -> Program:
     changed = (Mul(factors.get(k, S.One), part) for k, part in enumerate(parts))
-    return _with(found, found.closed, step, Add(*changed))
+    return _with(derivation, derivation.closed, step, Add(*changed))
 
 
-def _with(found: Derivation, program: Program, step: Step, expr: Expr) -> Program:
-    steps = tuple(Step(s.target, expr, s.note) if s == step else s for s in program.steps)
-    return _known(found, program, steps)
+def _with(derivation: Derivation, program: Program, step: Step, expr: Expr) -> Program:
+    """The program with another right-hand side in one step."""
+    steps = (Step(s.target, expr, s.note) if s == step else s for s in program.steps)
+    return knowing(derivation, program, steps)
 
 
-def known_to(
-    found: Derivation,
-    code: str,
-    text: str,
-    program: Program,
-    steps: tuple[Step, ...],
-    put: Mapping[Tensor, Tensor] | None = None,
-) -> Change:
-    """A change that may read every value of the forward pass, and ``put`` of another one."""
-    inputs = (*found.upstream, *found.forward.inputs, *found.forward.targets)
-    inputs += tuple((put or {}).values())
-    return Change(code, text, replace(program, inputs=inputs, steps=steps))
+# -- one edit in one step: a factor, a sign, a power, a count, an operand ------------------------
+
+_FACTORS = (
+    (S.NegativeOne, "sign", "part"),
+    (S.Zero, "term-missing", "part"),
+    (Integer(2), "factor", "part-twice"),
+    (S.Half, "factor", "part-half"),
+)
+
+_Edit = tuple[str, str, dict[str, Any], Expr]
+"""Code, form and arguments, and the changed right-hand side."""
 
 
-def _known(found: Derivation, program: Program, steps: tuple[Step, ...]) -> Program:
-    """The program with these steps; it may read every value of the forward pass."""
-    forward = found.forward
-    inputs = (*found.upstream, *forward.inputs, *forward.targets)
-    return replace(program, inputs=inputs, steps=steps)
+@cache
+def _edits(derivation: Derivation) -> tuple[Hypothesis, ...]:
+    return tuple(
+        by_program(
+            found(code, form, **arguments, where=name_of(step.target)),
+            _with(derivation, program, step, expr),
+        )
+        for program in (derivation.chain, derivation.closed)
+        for step in program.steps
+        for code, form, arguments, expr in _edited(derivation, step)
+    )
+
+
+def _edited(derivation: Derivation, step: Step) -> Iterator[_Edit]:
+    parts = Add.make_args(step.expr)
+    for part in parts:
+        rest = step.expr - part
+        name = plain(part) if len(parts) > 1 else name_of(step.target)
+        for factor, code, form in _FACTORS:
+            yield code, form, {"part": name}, rest + factor * part
+        for code, form, arguments, changed in _powers(part):
+            yield code, form, arguments, rest + changed
+    yield from _counts(derivation, step)
+    yield from _sums(step.expr)
+    yield from _swapped(derivation, step)
+
+
+def _powers(part: Expr) -> Iterator[_Edit]:
+    """Factors of another power: 1/sd for 1/sd**2, gamma left out, gamma twice."""
+    factors = Mul.make_args(part)
+    for factor in factors:
+        base, exponent = factor.as_base_exp()
+        if not operands(base) or isinstance(base, Total) or base.is_Add:
+            continue
+        rest = Mul(*(f for f in factors if f is not factor))
+        for other in (0, 1, 2, -1, -2, -3, S.Half):
+            if other != exponent and (exponent == 1) == (other >= 0):
+                there = {"other": plain(Pow(base, other))} if other else {}
+                form = "" if other else "nothing"
+                yield "power", form, {**there, "operand": plain(factor)}, rest * base**other
+        if exponent == -1:
+            yield "multiplied", "", {"operand": plain(base)}, rest * base
+
+
+def _counts(derivation: Derivation, step: Step) -> Iterator[_Edit]:
+    """Another number of terms where one stands openly or in a mean: m - 1, another axis, none."""
+    lengths = [size(i) for i in derivation.forward.axes]
+    means = [node for node in sorted(step.expr.atoms(Total), key=str) if isinstance(node, Mean)]
+    for length in lengths:
+        others: list[Any] = [length - 1, S.One, *(n for n in lengths if n != length)]
+        for other in others:
+            said = {"other": str(other), "length": str(length)}
+            parts = [_recounted(part, length, other) for part in Add.make_args(step.expr)]
+            if Add(*parts) != step.expr:
+                yield "count", "", said, Add(*parts)
+            for node in means:
+                if length in map(size, node.over):
+                    yield "count", "", said, step.expr.xreplace({node: node * length / other})
+
+
+def _recounted(part: Expr, length: Expr, other: Expr) -> Expr:
+    factors = Mul.make_args(part)
+    return Mul(*(f.xreplace({length: other}) if not operands(f) else f for f in factors))
+
+
+def _sums(expr: Expr) -> Iterator[_Edit]:
+    """A sum for a mean, a mean for a sum, none at all for the mean of what it runs over."""
+    for node in sorted(expr.atoms(Total), key=str):
+        count = Mul(*(size(i) for i in node.over))
+        if isinstance(node, Mean):
+            yield "sum-for-mean", "", {}, expr.xreplace({node: count * node})
+        else:
+            yield "mean-for-sum", "", {}, expr.xreplace({node: node / count})
+
+
+def _swapped(derivation: Derivation, step: Step) -> Iterator[_Edit]:
+    """Another value of the same indices in an operand's place, and means left out."""
+    there = (*derivation.upstream, *derivation.forward.inputs, *derivation.forward.targets)
+    for operand in operands(step.expr):
+        for other in there:
+            if other != operand and indices_of(other) == indices_of(operand) != ():
+                said = {"other": name_of(other), "operand": name_of(operand)}
+                yield "operand", "", said, step.expr.xreplace({operand: other})
+        if name_of(operand) == "mu":
+            yield "operand", "centred", {}, step.expr.xreplace({operand: S.Zero})
+    for inner in sorted(step.expr.atoms(Total), key=str):
+        for operand in operands(inner):
+            if name_of(operand) == "mu":
+                changed = inner.xreplace({operand: S.Zero})
+                yield "operand", "centred", {}, step.expr.xreplace({inner: changed})

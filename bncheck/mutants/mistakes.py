@@ -10,18 +10,20 @@ from bncheck.algebra.notation import Tensor, indices_of, like, name_of, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Closing, Derivation
-from bncheck.cause.programs import Change, changes
+from bncheck.cause.hypothesis import Question
+from bncheck.cause.programs import changes
 from bncheck.mutants.recipe import Recipe
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import RECOMPUTED, alike
 from bncheck.numbers.arithmetic import Array, evaluate
-from bncheck.numbers.trials import trials
+from bncheck.numbers.trials import draw
+from bncheck.telling.codes import Finding
 from bncheck.writers.numpy_source import arguments, source
 
 _RARE = ("mean-of-mean", "-root")
 """Endings of changes that explain a gradient in which they are found, but that few would make."""
 _BY_TERM = ("count", "sum-for-mean", "factor", "term")
-_BY_TEXT = ("path", *_BY_TERM)
+_BY_FINDING = ("path", *_BY_TERM)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Mistake:
     recipe: Recipe
 
 
-def mistakes(found: Derivation, **call: Any) -> tuple[Mistake, ...]:
+def mistakes_in(found: Derivation, **call: Any) -> tuple[Mistake, ...]:
     """Mistakes that people make in this layer, as text to run.
 
     ``call``: ``fold`` and ``defaults`` of the recipes.
@@ -54,26 +56,28 @@ def mistakes(found: Derivation, **call: Any) -> tuple[Mistake, ...]:
     )
 
 
-def wrong_programs(found: Derivation) -> Iterator[tuple[Change, Program, frozenset[str]]]:
+def wrong_programs(found: Derivation) -> Iterator[tuple[Finding, Program, frozenset[str]]]:
     """Changes, the wrong backward programs that they give, the names of the gradients changed.
 
     Each kind once, no two with the same results. Those that change nothing on generic inputs are
     no mistakes, and are left out.
     """
-    values = next(trials(found.forward)).values
+    values = next(draw(found.forward)).values
     forward = {name: b.value for name, b in evaluate(found.forward, values).items()}
     known = {**forward, **{name_of(u): values[name_of(u)] for u in found.upstream}}
     right = _gradients(found.chain, known)
-    kinds: set[tuple[Any, ...]] = set()
+    kinds: set[Any] = set()
     seen = [right]
     for name in right:
-        for change in changes(found, name):
-            program = _alone(found, change.program)
+        for hypothesis in changes(Question(found, name)):
+            change, changed = hypothesis.finding, hypothesis.program
+            if changed is None or not _plausible(found, change, changed, name):
+                continue
+            program = _alone(found, changed)
             wrong = _gradients(program, known)
             moved = frozenset(n for n in right if not _same(wrong[n], right[n]))
-            kind = (change.code, change.text if change.code.startswith(_BY_TEXT) else moved)
-            old = kind in kinds or any(all(_same(wrong[n], s[n]) for n in right) for s in seen)
-            if old or not _plausible(found, change, name):
+            kind = change if change.code.startswith(_BY_FINDING) else (change.code, moved)
+            if kind in kinds or any(all(_same(wrong[n], s[n]) for n in right) for s in seen):
                 continue
             kinds.add(kind)
             seen.append(wrong)
@@ -130,7 +134,7 @@ def _same(one: Array, other: Array) -> bool:
     return alike(one, other, RECOMPUTED, least=1.0)
 
 
-def _plausible(found: Derivation, change: Change, gradient: str) -> bool:
+def _plausible(found: Derivation, change: Finding, program: Program, gradient: str) -> bool:
     """A change of one term of several, and of a count only where there is one to get wrong."""
     if change.code.endswith(_RARE):
         return False
@@ -138,7 +142,7 @@ def _plausible(found: Derivation, change: Change, gradient: str) -> bool:
         return True
     target = found.closed.tensors[gradient]
     before = terms(found.closed.step(target))
-    altered = [t for t in Add.make_args(change.program.step(target).expr) if t not in before]
+    altered = [t for t in Add.make_args(program.step(target).expr) if t not in before]
     lengths = [size(i) for i in found.forward.axes]
     counts = [*lengths, *(n - 1 for n in lengths)]
     grown = any(_power(t, n) > 0 for t in altered for n in counts)

@@ -161,7 +161,7 @@ def _cause_record(cause: Cause) -> dict[str, Any]:
         **codes.record(cause.finding),
         "limits": [codes.record(limit) for limit in cause.limits],
         "text": cause.text,
-        "terms": [asdict(term) for term in cause.terms],
+        "terms": [{**asdict(term), "reading": term.reading.text} for term in cause.terms],
         "formula": cause.formula,
         "line": cause.line,
         "line_text": cause.line_text,

@@ -61,8 +61,13 @@ class Term:
     formula: str
     found: float
     expected: float
-    reading: str
+    reading: Finding
     uncertainty: float = 0.0
+
+    @property
+    def right(self) -> bool:
+        """Whether the factor is the expected one."""
+        return self.reading.form == "ok"
 
     def __str__(self) -> str:
         factors = f"{self.found:.6g} x found, {self.expected:g} x expected"

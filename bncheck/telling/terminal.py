@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from bncheck.telling.long_formulas import before_terms, in_lines
 from bncheck.telling.report import (
     Cause,
     Comparison,
@@ -120,25 +121,11 @@ def _rows(rows: Sequence[tuple[str, ...]], out: Console) -> None:
 
 
 def broken(formula: str, width: int) -> list[str]:
-    """A formula in lines of at most ``width`` columns, broken before a term of the sum."""
-    lines, rest = [], formula
-    while cell_len(rest) > width:
-        fitting = [at for at in _breaks(rest) if cell_len(rest[:at]) <= width]
-        if not fitting:
-            break
-        lines.append(rest[: fitting[-1]])
-        rest = "    " + rest[fitting[-1] + 1 :]
-    return [*lines, rest]
+    """A formula in lines of at most ``width`` columns, broken before a term or a side of it."""
+    return in_lines(formula, width, _BREAKS, cell_len, indent="    ")
 
 
-def _breaks(formula: str) -> Iterable[int]:
-    """Where a term of the sum, or a side, begins; at most one bracket deep."""
-    depth = 0
-    for at, letter in enumerate(formula):
-        depth += (letter in "([") - (letter in ")]")
-        sign = formula[at : at + 3] in (" + ", " \N{MINUS SIGN} ", " = ", " ≤ ")
-        if sign and depth <= 1 and formula[:at].strip():
-            yield at
+_BREAKS = before_terms(" + ", " \N{MINUS SIGN} ", " = ", " ≤ ", deepest=1)
 
 
 def statements(rows: Any, out: Console) -> None:
@@ -250,7 +237,7 @@ def _causes(causes: Sequence[Cause], out: Console) -> None:
         out.print(title.append(f"\n    {cause.line_text}") if cause.line_text else title)
         if cause is not causes[0]:
             continue
-        if any(term.reading != "ok" for term in cause.terms):
+        if any(not term.right for term in cause.terms):
             out.print(_terms(cause))
         lines = [part for f in cause.formula.split("; ") if f for part in broken(f, out.width - 11)]
         for order, line in enumerate(lines):
@@ -258,11 +245,11 @@ def _causes(causes: Sequence[Cause], out: Console) -> None:
 
 
 def _terms(cause: Cause) -> Table:
-    table, wrong = _unruled(), [t for t in cause.terms if t.reading != "ok"]
+    table, wrong = _unruled(), [t for t in cause.terms if not t.right]
     for term in cause.terms if len(cause.terms) <= MOST_TERMS else wrong:
         table.add_row(
             f"    {term.formula}", f"{term.found:.4g} × found", f"{term.expected:.4g} × expected",
-            Text(term.reading, STYLES["plain" if term.reading == "ok" else "off"]),
+            Text(term.reading.text, STYLES["plain" if term.right else "off"]),
         )  # fmt: skip
     if len(cause.terms) > max(MOST_TERMS, len(wrong)):
         table.add_row(f"    {_counted(len(cause.terms) - len(wrong), 'other term')}", "", "", "ok")
