@@ -16,7 +16,7 @@ from bncheck.telling.report import Report
 from bncheck.theory.checked import evidence
 from bncheck.verification import assert_gradients, verify
 from bncheck.writers import numpy_source
-from bncheck.writers.documents import document, fragment, markdown
+from bncheck.writers.documents import DOCUMENTS
 from bncheck.writers.formulas.latex import latex_of
 from bncheck.writers.graph import GRAPHS
 
@@ -99,7 +99,7 @@ def to_latex(
 
     Every equation is checked, and the layer's identities stand at the end with their proofs.
     """
-    forms = {"document": document, "fragment": fragment, "markdown": markdown}
+    forms = {name: DOCUMENTS[name] for name in ("document", "fragment", "markdown")}
     found = _derived(layer, None, variant)
     return _chosen(forms, form)(found, evidence(found))
 

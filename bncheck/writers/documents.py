@@ -144,8 +144,7 @@ def _set_markdown(block: Block, forward: Program) -> str:
         return f"```mermaid\n{graph.mermaid(forward)}```"
     if block.kind == "text":
         return block.lines[0]
-    lines = [_with_mark(row, mark) for row, mark in block.rows]
-    rows = " \\\\\n".join(lines)
+    rows = " \\\\\n".join(_with_mark(row, mark) for row, mark in block.rows)
     return f"$$\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n$$"
 
 
@@ -240,3 +239,6 @@ def _tuple(numbers: tuple[Expr, ...]) -> str:
     """Fractions in one line."""
     words = ", ".join(map(str, numbers))
     return f"({words})" if len(numbers) > 1 else words
+
+
+DOCUMENTS = {"document": document, "fragment": fragment, "markdown": markdown, "html": html}

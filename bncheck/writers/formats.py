@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from bncheck.theory.statements import Evidence, Judgement
 
 
+Write = Callable[["Derivation", "Evidence | None"], str]
+
+
 @dataclass(frozen=True)
 class Format:
     """``write`` gives the text; ``checked``: whether it says how each equation is known."""
 
-    write: "Callable[[Derivation, Evidence | None], str]"
+    write: Write
     checked: bool = False
 
 
@@ -27,28 +30,13 @@ def _text(found: "Derivation", known: "Evidence | None") -> str:
     return drawn(derivation, page(found), plain=True)
 
 
-def _latex(found: "Derivation", known: "Evidence | None") -> str:
-    from bncheck.writers.documents import document
+def _document(form: str) -> Write:
+    def write(found: "Derivation", known: "Evidence | None") -> str:
+        from bncheck.writers.documents import DOCUMENTS
 
-    return document(found, known)
+        return DOCUMENTS[form](found, known)
 
-
-def _fragment(found: "Derivation", known: "Evidence | None") -> str:
-    from bncheck.writers.documents import fragment
-
-    return fragment(found, known)
-
-
-def _html(found: "Derivation", known: "Evidence | None") -> str:
-    from bncheck.writers.documents import html
-
-    return html(found, known)
-
-
-def _markdown(found: "Derivation", known: "Evidence | None") -> str:
-    from bncheck.writers.documents import markdown
-
-    return markdown(found, known)
+    return write
 
 
 def _numpy(found: "Derivation", known: "Evidence | None") -> str:
@@ -57,16 +45,13 @@ def _numpy(found: "Derivation", known: "Evidence | None") -> str:
     return source(found)
 
 
-def _mermaid(found: "Derivation", known: "Evidence | None") -> str:
-    from bncheck.writers.graph import mermaid
+def _graph(form: str) -> Write:
+    def write(found: "Derivation", known: "Evidence | None") -> str:
+        from bncheck.writers.graph import GRAPHS
 
-    return mermaid(found.layer)
+        return GRAPHS[form](found.layer)
 
-
-def _dot(found: "Derivation", known: "Evidence | None") -> str:
-    from bncheck.writers.graph import dot
-
-    return dot(found.layer)
+    return write
 
 
 def _json(found: "Derivation", known: "Evidence | None") -> str:
@@ -77,13 +62,13 @@ def _json(found: "Derivation", known: "Evidence | None") -> str:
 
 DERIVED = {
     "text": Format(_text),
-    "latex": Format(_latex, checked=True),
-    "fragment": Format(_fragment, checked=True),
-    "html": Format(_html, checked=True),
-    "markdown": Format(_markdown, checked=True),
+    "latex": Format(_document("document"), checked=True),
+    "fragment": Format(_document("fragment"), checked=True),
+    "html": Format(_document("html"), checked=True),
+    "markdown": Format(_document("markdown"), checked=True),
     "numpy": Format(_numpy),
-    "mermaid": Format(_mermaid),
-    "dot": Format(_dot),
+    "mermaid": Format(_graph("mermaid")),
+    "dot": Format(_graph("dot")),
     "json": Format(_json, checked=True),
 }
 """What ``derive --format`` takes."""
@@ -96,26 +81,24 @@ def _rows(title: str, judged: "Sequence[Judgement]") -> str:
     return drawn(statements, rows(judged))
 
 
+def _stated(form: str) -> "Callable[[str, Sequence[Judgement]], str]":
+    def write(title: str, judged: "Sequence[Judgement]") -> str:
+        from bncheck.writers.statements import DOCUMENTS
+
+        return DOCUMENTS[form](title, judged)
+
+    return write
+
+
 def _stated_json(title: str, judged: "Sequence[Judgement]") -> str:
     from bncheck.writers.records import as_json, judgement
 
     return as_json(list(map(judgement, judged)))
 
 
-def _stated_markdown(title: str, judged: "Sequence[Judgement]") -> str:
-    from bncheck.writers.statements import as_markdown
-
-    return as_markdown(title, judged)
-
-
-def _stated_latex(title: str, judged: "Sequence[Judgement]") -> str:
-    from bncheck.writers.statements import as_latex
-
-    return as_latex(title, judged)
-
-
-STATED: "dict[str, Callable[[str, Sequence[Judgement]], str]]" = {
-    "text": _rows, "json": _stated_json, "markdown": _stated_markdown, "latex": _stated_latex,
+STATED = {
+    "text": _rows, "json": _stated_json, "markdown": _stated("markdown"),
+    "latex": _stated("latex"),
 }  # fmt: skip
 """What ``identities --format`` and ``theorems --format`` take: of a title and what became of each
 statement; as text for the terminal."""

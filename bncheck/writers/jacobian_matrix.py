@@ -3,16 +3,14 @@
 The numbers are those of a batch of small fractions; a terminal shows them as shades, HTML as SVG.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sympy import Expr, Float, Mul, Rational, S, expand
 
-from bncheck.algebra.notation import Tensor, count, indices_of, name_of, size
+from bncheck.algebra.notation import Tensor, count, indices_of, name_of, operands, size
 from bncheck.algebra.spelling import MINUS
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.calculus.interpret import Place, evaluate, places
+from bncheck.calculus.interpret import Numbers, Place, entries, evaluate, places
 from bncheck.calculus.jacobians import explicit
 from bncheck.calculus.unroll import sample
 from bncheck.writers.graph import image, label
@@ -44,12 +42,12 @@ def group_size(found: Derivation) -> int:
 
 def matrix(found: Derivation, name: str) -> tuple[Expr, list[list[Expr]]]:
     """The explicit Jacobian of one group as a shared factor and what is left of the entries."""
-    entries = explicit(found, name)
-    factors = [set(Mul.make_args(e)) for e in entries]
+    made = explicit(found, name)
+    factors = [set(Mul.make_args(e)) for e in made]
     shared = Mul(*(f for f in set.intersection(*factors) if not f.is_Add))
-    numbers = [abs(Mul(*(f.primitive()[0] for f in Mul.make_args(e)))) for e in entries]
+    numbers = [abs(Mul(*(f.primitive()[0] for f in Mul.make_args(e)))) for e in made]
     shared /= max((number.q for number in numbers), default=1)
-    rows = [[expand(e / shared) for e in entries.row(r)] for r in range(entries.rows)]
+    rows = [[expand(e / shared) for e in row] for row in made.tolist()]
     return shared, rows
 
 
@@ -74,7 +72,7 @@ class Sampled:
 
 
 def sampled(found: Derivation) -> Sampled | None:
-    """The numbers, one run of the closed backward pass for each row.
+    """The numbers of the entries, from those of the forward pass.
 
     None where there is no such picture: sizes are symbols or too large, the derivation is of
     second order or in forward mode, or the output has not the shape of the first input.
@@ -88,42 +86,28 @@ def sampled(found: Derivation) -> Sampled | None:
     forward, along = found.forward.specialised(one), normalised(found.forward)
     values = sample(forward)
     values |= {"eps": EPS} if "eps" in values else {}
-    upstream = {name_of(a): values[name_of(a)] for a in found.upstream}
-    known = evaluate(forward, _rounded(values)) | upstream
-    indices = tuple(i.xreplace(one) for i in indices_of(output))
-    group = list(places(indices))
-    rows = tuple(_row(found, one, known, group, at) for at in group)
-    kept = [k for k, i in enumerate(indices_of(output)) if i in along]
-    shown = tuple(tuple(at[k] for k in kept) for at in group)
-    given = tuple((a, _numbers(values[name_of(a)])) for a in forward.inputs)
-    return Sampled(output, operand, shown, given, rows)
-
-
-def _numbers(given: Any) -> tuple[Expr, ...]:
-    """The numbers of one input in order."""
-    return tuple(given.values()) if isinstance(given, Mapping) else (given,)
-
-
-def _row(
-    found: Derivation, one: dict[Any, Any], known: dict[str, Any], group: list[Place], hot: Place
-) -> tuple[float, ...]:
-    """How the output at one place depends on the operand: its gradient, dy being 1 there."""
-    first, *others = map(name_of, found.upstream)
-    asked = {name: dict.fromkeys(known[name], S.Zero) for name in others}
-    asked[first] = {at: S.One if at == hot else S.Zero for at in group}
-    got = evaluate(found.closed.specialised(one), known | asked)
-    gradient = got[name_of(found.forward.gradient(found.wrt[0]))]
-    return tuple(float(gradient[at]) for at in group)
-
-
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with 17 digits, which is quicker than roots of fractions."""
-    return {
+    numbers = {name: entries(given) for name, given in values.items()}
+    digits = {  # 17 of them are quicker than roots of fractions
         name: {at: Float(number, 17) for at, number in given.items()}
-        if isinstance(given, Mapping)
-        else Float(given, 17)
-        for name, given in values.items()
+        for name, given in numbers.items()
     }
+    known = evaluate(forward, digits)
+    rows = explicit(found, name_of(operand)).tolist()
+    return Sampled(
+        output,
+        operand,
+        tuple(places([i for i in indices_of(output) if i in along])),
+        tuple((a, tuple(numbers[name_of(a)].values())) for a in forward.inputs),
+        tuple(tuple(_number(entry, known) for entry in row) for row in rows),
+    )
+
+
+def _number(entry: Expr, known: Numbers) -> float:
+    """An entry of the matrix in numbers; the first group, where it is about one of several."""
+    return float(entry.xreplace({
+        a: known[name_of(a)][tuple(int(i) if i.is_Integer else 1 for i in indices_of(a))]
+        for a in operands(entry)
+    }))  # fmt: skip
 
 
 def shades(at: Sampled) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A program as one reads it: sums where they stand, and no index that means two things."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sympy import Add, Expr, S, Symbol
 
@@ -24,20 +25,17 @@ def results(found: Derivation) -> tuple[Step, ...]:
 def written(found: Derivation, steps: Iterable[Step]) -> tuple[Step, ...]:
     """Steps without those that only give a sum its name; the sums stand where they are read."""
     inline = _inline(found)
-    return tuple(
-        Step(s.target, unclashed(s.expr.xreplace(inline), indices_of(s.target)), s.note)
-        for s in steps
-        if s.target not in inline
-    )
+    return tuple(replace(s, expr=_in_full(s, inline)) for s in steps if s.target not in inline)
 
 
 def rewritings(found: Derivation) -> tuple[Rewriting, ...]:
     """The rewritings that lead to the closed form, with the same sums written out."""
     inline = _inline(found)
-    return tuple(
-        Rewriting(r.target, unclashed(r.expr.xreplace(inline), indices_of(r.target)), r.reason)
-        for r in found.rewritings
-    )
+    return tuple(replace(r, expr=_in_full(r, inline)) for r in found.rewritings)
+
+
+def _in_full(line: Step | Rewriting, inline: dict[Tensor, Expr]) -> Expr:
+    return unclashed(line.expr.xreplace(inline), indices_of(line.target))
 
 
 def action(found: Derivation) -> Step:

@@ -202,3 +202,6 @@ def open_indices(*exprs: Expr) -> tuple[Idx, ...]:
     """The indices of a statement that no sum binds."""
     found = {i for e in exprs for i in carried(e) if size(i).free_symbols}
     return tuple(sorted(found, key=str))
+
+
+DOCUMENTS = {"markdown": as_markdown, "latex": as_latex}

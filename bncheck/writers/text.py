@@ -174,20 +174,14 @@ def _matrix(found: Derivation) -> Section:
     shared, entries = matrix(found, first)
     cells = [[line(e) for e in row] for row in entries]
     widths = [max(map(columns, column)) for column in zip(*cells, strict=True)]
-    rows = [
-        "   ".join(cell + " " * (w - columns(cell)) for cell, w in zip(row, widths, strict=True))
-        for row in cells
-    ]
-    ends = _brackets(len(rows))
     front = f"{line(shared)} · " if shared != 1 else ""
-    middle = len(rows) // 2
-    return Section(
-        title,
-        tuple(
-            ((front if k == middle else " " * columns(front)) + left + " " + row + " " + right,)
-            for k, (row, (left, right)) in enumerate(zip(rows, ends, strict=True))
-        ),
-    )
+    rows = []
+    for k, row in enumerate(cells):
+        left, right = "[]" if count == 1 else "⎡⎤" if k == 0 else "⎣⎦" if k == count - 1 else "⎢⎥"
+        padded = (cell + " " * (w - columns(cell)) for cell, w in zip(row, widths, strict=True))
+        before = front if k == count // 2 else " " * columns(front)
+        rows.append((f"{before}{left} {'   '.join(padded)} {right}",))
+    return Section(title, tuple(rows))
 
 
 def _picture(found: Derivation) -> tuple[tuple[str, ...], ...]:
@@ -196,9 +190,3 @@ def _picture(found: Derivation) -> tuple[tuple[str, ...], ...]:
     if at is None:
         return (("left out beyond 16 rows; its entries are the line above",),)
     return tuple((line,) for line in shades(at))
-
-
-def _brackets(rows: int) -> list[tuple[str, str]]:
-    if rows == 1:
-        return [("[", "]")]
-    return [("⎡", "⎤"), *[("⎢", "⎥")] * (rows - 2), ("⎣", "⎦")]
