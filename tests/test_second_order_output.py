@@ -16,6 +16,7 @@ from bncheck.calculus.passes import derived, double_backward, modes
 from bncheck.telling.errors import CannotAsk
 from bncheck.writers.blocks import derived_blocks, marker, writer
 from bncheck.writers.documents import PREAMBLE, fragment, written
+from bncheck.writers.formats import DERIVED
 from bncheck.writers.formulas.latex import broken, width
 from bncheck.writers.formulas.unicode import spelled
 from bncheck.writers.numpy_source import functions
@@ -175,9 +176,7 @@ def test_json_of_second_order_and_of_forward_mode(bncheck):
     assert [a["shape"] for a in moved["results"]] == [["m", "D"]]
 
 
-@pytest.mark.parametrize(
-    "form", ["text", "latex", "fragment", "markdown", "numpy", "mermaid", "dot"]
-)
+@pytest.mark.parametrize("form", DERIVED)
 @pytest.mark.parametrize("asked", [["--order", "2"], ["--mode", "forward"]])
 def test_every_format(bncheck, form, asked):
     done = bncheck("derive", "weight-norm", *asked, "--format", form, "-m", "3")
