@@ -9,8 +9,8 @@ import pytest
 from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.passes import derived_once
 from bncheck.cause.terms import fit
-from bncheck.numbers.observation import Observation
-from bncheck.numbers.reference import reference
+from bncheck.numbers.observation import Observation, Trial
+from bncheck.numbers.reference import reference_at
 from bncheck.verification import verify
 from tests.mistakes import every, function_of, opened
 from tests.mutants import WRONG, batch_closed
@@ -50,12 +50,12 @@ def _seen(rng, rows, columns, dtype, factors):
     drawn = {"x": rng.normal(0.5, 2, shape), "dy": rng.normal(0.2, 1, shape),
              "gamma": rng.uniform(0.5, 2, columns), "beta": rng.normal(0, 1, columns)}  # fmt: skip
     values = {n: v.astype(dtype) for n, v in drawn.items()} | {"eps": 0.01}
-    truth = reference(BATCH, values, np.dtype(dtype))
+    truth = reference_at(BATCH, values, np.dtype(dtype))
     k = {n: np.asarray(v, float) for n, v in truth.known.items()}
     scale, m = k["gamma"] / k["sd"], rows
     parts = (k["dy"], -k["dbeta"] / m, -k["dgamma"] * k["xhat"] / m)
     dx = scale * sum(f * part for f, part in zip(factors, parts, strict=True))
-    return Observation(values, truth, {"dx": dx.astype(dtype)}, {})
+    return Observation(Trial("drawn", values), truth, {"dx": dx.astype(dtype)})
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from bncheck.place import lines
 from bncheck.verification import verify
 from tests.conftest import ROOT
 from tests.mutants import WRONG
@@ -145,12 +146,66 @@ def test_what_cannot_be_traced_changes_no_verdict(kind, tmp_path):
 ENDLESS = "    k, step = 0, float(m)\n    while k != m:\n        k += m / step\n"
 
 
-def test_a_value_in_anothers_place_may_not_run_for_ever(tmp_path):
+STUBBORN = """    k, step = 0, float(m)
+    while k != m:
+        try:
+            k += m / step
+        except Exception:
+            pass
+"""
+
+
+@pytest.mark.parametrize("body", [ENDLESS, STUBBORN])
+def test_a_value_in_anothers_place_may_not_run_for_ever(body, tmp_path):
     path = tmp_path / "endless.py"
-    path.write_text(backward_of(ENDLESS).lstrip())
+    path.write_text(backward_of(body).lstrip())
     report = verify(str(path), layer="batch-norm", timeout=20)
     assert report.verdict == "wrong"
     assert "took more than" not in report.assumed
+
+
+def test_code_that_would_have_to_be_run_too_often_keeps_its_verdict(monkeypatch, tmp_path):
+    path = tmp_path / "case.py"
+    path.write_text(wrong("nine steps", "dx = dx1 + dx2", "dx = dx1 - dx2")[0])
+    (full,) = verify(str(path)).diagnosis
+    monkeypatch.setattr(lines, "RUNS", 1)
+    (short,) = verify(str(path)).diagnosis
+    assert (full.line is None, short.line) == (False, None)
+    assert (short.text, short.terms) == (full.text, full.terms)
+
+
+STARRED = """
+import torch
+
+class LayerNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, gamma, beta, eps):
+        mu = x.mean(dim=1, keepdim=True)
+        rstd = (((x - mu) ** 2).mean(dim=1, keepdim=True) + eps) ** -0.5
+        xhat = (x - mu) * rstd
+        ctx.save_for_backward(xhat, rstd, gamma)
+        return gamma * xhat + beta
+
+    @staticmethod
+    def backward(ctx, *grads):
+        xhat, rstd, gamma = ctx.saved_tensors
+        dout, = grads
+        dxhat = dout * gamma
+        a = dxhat.mean(dim=1, keepdim=True)
+        b = (dxhat * xhat).mean(dim=1, keepdim=True)
+        dx = (dxhat - a + xhat * b) * rstd  # <-- here
+        return dx, (dout * xhat).sum(dim=0), dout.sum(dim=0), None
+"""
+
+
+def test_an_upstream_gradient_may_come_under_a_star(tmp_path):
+    """No argument of the backward pass is an array: which one holds dy is not to be seen."""
+    pytest.importorskip("torch")
+    path = tmp_path / "starred.py"
+    path.write_text(STARRED.lstrip())
+    (cause,) = verify(str(path)).diagnosis
+    here = next(n for n, t in enumerate(path.read_text().splitlines(), 1) if "here" in t)
+    assert (cause.gradient, cause.line) == ("dx", here)
 
 
 def test_tracing_is_taken_off_where_it_fails():

@@ -16,20 +16,19 @@ import numpy as np
 from bncheck.calculus.derivation import Derivation
 from bncheck.numbers.agreement import FITTED
 from bncheck.numbers.arithmetic import Array
-from bncheck.numbers.observation import Observation
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.observation import Observation, Trial
 from bncheck.place.intermediates import right_values
 from bncheck.place.mending import (
-    Experiment,
+    Probe,
     Rerun,
-    experiment,
     is_mended,
     is_tried,
     mended_together,
+    probe,
     simplest,
     that_matter,
 )
-from bncheck.place.recognition import Recognised, origin, recognised, source
+from bncheck.place.recognition import Sighting, origin, sightings, source
 from bncheck.place.values import RightValues, fingerprint, multiple, spelled
 from bncheck.subject.messages import Assigned, Edit, Replacement, Written
 from bncheck.telling.codes import Finding, found
@@ -96,7 +95,7 @@ def _located(cause: Cause, search: "_Search", seen: Sequence[tuple[Trial, Observ
     trial, one = seen[scores.index(max(scores))]
     ways = partial(search.code.rewritten, trial) if cause.code in VAGUE else _no_ways
     try:
-        here = search.experiment(cause.gradient, trial, one)
+        here = search.probe(cause.gradient, trial, one)
         wrong = _first_wrong(here, ways)
     except (BncheckError, ArithmeticError, LookupError, ValueError):
         return cause  # a verdict is not lost for want of a line
@@ -121,20 +120,20 @@ def _with_line(cause: Cause, wrong: _WrongLine) -> Cause:
 
 @dataclass(frozen=True)
 class _Search:
-    """``looked``: what is known of trials that were traced already."""
+    """``known``: the right values and the user's, of trials that were traced already."""
 
     derivation: Derivation
     code: Rerunnable
-    looked: dict[Trial, tuple[RightValues, tuple[Recognised, ...]]]
+    known: dict[Trial, tuple[RightValues, tuple[Sighting, ...]]]
 
-    def experiment(self, gradient: str, trial: Trial, one: Observation) -> Experiment:
+    def probe(self, gradient: str, trial: Trial, one: Observation) -> Probe:
         """The code on one trial, to be run on; a trial is traced once for all gradients."""
-        if trial not in self.looked:
+        if trial not in self.known:
             values = right_values(self.derivation, trial.values)
-            self.looked[trial] = values, recognised(values, self.code.traced(trial))
-        values, looked = self.looked[trial]
-        rerun = _counted(self.code, trial, sum(len(each.made.values) for each in looked))
-        return experiment(gradient, one, values, looked, rerun)
+            self.known[trial] = values, sightings(values, self.code.traced(trial))
+        values, seen = self.known[trial]
+        rerun = _counted(self.code, trial, sum(len(each.made.values) for each in seen))
+        return probe(gradient, one, values, seen, rerun)
 
 
 def _counted(code: Rerunnable, trial: Trial, events: int) -> Rerun:
@@ -165,21 +164,21 @@ def _off(trial: Trial, one: Observation, gradient: str) -> float:
     return min(1e-3, apart) if apart > FITTED else 0.0
 
 
-def _first_wrong(here: Experiment, ways: Ways) -> _WrongLine | None:
+def _first_wrong(here: Probe, ways: Ways) -> _WrongLine | None:
     """The line to mend for the gradient; None where no line gives its value."""
-    last = origin(here.looked, here.yours, here.gradient)
+    last = origin(here.sightings, here.yours, here.gradient)
     if last is None:
         return None
-    matter = _looked_into(here, here.looked[: here.looked.index(last)])
+    matter = _looked_into(here, here.sightings[: here.sightings.index(last)])
     mending = next((one for one in matter if is_mended(here, one)), None)
     chosen = mending or mended_together(here, matter) or last
-    blamed = source(here.looked, chosen)
+    blamed = source(here.sightings, chosen)
     edits = _edits(here, blamed, ways)
     beside = _not_right(matter, last) if chosen is last and not edits else ()
     return _WrongLine(blamed.made.line, (*_said(here, blamed, chosen), *beside), edits)
 
 
-def _looked_into(here: Experiment, before: Sequence[Recognised]) -> list[Recognised]:
+def _looked_into(here: Probe, before: Sequence[Sighting]) -> list[Sighting]:
     """Those that may have to be mended.
 
     Not a right one of whose name another line does not matter: it is that later line, which
@@ -194,7 +193,7 @@ def _looked_into(here: Experiment, before: Sequence[Recognised]) -> list[Recogni
     ]  # fmt: skip
 
 
-def _edits(here: Experiment, blamed: Recognised, ways: Ways) -> tuple[Edit, ...]:
+def _edits(here: Probe, blamed: Sighting, ways: Ways) -> tuple[Edit, ...]:
     if len(blamed.numbers) != 1:
         return ()
     try:
@@ -204,7 +203,7 @@ def _edits(here: Experiment, blamed: Recognised, ways: Ways) -> tuple[Edit, ...]
     return simplest(here, blamed, written)
 
 
-def _said(here: Experiment, blamed: Recognised, chosen: Recognised) -> Iterator[Finding]:
+def _said(here: Probe, blamed: Sighting, chosen: Sighting) -> Iterator[Finding]:
     """How the value differs from the one that belongs there, and what is right before it."""
     name = here.gradient if chosen.made.returned else chosen.made.name
     form, more = _difference(here, chosen)
@@ -214,7 +213,7 @@ def _said(here: Experiment, blamed: Recognised, chosen: Recognised) -> Iterator[
         yield found("line-before", name=before.made.name, line=before.made.line)
 
 
-def _difference(here: Experiment, one: Recognised) -> tuple[str, Mapping[str, Any]]:
+def _difference(here: Probe, one: Sighting) -> tuple[str, Mapping[str, Any]]:
     wholes = here.values.wholes
     belong = one.wanted.values if one.wanted is not None else ()
     if not belong and here.gradient in wholes:
@@ -230,10 +229,10 @@ def _difference(here: Experiment, one: Recognised) -> tuple[str, Mapping[str, An
     return "", {}
 
 
-def _last_right(here: Experiment, blamed: Recognised) -> Recognised | None:
+def _last_right(here: Probe, blamed: Sighting) -> Sighting | None:
     """The last line before it, of the same function, that gives a gradient its right value."""
     before = [
-        (one, one.wanted) for one in here.looked[: here.looked.index(blamed)]
+        (one, one.wanted) for one in here.sightings[: here.sightings.index(blamed)]
         if one.right and one.wanted is not None and not one.made.given
         and one.made.function == blamed.made.function and one.made.line != blamed.made.line
         and fingerprint(one.value).size > 1
@@ -242,7 +241,7 @@ def _last_right(here: Experiment, blamed: Recognised) -> Recognised | None:
     return (gradients or before)[-1][0] if before else None
 
 
-def _not_right(matter: Sequence[Recognised], last: Recognised) -> tuple[Finding, ...]:
+def _not_right(matter: Sequence[Sighting], last: Sighting) -> tuple[Finding, ...]:
     """The first value that is not what its name says, where mending it alone is not enough."""
     others = (
         one for one in matter

@@ -16,7 +16,7 @@ from bncheck.numbers.agreement import (
 )
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.observation import Observation
-from bncheck.place.recognition import Recognised
+from bncheck.place.recognition import Sighting
 from bncheck.place.values import (
     HEAVY,
     Arrangement,
@@ -36,17 +36,17 @@ AT_ONCE = 400
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Probe:
     """One gradient that is wrong on one trial, and the user's code, to be run on with other values.
 
-    ``values``: the right ones; ``looked``: every assignment; ``kept``: the gradients that are
+    ``values``: the right ones; ``sightings``: every assignment; ``kept``: the gradients that are
     right already, and have to stay so.
     """
 
     gradient: str
     one: Observation
     values: RightValues
-    looked: tuple[Recognised, ...]
+    sightings: tuple[Sighting, ...]
     arranged: Arrangement
     kept: tuple[str, ...]
     rerun: Rerun
@@ -76,11 +76,11 @@ class Experiment:
     def _keeps(self, result: Mapping[str, Array]) -> bool:
         return all(n in result and _is_right(self.one, n, result[n]) for n in self.kept)
 
-    def is_upstream(self, one: Recognised) -> bool:
+    def is_upstream(self, one: Sighting) -> bool:
         """Whether it is the upstream gradient, and is called after what holds it: ``dout_T``."""
         name = self.values.upstream
         holders = (
-            given.made.name for given in self.looked
+            given.made.name for given in self.sightings
             if given.made.given and given.match is not None and given.match.of.name == name
         )  # fmt: skip
         holder = next(holders, None)
@@ -88,18 +88,18 @@ class Experiment:
         return is_it and holder is not None and holder in one.made.name
 
 
-def experiment(
+def probe(
     gradient: str,
     one: Observation,
     values: RightValues,
-    looked: tuple[Recognised, ...],
+    sightings: tuple[Sighting, ...],
     rerun: Rerun,
-) -> Experiment:
+) -> Probe:
     """From what is right and what was assigned on a trial."""
-    arranged = Arrangement.learnt((each.value, each.match) for each in looked)
+    arranged = Arrangement.learnt((each.value, each.match) for each in sightings)
     there = {n: g for n, g in one.gradients.items() if n in one.reference.gradients}
     kept = tuple(n for n, yours in there.items() if _is_right(one, n, yours))
-    return Experiment(gradient, one, values, looked, arranged, kept, rerun)
+    return Probe(gradient, one, values, sightings, arranged, kept, rerun)
 
 
 def _is_right(one: Observation, name: str, yours: Array) -> bool:
@@ -107,7 +107,7 @@ def _is_right(one: Observation, name: str, yours: Array) -> bool:
     return explains(right, yours, allowed, RECOMPUTED)
 
 
-def is_tried(here: Experiment, one: Recognised) -> bool:
+def is_tried(here: Probe, one: Sighting) -> bool:
     """Whether a line is looked into: it is not right, or right only as a part or by itself."""
     if not np.all(np.isfinite(one.value)):
         return False
@@ -120,7 +120,7 @@ def is_tried(here: Experiment, one: Recognised) -> bool:
     return not one.is_scalar and not negligible(one.value, here.right, ROUNDING)
 
 
-def put(one: Recognised, value: Array) -> list[Replacement]:
+def put(one: Sighting, value: Array) -> list[Replacement]:
     """The value in this line's place, every time that the line runs."""
     several = value.reshape(len(one.numbers), *one.made.values.shape[1:])
     return [
@@ -129,25 +129,25 @@ def put(one: Recognised, value: Array) -> list[Replacement]:
     ]
 
 
-def that_matter(here: Experiment, looked: Sequence[Recognised]) -> list[Recognised]:
+def that_matter(here: Probe, seen: Sequence[Sighting]) -> list[Sighting]:
     """Those on which the gradient depends."""
-    still, *moved = here.rerun([[], *(put(one, _moved(one)) for one in looked)])
+    still, *moved = here.rerun([[], *(put(one, _moved(one)) for one in seen)])
     name = here.gradient
     if still is None or name not in still:
         return []
     return [
-        one for one, result in zip(looked, moved, strict=True)
+        one for one, result in zip(seen, moved, strict=True)
         if result is None or name not in result or not alike(result[name], still[name], RECOMPUTED)
     ]  # fmt: skip
 
 
-def _moved(one: Recognised) -> Array:
+def _moved(one: Sighting) -> Array:
     if one.made.values.dtype.kind in "iu":
         return one.value + 1
     return one.value * 1.375 + 0.0625
 
 
-def is_mended(here: Experiment, one: Recognised) -> bool:
+def is_mended(here: Probe, one: Sighting) -> bool:
     """Whether a right value in this place makes the gradient right."""
     if one.wanted is not None:
         tried = one.wanted.tried[one.right :]  # a part that is right is not the whole
@@ -163,7 +163,7 @@ def is_mended(here: Experiment, one: Recognised) -> bool:
     return _is_another(here, one)
 
 
-def _is_multiple(here: Experiment, one: Recognised, turned: bool = False) -> bool:
+def _is_multiple(here: Probe, one: Sighting, turned: bool = False) -> bool:
     """Whether some number times this value makes the gradient right.
 
     ``turned``: and is then what its name says, but for the sign.
@@ -181,7 +181,7 @@ def _is_multiple(here: Experiment, one: Recognised, turned: bool = False) -> boo
     return here.mends(here.run(put(one, factor * one.value))[0])
 
 
-def _is_another(here: Experiment, one: Recognised) -> bool:
+def _is_another(here: Probe, one: Sighting) -> bool:
     """Whether another right value does, or a plain multiple of one.
 
     Where the value is a right one by itself, only those that are as simple, or that it is a
@@ -208,7 +208,7 @@ def _is_another(here: Experiment, one: Recognised) -> bool:
     return False
 
 
-def _is_likely(here: Experiment, one: Recognised, right: RightValue) -> bool:
+def _is_likely(here: Probe, one: Sighting, right: RightValue) -> bool:
     factor = multiple(one.value, right)
     if factor is not None:
         return bool(right.name) and not near(abs(factor), 1, FITTED)
@@ -216,7 +216,7 @@ def _is_likely(here: Experiment, one: Recognised, right: RightValue) -> bool:
     return weight < HEAVY and weight <= here.values.weight(one.value)
 
 
-def _solved(here: Experiment, base: Array, slope: Array) -> float | None:
+def _solved(here: Probe, base: Array, slope: Array) -> float | None:
     """The number t for which ``base + t*slope`` is the right gradient."""
     base, slope = np.asarray(base, float), np.asarray(slope, float)
     wanted = np.asarray(here.right, float) - base
@@ -228,9 +228,9 @@ def _solved(here: Experiment, base: Array, slope: Array) -> float | None:
     return factor if negligible(left, here.right, FITTED) else None
 
 
-def mended_together(here: Experiment, looked: Iterable[Recognised]) -> Recognised | None:
+def mended_together(here: Probe, seen: Iterable[Sighting]) -> Sighting | None:
     """The first of several wrong lines that have to be mended together."""
-    wrong = [(one, one.wanted) for one in looked if one.wanted is not None and not one.right]
+    wrong = [(one, one.wanted) for one in seen if one.wanted is not None and not one.right]
     puts = [
         replacement
         for one, wanted in wrong
@@ -240,7 +240,7 @@ def mended_together(here: Experiment, looked: Iterable[Recognised]) -> Recognise
     return wrong[0][0] if len(wrong) > 1 and here.mends(here.run(puts)[0]) else None
 
 
-def simplest(here: Experiment, blamed: Recognised, ways: Iterable[Written]) -> tuple[Edit, ...]:
+def simplest(here: Probe, blamed: Sighting, ways: Iterable[Written]) -> tuple[Edit, ...]:
     """The first way to write the line with which the gradient is right; its edits, or none."""
     wanted = [right.value for right in blamed.wanted.tried] if blamed.wanted is not None else []
     if is_same(blamed.value, here.yours):
