@@ -42,8 +42,9 @@ NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 VAGUE = ("unexplained", "term-factor", "two-changes")
 """Causes for which other ways to write the line are looked for."""
 
-RUNS, WORK = 4_000, 1_000_000
-"""How often the code is run for one gradient, and how many values it gives to names in that."""
+RUNS, WORK, AT_ONCE = 2_000, 1_000_000, 50
+"""How often the code is run for one gradient, how many values it gives to names in that, and how
+often it is run for one question: a time limit holds for each."""
 
 LARGEST = 300
 """Entries of a gradient on a trial that is traced."""
@@ -146,10 +147,11 @@ def _counted(code: Rerunnable, trial: Trial, events: int) -> Rerun:
 
     def counted(tries: Sequence[Sequence[Replacement]]) -> Sequence[Mapping[str, Array] | None]:
         nonlocal left
-        if left <= 0:
-            raise CannotAsk("the code would have to be run too often to look into each line")
         left -= len(tries)
-        return code.replaced(trial, tries)
+        if left < 0:
+            raise CannotAsk("the code would have to be run too often to look into each line")
+        parts = (tries[k : k + AT_ONCE] for k in range(0, len(tries), AT_ONCE))
+        return [result for part in parts for result in code.replaced(trial, part)]
 
     return counted
 
