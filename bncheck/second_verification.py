@@ -7,8 +7,7 @@ from bncheck.numbers.inputs import own_trial
 from bncheck.numbers.trials import drawn
 from bncheck.settings import Work, at_most
 from bncheck.subject.messages import Backward
-from bncheck.subject.names import layer_hint, role
-from bncheck.subject.second_names import double_role
+from bncheck.subject.names import double_role, layer_hint, role
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Report
 from bncheck.verdict.judge import judge

@@ -17,10 +17,11 @@ from bncheck.numbers.inputs import own_trial
 from bncheck.numbers.trials import drawn
 from bncheck.second_verification import double_report
 from bncheck.settings import Options, Work, at_most
-from bncheck.subject.child import CallableSubject, FileSubject
 from bncheck.subject.messages import Backward, Subject
 from bncheck.subject.names import role
+from bncheck.subject.questions import CallableSubject, FileSubject
 from bncheck.subject.target import Target
+from bncheck.telling.codes import Finding
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import WORST_FIRST, Remark, Report
 from bncheck.verdict.bench import Case
@@ -179,13 +180,15 @@ def _asked(work: Work, candidate: Backward) -> Report:
     return replace(report, target=target, line=candidate.line, running=running, remarks=remarks)
 
 
-def _noted(report: Report, candidate: Backward, notes: tuple[str, ...]) -> Report:
+def _noted(report: Report, candidate: Backward, notes: tuple[Finding, ...]) -> Report:
     """What loading ran into: remarks where it bears on this backward pass, else notes."""
-    remarks = [Remark("numpy-2", note) for note in notes if note.startswith("np.")]
-    twice = f"{candidate.name} is defined on lines"
-    remarks += [Remark("defined-twice", note) for note in notes if note.startswith(twice)]
-    said = {remark.text for remark in remarks}
-    rest = tuple(note for note in notes if note not in said)
+
+    def bears_on_it(note: Finding) -> bool:
+        twice = note.code == "defined-twice" and note.arguments["name"] == candidate.name
+        return twice or note.code == "numpy-2"
+
+    remarks = filter(bears_on_it, notes)
+    rest = tuple(note.text for note in notes if not bears_on_it(note))
     return replace(report, remarks=(*report.remarks, *remarks), notes=rest)
 
 

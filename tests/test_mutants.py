@@ -18,6 +18,8 @@ from bncheck.mutants.recipe import apart, reproduced, run
 from bncheck.mutants.tester import examine
 from bncheck.numbers import layout
 from bncheck.numbers.trials import draw
+from bncheck.subject.conventions import convention_of, from_callables
+from bncheck.subject.conventions.implementations import Implementation
 from bncheck.telling.errors import CannotAsk
 from tests.mutants import batch_closed, layer_closed, rms_closed
 
@@ -397,9 +399,9 @@ def test_a_stand_in_keeps_identity_signature_and_what_the_function_remembers():
     backward = around(3.0)
     held = [backward]
     before = str(inspect.signature(backward))
-    found = replacement.Found(_candidate(), backward)
+    found = Implementation(_summary(), backward)
     recorder = replacement.Recorder()
-    replacement.install(found, recorder)
+    convention_of(found).exchange(found, recorder)
     assert held[0](np.ones(2), x=np.ones(2), gamma=5.0)[0].tolist() == [3.0, 3.0]
     assert held[0] is backward
     assert str(inspect.signature(backward)) == before
@@ -419,13 +421,11 @@ def test_a_size_of_zero_is_that_of_the_upstream_gradient():
     assert apart(np.array([np.nan]), np.zeros(1), dy) == np.inf
 
 
-def _candidate():
-    from bncheck.subject.conventions.convention import from_callables
-
+def _summary():
     def backward(dy, x, gamma, *, eps=0.25):
         return dy
 
-    return from_callables(backward).candidate
+    return from_callables(backward).summary
 
 
 def importlib_loaded(path):

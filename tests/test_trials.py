@@ -5,7 +5,6 @@ import pytest
 
 from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.passes import derived
-from bncheck.numbers.agreement import compare
 from bncheck.numbers.arithmetic import Bounded, evaluate
 from bncheck.numbers.differences import measure
 from bncheck.numbers.reference import lift, reference_at
@@ -140,24 +139,6 @@ def test_the_reference_without_a_long_double_uses_mpmath(monkeypatch):
     plain = reference_at(FOUND["batch-norm"], trial.values)
     apart = abs(truth.gradients["dx"].astype(float) - plain.gradients["dx"].astype(float))
     assert apart.max() < 1e-15
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "allowed", "verdict"),
-    [
-        ([1.0, 2.0], [1.0, 2.0], [0.0, 0.0], "right"),
-        ([1.0, 2.1], [1.0, 2.0], [0.05, 0.05], "wrong"),
-        ([1.0, np.nan], [1.0, 2.0], [0.1, 0.1], "wrong"),
-        ([1.0, np.nan], [1.0, np.nan], [0.1, 0.1], "right"),
-        ([np.nan], [np.nan], [0.1], "cannot tell"),
-        ([1.0], [2.0], [np.inf], "cannot tell"),
-    ],
-)
-def test_compare(first, second, allowed, verdict):
-    made = compare(("a", "b"), np.array(first), np.array(second), np.array(allowed), "t")
-    assert made.verdict == verdict
-    if verdict == "wrong":
-        assert made.at == (1,)
 
 
 def test_differences_cost_a_pass_for_each_value_of_a_group_not_for_each_entry():

@@ -18,7 +18,7 @@ from bncheck.numbers.agreement import SINGLE, compare, near
 from bncheck.numbers.arithmetic import Array, Bounded, evaluate
 from bncheck.numbers.reference import SAFETY, precision
 from bncheck.numbers.trials import Trial
-from bncheck.subject.running import BATCHES
+from bncheck.subject.messages import BATCHES
 from bncheck.telling.report import Remark
 from bncheck.verdict.bench import Case, user_inputs
 

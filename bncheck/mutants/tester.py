@@ -39,7 +39,7 @@ def examine(
     target = Target.parse(replaced)
     if target.file and not target.file.is_file():
         raise CannotAsk(f"{target.place} does not exist; expected the file of the function")
-    suite = Suite(tests, replaced, timeout)
+    suite = Suite(tests, target, timeout)
     try:
         count, name, hint = suite.collected()
         calls = _calls(suite.run(), tests, replaced, timeout)

@@ -18,13 +18,11 @@ from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.numbers import layout as layouts
+from bncheck.numbers.agreement import FINE
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Trial as Trial
 from bncheck.subject.messages import MEMORY, SECOND
 from bncheck.telling.errors import CannotAsk
-
-TINY = 1e-14
-"""An eps that no output shows; a constant group, where it would matter, is left out then."""
 
 
 @lru_cache(64)
@@ -131,7 +129,7 @@ def _hard(easy: "_Draw", eps: float | None) -> Iterator[Trial]:
     if "gamma" in without.values:
         without.values["gamma"].flat[0] = 0.0
         yield without
-    if _has_eps(program) and small > TINY:
+    if _has_eps(program) and small > FINE:  # a smaller eps is known from no output
         constant = one("one group constant", (10, 3), small)
         first = constant.values[name_of(program.inputs[0])]
         first[_first_group(program)] = 0.75

@@ -16,8 +16,7 @@ import numpy as np
 from bncheck.calculus.derivation import Derivation
 from bncheck.numbers.agreement import FITTED
 from bncheck.numbers.arithmetic import Array
-from bncheck.numbers.observation import Observation
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.observation import Observation, Trial
 from bncheck.place.intermediates import right_values
 from bncheck.place.mending import (
     Probe,

@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject import calling
-from bncheck.subject.conventions.convention import Found
-from bncheck.subject.messages import Edit, Inputs, Written
-from bncheck.subject.returned import plain
+from bncheck.subject.conventions.implementations import Implementation
+from bncheck.subject.messages import Edit, Inputs, Written, plain
 from bncheck.subject.tracing import files, is_number
 
 MOST, LARGEST = 1500, 4096
@@ -46,7 +45,7 @@ class _Change:
     edit: Edit
 
 
-def rewritten(found: Found, inputs: Inputs, line: int, name: str) -> list[Written]:
+def rewritten(found: Implementation, inputs: Inputs, line: int, name: str) -> list[Written]:
     """The values of all ways to write the statement on a line, the simplest first.
 
     Nothing where the statement is none that gives one value to ``name``, or is run twice.
@@ -97,7 +96,7 @@ class _Evaluation:
         self.depth: types.FrameType | None = None
         self.times = 0
 
-    def of(self, found: Found, inputs: Inputs) -> list[Written]:
+    def of(self, found: Implementation, inputs: Inputs) -> list[Written]:
         before = sys.gettrace()
         sys.settrace(self._entered)
         try:

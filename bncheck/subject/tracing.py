@@ -8,16 +8,15 @@ The same way a value can be replaced by another one, to see what becomes of the 
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject import calling
-from bncheck.subject.conventions.convention import Found
-from bncheck.subject.messages import Assigned, Inputs, Replacement
-from bncheck.subject.returned import plain
+from bncheck.subject.conventions.implementations import Implementation
+from bncheck.subject.messages import Assigned, Inputs, Replacement, plain
 from bncheck.telling.errors import CannotAsk
 
 LINES, EVENTS, ENTRIES = 40_000, 20_000, 4_000_000
@@ -32,7 +31,7 @@ LONGER, BESIDES = 4, 1_000
 many more: code that does not end then is ended."""
 
 
-def traced(found: Found, inputs: Inputs) -> list[Assigned]:
+def traced(found: Implementation, inputs: Inputs) -> list[Assigned]:
     """Every value of one forward and backward pass, in the order of first assignment."""
     recorder = _Recorder(files(found), LINES)
     _run(recorder, lambda: calling.call(found, inputs))
@@ -40,7 +39,7 @@ def traced(found: Found, inputs: Inputs) -> list[Assigned]:
 
 
 def replaced(
-    found: Found, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
+    found: Implementation, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
 ) -> list[dict[str, NDArray[Any]] | None]:
     """The gradients with other values in some places, for each try; None where it fails.
 
@@ -49,7 +48,7 @@ def replaced(
     untouched = _Recorder(files(found), LINES, only=frozenset())
     _run(untouched, lambda: calling.call(found, inputs))
     if untouched.lines > LINES:
-        raise CannotAsk(f"{found.candidate.name} runs too many lines to look into each")
+        raise CannotAsk(f"{found.summary.name} runs too many lines to look into each")
     most = LONGER * untouched.lines + BESIDES
     results: list[dict[str, NDArray[Any]] | None] = []
     for one in tries:
@@ -62,11 +61,6 @@ def replaced(
     return results
 
 
-def as_plain(made: Sequence[Assigned]) -> list[dict[str, Any]]:
-    """For the wire."""
-    return [asdict(one) for one in made]
-
-
 def _run(recorder: "_Recorder", way: Callable[[], Any]) -> Any:
     before = sys.gettrace()
     sys.settrace(recorder.entered)
@@ -76,7 +70,7 @@ def _run(recorder: "_Recorder", way: Callable[[], Any]) -> Any:
         sys.settrace(before)
 
 
-def files(found: Found) -> frozenset[str]:
+def files(found: Implementation) -> frozenset[str]:
     """The files that hold the user's backward pass and its forward pass."""
     things: list[Any] = [found.forward]
     things += list(vars(found.backward).values()) if isinstance(found.backward, type) else []

@@ -142,7 +142,37 @@ def _is_sentence(finding: Finding) -> bool:
 
 
 # -- subject: loading and calling somebody's code ------------------------------------------------
-_SUBJECT: dict[str, Code] = {}
+_SUBJECT: dict[str, Code] = {
+    "aliases-input": Code("remark", "{name} shares its memory with {source}"),
+    "defined-twice": Code(
+        "remark", "{name} is defined on lines {first} and {last}; the last one counts"
+    ),
+    "dx-shape": Code("remark", {
+        "": "{name} has shape {shape!r}; x has {expected!r}",
+        "double": "{name} has shape {shape!r}; expected {expected!r}",
+    }),
+    "input-overwritten": Code("remark", "the call overwrites its argument {names}"),
+    "missing-import": Code("note", "line {line}: {name} is not there"),
+    "not-checked": Code(
+        "remark", "{count} values are returned; all but dx belong to parameters not found"
+    ),
+    "numpy-2": Code("remark", "np.{name} was removed from NumPy; bncheck supplied it"),
+    "param-shape": Code("remark", {
+        "": "{name} has shape {shape!r}; its parameter has {expected!r}",
+        "double": "{name} has shape {shape!r}; expected {expected!r}",
+    }),
+    "return-order": Code("remark", {
+        "": "returns ({order})",
+        "parameters": "returns dbeta before dgamma",
+    }),
+    "reused-buffer": Code(
+        "remark", "{name} is overwritten by the next call: it lives in a buffer used again"
+    ),
+    "undefined": Code("note", "line {line}: {name} could not be defined: {error}"),
+    "updates-parameters": Code(
+        "remark", "backward updates the parameters; their gradients are read off the update"
+    ),
+}  # fmt: skip
 
 # -- identity: which layer it is -----------------------------------------------------------------
 _IDENTITY: dict[str, Code] = {}
@@ -202,7 +232,11 @@ _CAUSE: dict[str, Code] = {
     ),
     "state": _cause(
         usual="right for the first batch and wrong for the second: it uses what the layer keeps "
-        "from batch to batch (running statistics?) where the batch's own belong"
+        "from batch to batch (running statistics?) where the batch's own belong",
+        # as remarks
+        again="{name} differs when the same call is made again: state, or chance",
+        stale="{name} of a second batch in the same object is not that of a fresh one: it is stale",
+        output="the output depends on the batches before: on running statistics?",
     ),
     "corner": _cause(usual="right elsewhere, wrong where {trial}"),
     "not-finite": _cause(usual="NaN or infinity where {trial}"),

@@ -15,7 +15,7 @@ from bncheck.identity.assignment import BETA
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, near
 from bncheck.numbers.trials import Trial
-from bncheck.subject import second_names
+from bncheck.subject.names import DIRECTIONS as COTANGENTS
 from bncheck.telling.errors import BncheckError, CannotAsk
 from bncheck.telling.report import Counterexample, GradientResult
 from bncheck.verdict.bench import Case, user_inputs
@@ -115,7 +115,7 @@ def _inputs(case: Case, lengths: Mapping[str, int]) -> dict[str, Any]:
                 number = Integer(DIRECTIONS[lengths[along]][where[along]] + 2 * group)
             elif operand in (*found.upstream, *program.first) and along in names:
                 number = Integer(upstream[where[along]] - group)
-            elif layout.role_of(program, name) in set(second_names.DIRECTIONS) - set(takes):
+            elif layout.role_of(program, name) in set(COTANGENTS) - set(takes):
                 number = Integer(0)
             else:
                 number = Rational(2 + group if name == "gamma" else 1 + 2 * group, 1)

@@ -1,22 +1,30 @@
-"""The numbers in what goes into somebody's function and in what comes out, whatever holds them."""
+"""Stand-ins for somebody's functions: other code under the same identity, other numbers in what
+they return, whatever holds them.
 
-from collections.abc import Callable, Mapping
+A function keeps its identity: only its code object is exchanged, so that it does not matter under
+how many names it was imported, or in which list it waits.
+"""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bncheck.mutants.recipe import Array
+from bncheck.subject.holders import attributes
 from bncheck.subject.names import gradient, role
 
 KEPT = ("x", "dy", "gamma", "beta", "eps", "groups")
 ORDER = ("dx", "dgamma", "dbeta")
 
-Gradients = dict[str, Array]
+Gradients = dict[str, NDArray[Any]]
 Change = Callable[[Mapping[str, Any], Gradients], Gradients]
 """From the inputs of a call, by role, and the gradients it returned, to those to put instead."""
 
 
-def numbers(value: Any) -> Array | None:
+def numbers(value: Any) -> NDArray[Any] | None:
     """A copy as an array of real numbers, also of a tensor of another library; else None."""
     if value is None or isinstance(value, str | bool):
         return None
@@ -45,16 +53,25 @@ def numbers_by_role(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings(instance: Any) -> dict[str, Any]:
     """gamma, beta, eps and the number of groups that an object holds."""
-    found = numbers_by_role(vars(instance))
+    found = numbers_by_role(attributes(instance))
     return {name: value for name, value in found.items() if name not in ("x", "dy")}
 
 
-def changed(result: Any, values: dict[str, Any], change: Change, held_by: Any = None) -> Any:
-    """The result with other gradients in its own structure, also in attributes of an object."""
+def changed(
+    result: Any,
+    values: dict[str, Any],
+    change: Change,
+    held_by: Any = None,
+    order: Sequence[str] = ORDER,
+) -> Any:
+    """The result with other gradients in its own structure, also in attributes of an object.
+
+    ``order``: which gradient is where in a tuple.
+    """
     if not {"x", "dy"} <= values.keys():
         return result
     theirs: Gradients = {}
-    _mapped(result, lambda name, value: _collected(theirs, name, value))
+    _mapped(result, lambda name, value: _collected(theirs, name, value), order)
     _in_attributes(held_by, lambda name, value: _collected(theirs, name, value))
     new = change(values, theirs)
     if new is theirs:
@@ -64,7 +81,7 @@ def changed(result: Any, values: dict[str, Any], change: Change, held_by: Any = 
         return _like(value, new[name]) if name in new else value
 
     _in_attributes(held_by, put)
-    return _mapped(result, put)
+    return _mapped(result, put, order)
 
 
 def _collected(theirs: Gradients, name: str, value: Any) -> Any:
@@ -74,7 +91,7 @@ def _collected(theirs: Gradients, name: str, value: Any) -> Any:
     return value
 
 
-def _mapped(result: Any, put: Callable[[str, Any], Any]) -> Any:
+def _mapped(result: Any, put: Callable[[str, Any], Any], order: Sequence[str]) -> Any:
     """The result with ``put(gradient, value)`` in place of each gradient that it holds."""
     if result is None:
         return None
@@ -83,9 +100,9 @@ def _mapped(result: Any, put: Callable[[str, Any], Any]) -> Any:
         return {k: put(named[k] or "", v) if named[k] else v for k, v in result.items()}
     if not isinstance(result, tuple | list):
         return put("dx", result)
-    names = iter(ORDER)
+    names = iter(order)
     parts = [
-        _mapped(part, put) if isinstance(part, dict) else put(next(names, ""), part)
+        _mapped(part, put, order) if isinstance(part, dict) else put(next(names, ""), part)
         for part in result
     ]
     return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
@@ -95,7 +112,7 @@ def _in_attributes(instance: Any, put: Callable[[str, Any], Any]) -> None:
     """The same for what an object holds, itself or in a dictionary of gradients."""
     if instance is None:
         return
-    own = vars(instance)
+    own = attributes(instance)
     inner = [(v, _holds_gradients(n)) for n, v in own.items() if isinstance(v, dict)]
     for holder, plainly in ((own, False), *inner):
         for key, value in list(holder.items()):
@@ -113,7 +130,7 @@ def _key(name: str) -> str | None:
     return gradient(name) or {"gamma": "dgamma", "beta": "dbeta"}.get(role(name) or "")
 
 
-def _like(theirs: Any, array: Array) -> Any:
+def _like(theirs: Any, array: NDArray[Any]) -> Any:
     """The numbers as what they replace: its type, shape and precision."""
     if hasattr(theirs, "new_tensor"):
         return theirs.new_tensor(np.asarray(array, float)).reshape(theirs.shape)
@@ -123,3 +140,47 @@ def _like(theirs: Any, array: Array) -> Any:
     with np.errstate(all="ignore"):
         found = np.asarray(array).reshape(shape).astype(dtype)
     return found if isinstance(theirs, np.ndarray) else found[()]
+
+
+def bound_arguments(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
+    """The arguments by name; none where they do not fit: the function will say so itself."""
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return {}
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+_STAND_INS: list[Callable[..., Any]] = []
+
+
+def called(key: int, args: Any, kwargs: Any) -> Any:
+    """What the exchanged code objects call."""
+    return _STAND_INS[key](*args, **kwargs)
+
+
+def exchange_code(function: Any, made: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Give a function other code; the old code goes on in a function of its own."""
+    signature = inspect.signature(function)
+    original = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    original.__kwdefaults__ = function.__kwdefaults__
+    original.__dict__.update(function.__dict__)
+    _STAND_INS.append(made(original))
+    text = (
+        "def stand_in(*args, **kwargs):\n"
+        "    from bncheck.subject.conventions.stand_ins import called\n"
+        f"    return called({len(_STAND_INS) - 1}, args, kwargs)\n"
+    )
+    namespace: dict[str, Any] = {}
+    exec(text, namespace)
+    code = namespace["stand_in"].__code__
+    function.__code__ = code.replace(co_freevars=function.__code__.co_freevars)
+    function.__defaults__, function.__kwdefaults__ = None, None
+    function.__signature__ = signature

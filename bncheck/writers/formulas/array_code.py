@@ -1,14 +1,16 @@
-"""Steps as NumPy statements: indices become axes, sums become contractions.
+"""Steps as lines of NumPy: indices become axes, sums become contractions.
 
 A step is rewritten in three nodes that ``NumPyPrinter`` can print and SymPy leaves alone:
 ``Text`` (a finished piece of code), ``Scaled`` (an array times what has fewer axes, so that the
 small factors are combined first) and SymPy's own arithmetic in between.
 """
 
-from collections.abc import Iterable
+import inspect
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Pow, Symbol
+from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Pow, Symbol, lambdify
 from sympy.printing import precedence as precedence_module
 from sympy.printing.numpy import NumPyPrinter
 
@@ -20,9 +22,10 @@ from bncheck.algebra.notation import (
     indices_of,
     name_of,
     size,
+    tensor,
 )
 from bncheck.algebra.program import Step
-from bncheck.algebra.spelling import in_reading_order
+from bncheck.algebra.spelling import in_reading_order, signed
 
 VERBS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
 
@@ -76,25 +79,64 @@ class Printer(NumPyPrinter):
         return super()._print_Pow(expr, rational)
 
     def _print_Ordered(self, expr: Ordered) -> str:
-        code = self._print(expr.args[0])
-        for term in map(self._print, expr.args[1:]):
-            code += f" - {term[1:]}" if term.startswith("-") else f" + {term}"
-        return code
+        return signed(map(self._print, expr.args))
 
     def _module_format(self, fqn: str, register: bool = True) -> str:
         return super()._module_format(fqn, register).replace("numpy.", "np.", 1)
 
 
-def statements(step: Step, axes: tuple[Idx, ...]) -> list[tuple[Symbol, Expr]]:
+def lines(steps: Iterable[Step], axes: tuple[Idx, ...]) -> list[str]:
+    """The statements of the steps, as SymPy's lambdify writes them."""
+    assigned = [pair for step in steps for pair in _assignments(step, axes)]
+    if not assigned:
+        return []
+    function: Callable[..., Any] = lambdify(
+        [], [assigned[-1][0]], modules="numpy", printer=Printer, cse=lambda e: (assigned, e)
+    )
+    return [_short(line.strip()) for line in inspect.getsource(function).splitlines()[1:-1]]
+
+
+def _short(line: str) -> str:
+    """``dx = np.add(dx, dy, out=dx)`` as ``dx += dy``; no brackets round a whole line."""
+    line = re.sub(r"= \((np\.ones\([^()]*\) @ \w+)\)$", r"= \1", line)
+    signs = {verb: sign for sign, verb in VERBS.items()}
+    found = re.fullmatch(rf"(\w+) = np\.({'|'.join(signs)})\(\1, (.*), out=\1\)", line)
+    return f"{found[1]} {signs[found[2]]}= {found[3]}" if found else line
+
+
+def entries(expr: Expr, frame: tuple[Idx, ...]) -> str:
+    """The code of an array with the axes ``frame``."""
+    return Printer().doprint(_array(expr, frame))
+
+
+def with_shared(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Differences such as ``x - mu`` that more than one step needs, as a step of their own."""
+    seen: dict[Expr, int] = {}
+    for step in steps:
+        for node in step.expr.atoms(Add):
+            if not node.has(Total) and carried(node):
+                seen[node] = seen.get(node, 0) + 1
+    shared = [node for node, times in seen.items() if times > 1]
+    if not shared:
+        return steps
+    node = shared[0]
+    widest = max(node.args, key=lambda term: len(carried(term)))
+    target = tensor("centred")[indices_of(widest)]
+    at = next(order for order, s in enumerate(steps) if s.expr.has(node))
+    rest = [Step(s.target, s.expr.xreplace({node: target}), s.note) for s in steps[at:]]
+    return (*steps[:at], Step(target, node), *rest)
+
+
+def _assignments(step: Step, axes: tuple[Idx, ...]) -> list[tuple[Symbol, Expr]]:
     """The assignments that carry out one step; a full-size result is updated in place."""
     target = Symbol(name_of(step.target))
     frame = indices_of(step.target)
     if set(frame) == set(axes):
         return _in_place(target, step.expr, frame)
-    return [(target, array(step.expr, frame))]
+    return [(target, _array(step.expr, frame))]
 
 
-def array(expr: Expr, frame: tuple[Idx, ...]) -> Expr:
+def _array(expr: Expr, frame: tuple[Idx, ...]) -> Expr:
     """``expr`` with every tensor as an array that broadcasts against the axes of ``frame``."""
     if isinstance(expr, KroneckerDelta):
         return _delta(expr, frame)
@@ -108,11 +150,11 @@ def array(expr: Expr, frame: tuple[Idx, ...]) -> Expr:
         return _sum(expr, frame)
     if not expr.args or isinstance(expr, Idx):
         return expr
-    return expr.func(*(array(a, frame) for a in expr.args))
+    return expr.func(*(_array(a, frame) for a in expr.args))
 
 
 def _sum(expr: Add, frame: tuple[Idx, ...]) -> Expr:
-    return Ordered(*(array(term, frame) for term in in_reading_order(expr)))
+    return Ordered(*(_array(term, frame) for term in in_reading_order(expr)))
 
 
 def _in_place(target: Symbol, expr: Expr, frame: tuple[Idx, ...]) -> list[tuple[Symbol, Expr]]:
@@ -131,8 +173,8 @@ def _in_place(target: Symbol, expr: Expr, frame: tuple[Idx, ...]) -> list[tuple[
         if first is not None:
             rest_terms = [t for t in in_reading_order(expr) if t is not first]
             updates = [_update(target, "+", term, frame) for term in rest_terms]
-            return [(target, array(first, frame)), *updates]
-    return [(target, array(expr, frame))]
+            return [(target, _array(first, frame)), *updates]
+    return [(target, _array(expr, frame))]
 
 
 def _update(target: Symbol, sign: str, by: Expr, frame: tuple[Idx, ...]) -> tuple[Symbol, Expr]:
@@ -142,7 +184,7 @@ def _update(target: Symbol, sign: str, by: Expr, frame: tuple[Idx, ...]) -> tupl
     if sign == "*" and by.as_numer_denom()[0] == 1:
         sign, by = "/", 1 / by
     verb = VERBS[sign]
-    code = Printer().doprint(array(by, frame))
+    code = Printer().doprint(_array(by, frame))
     return target, Text(f"np.{verb}({target}, {code}, out={target})")
 
 
@@ -150,8 +192,8 @@ def _product(expr: Expr, frame: tuple[Idx, ...]) -> Expr:
     """Small factors first: an array is multiplied once, whatever it is multiplied by."""
     full = [f for f in expr.args if carried(f) == set(frame)]
     small = [f for f in expr.args if f not in full]
-    above = Mul(*(array(f, frame) for f in full))
-    below = Mul(*(array(f, frame) for f in small))
+    above = Mul(*(_array(f, frame) for f in full))
+    below = Mul(*(_array(f, frame) for f in small))
     return Scaled(above, below) if full and small and carried(Mul(*small)) else above * below
 
 
@@ -162,7 +204,7 @@ def _reduced(expr: Total, frame: tuple[Idx, ...]) -> Expr:
     code = _contraction(expr.body, expr.over, inner)
     mean = isinstance(expr, Mean)
     if code is None:
-        body = Printer().doprint(array(expr.body, inner))
+        body = Printer().doprint(_array(expr.body, inner))
         where = _axes(inner.index(i) for i in expr.over)
         if isinstance(expr.body, Indexed) and len(inner) == 2 and where == "0":
             # over the rows, a product with ones is up to a quarter faster than a sum

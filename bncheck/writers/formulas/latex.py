@@ -1,4 +1,4 @@
-r"""Formulas in LaTeX: ``\frac{\gamma_j}{s_j}\Bigl(\cdots\Bigr)``.
+r"""Formulas in LaTeX: ``\frac{\gamma_j}{s_j}\Bigl(\cdots\Bigr)``; broken where they are long.
 
 Gradients are ``\frac{\partial \ell}{\partial x_{ij}}``, never a bar, which reads as a mean.
 """
@@ -11,8 +11,21 @@ from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Pow, Symbol
 from sympy.printing.latex import LatexPrinter
 
 from bncheck.algebra.notation import Mean, Tensor, Total, count, indices_of, name_of, size
-from bncheck.algebra.spelling import MARKS, SPELLINGS, in_reading_order, unmarked, without_content
-from bncheck.writers.reading import PRIME, unclashed
+from bncheck.algebra.spelling import (
+    MARKS,
+    PRIME,
+    SPELLINGS,
+    parsed,
+    product_parts,
+    signed,
+    summands,
+    unclashed,
+    unmarked,
+)
+from bncheck.telling.long_formulas import in_lines
+
+WIDEST = 56
+"""Letters in the longest line that fits the page, about."""
 
 
 def latex_of(expr: Expr, free: tuple[Idx, ...] = (), gradients: Iterable[str] = ()) -> str:
@@ -60,21 +73,12 @@ class _Printer(LatexPrinter):
         return rf"\frac{{1}}{{{terms}}} {_sums(expr, self)} {self._inside(expr.body)}"
 
     def _print_Add(self, expr: Add, order: Any = None) -> str:
-        content, rest = without_content(expr)
-        if content.is_Integer and abs(content) != 1 and isinstance(rest, Add):
-            return self._print(Mul(content, rest, evaluate=False))
-        terms = [self._print(term) for term in in_reading_order(expr)]
-        text = terms[0]
-        for term in terms[1:]:
-            text += f" - {term[1:].lstrip()}" if term.startswith("-") else f" + {term}"
-        return text
+        return signed(map(self._print, summands(expr)))
 
     def _print_Mul(self, expr: Mul) -> str:
         """A fraction of the short factors, then brackets and sums behind it."""
-        from bncheck.writers.unicode import product_parts
-
-        sign, above, below, last = product_parts(expr)
-        sign = "-" if sign else ""
+        negative, above, below, last = product_parts(expr)
+        sign = "-" if negative else ""
         tall = [f for f in above if self._is_tall(f)]
         short = [f for f in above if f not in tall]
         last = [*tall, *last] if below or len(above) > 1 else last
@@ -133,7 +137,7 @@ class _Printer(LatexPrinter):
         if primes:
             strokes = "'" * (MARKS.index(primes) + 1)
             return rf"{{{self._named(name, subscript)}}}{strokes}"
-        mark, inner = self._parsed(name)
+        mark, inner = parsed(name, self._gradients)
         if mark == "d":
             return rf"\frac{{\partial \ell}}{{\partial {self._named(inner, subscript)}}}"
         if mark == "d2":
@@ -146,19 +150,9 @@ class _Printer(LatexPrinter):
             return _subscripted(rf"\dot{{{head}}}{caret}{power}", subscript)
         return _subscripted(SPELLINGS[name][0] if name in SPELLINGS else _escaped(name), subscript)
 
-    def _parsed(self, name: str) -> tuple[str, str]:
-        """The mark of a derivative, and what it is the derivative of; see ``spelling.parsed``."""
-        if name not in self._gradients:
-            for mark in ("d2", "dd", "d", "t"):
-                rest = name.removeprefix(mark)
-                known = rest in self._gradients or rest.startswith("sum_")
-                if rest != name and (known or (mark == "d2" and self._parsed(rest)[0])):
-                    return mark, rest
-        return "", name
-
     def _flat(self, name: str, subscript: str) -> str:
         """A value below a fraction bar: a gradient in brackets and with a stroke."""
-        mark, inner = self._parsed(name)
+        mark, inner = parsed(name, self._gradients)
         if mark != "d":
             return self._named(name, subscript)
         return rf"(\partial \ell / \partial {self._named(inner, subscript)})"
@@ -181,3 +175,48 @@ def _escaped(name: str) -> str:
         return name
     letters = re.sub(r"[^A-Za-z0-9]", r"\\_", name)
     return rf"\mathrm{{{letters}}}"
+
+
+def latex_lines(formula: str) -> list[str]:
+    r"""The right-hand side of an equation in lines that fit the page.
+
+    Brackets that a line would cut in two get a fixed size, because ``\left`` and ``\right`` have
+    to stand in one line.
+    """
+    if width(formula) <= WIDEST:
+        return [formula]
+    formula = formula.replace(r"\left(", r"\Bigl(").replace(r"\right)", r"\Bigr)")
+    formula = re.sub(r"\\Bigl\(([^(){}]*)\\Bigr\)(?=[^{}]*\})", r"(\1)", formula)  # in fractions
+    return in_lines(formula, WIDEST, _breaks, width, WIDEST // 2)
+
+
+def broken(formula: str) -> str:
+    r"""The same with ``\\ &\quad`` where a line ends."""
+    return r" \\ &\quad ".join(latex_lines(formula))
+
+
+def width(formula: str) -> int:
+    """The letters that stand beside one another: a fraction counts as its longer part."""
+    text = re.sub(r"\\(left|right|[Bb]igl|[Bb]igr|textstyle|,|;)", "", formula)
+    text = re.sub(r" [-+] ", "+++", re.sub(r"[_^]\{[^{}]*\}", "i", text))
+    part = r"\{([^{}]*)\}"
+    letter, fraction = rf"\\(?:dot|hat|mathrm){part}", rf"\\frac{part}{part}"
+    while (short := re.sub(fraction, _longer, re.sub(letter, r"\1", text))) != text:
+        text = short
+    return len(re.sub(r"[{}\s]", "", re.sub(r"\\[A-Za-z]+", "aa", re.sub(r"\\sum", "aaa", text))))
+
+
+def _longer(fraction: re.Match[str]) -> str:
+    return max((re.sub(r"\\[A-Za-z]+|\s", "a", part) for part in fraction.groups()), key=len)
+
+
+def _breaks(formula: str) -> list[tuple[int, int]]:
+    """Before a plus or minus outside all braces, by how many brackets of a fixed size are open."""
+    braces = depth = 0
+    places = []
+    for at, letter in enumerate(formula):
+        braces += (letter == "{") - (letter == "}")
+        depth += (formula[at : at + 6] == r"\Bigl(") - (formula[at : at + 6] == r"\Bigr)")
+        if at and not braces and formula[at : at + 3] in (" + ", " - "):
+            places.append((depth, at))
+    return places

@@ -9,34 +9,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from sympy import Expr, Idx, S
+from sympy import Expr, S
 
-from bncheck.algebra.notation import Tensor, carried, size
-from bncheck.algebra.spelling import SPELLINGS
+from bncheck.algebra.notation import Tensor
 from bncheck.theory.statements import Evidence, Judgement, Statement
-from bncheck.writers.latex_blocks import Block, Write, listed, marked, prose
-from bncheck.writers.latex_lines import WIDEST, folded, width
-from bncheck.writers.statements import LETTERS, latex_conditions
-
-RELATIONS = {"=": "=", "≤": r"\le"}
-
-CODE = {letter: name for name, (_, letter) in SPELLINGS.items() if not letter.isascii()}
-"""A value's name by its Unicode letter."""
+from bncheck.writers.blocks import MARKS, Block, Write, heading, paragraph
+from bncheck.writers.formulas.latex import WIDEST, broken, width
+from bncheck.writers.prose import listed, title
+from bncheck.writers.statements import RELATIONS, latex_conditions, open_indices
 
 MOST = 4
 """Statements that stand together, at most."""
 
-SHORT = {"dx", "dy", "dv"}
-"""Gradients whose names could be words."""
 
-
-def identity_blocks(known: Evidence, write: Write) -> list[Block]:
+def identity_blocks(known: Evidence | None, write: Write) -> list[Block]:
     """The section; nothing where no identities are known."""
-    if not known.identities:
+    if not known or not known.identities:
         return []
-    made = [Block("heading", ("Identities",)), Block("text", (_introduction(known, write),))]
+    made = [heading("Identities"), paragraph(_introduction(known, write))]
     for members in _groups(known.identities):
-        made.append(Block("text", (_title(members),)))
+        made.append(paragraph(_title(members)))
         rows = [(_row(one, write), _mark(one)) for one in members]
         parts = [rows] if _fit([row for row, _ in rows]) else [[row] for row in rows]
         made += [Block("equation", *map(tuple, zip(*part, strict=True))) for part in parts]
@@ -60,7 +52,7 @@ def _fit(rows: list[str]) -> bool:
 
 
 def _introduction(known: Evidence, write: Write) -> str:
-    rules = listed([f"${write(a, _free(a, b))} = {write(b, _free(a, b))}$" for a, b in known.rules])
+    rules = listed([f"${_written(a, b, write)} = {_written(b, a, write)}$" for a, b in known.rules])
     told = (
         "What has a stroke is taken where the inputs are changed as is said before the equation. "
         f"Each proof puts {rules} into both sides and collects equal terms; where it says more "
@@ -84,14 +76,14 @@ def _title(members: list[Judgement]) -> str:
     shared, between, _ = names[0].partition(": ")
     if between and all(n.startswith(shared + between) for n in names):
         names = [names[0], *(n.removeprefix(shared + between) for n in names[1:])]
-    title = worded((", " if between else "; ").join(names))
+    words = title((", " if between else "; ").join(names))
     where = ", ".join(_conditions(replace(said[0], slack=S.Zero)))
-    if title[1:2].isalpha():
-        title = f"{title[0].upper()}{title[1:]}"
+    if words[1:2].isalpha():
+        words = f"{words[0].upper()}{words[1:]}"
     deduced = [m.statement for m in members if m.verdict == "deduced"]
     bases = dict.fromkeys(name for s in deduced for name in s.follows if name not in names)
-    after = f", by {listed([worded(name) for name in bases])}" if bases else ""
-    return f"{title}{f', where {where}' if where else ''}{after}:"
+    after = f", by {listed(list(map(title, bases)))}" if bases else ""
+    return f"{words}{f', where {where}' if where else ''}{after}:"
 
 
 def _conditions(said: Statement) -> list[str]:
@@ -106,28 +98,6 @@ def _conditions(said: Statement) -> list[str]:
     return told
 
 
-def worded(name: str) -> str:
-    """A statement's name with what stands for values set as mathematics."""
-    text = "".join(_word(word) for word in re.split(r"(\W+)", _in_code(name)))
-    for letter in sorted(set(text) & LETTERS.keys()):
-        if not letter.isascii():
-            text = text.replace(letter, LETTERS[letter])
-    text = text.replace(r"\frac12", r"\frac{1}{2}").replace(">", "$>$")
-    return text.replace("$$", " ")
-
-
-def _in_code(name: str) -> str:
-    for letter in sorted(CODE, key=len, reverse=True):
-        name = name.replace(letter, CODE[letter])
-    return re.sub(r"∂(d\w+)", r"∂(\1)", name)
-
-
-def _word(word: str) -> str:
-    if re.fullmatch("[b-zB-Z]|sJ", word):  # a is a word
-        return f"${word}$"
-    return rf"$\partial \ell / \partial {word[1]}$" if word in SHORT else prose(word)
-
-
 def _row(one: Judgement, write: Write) -> str:
     """Left side, normal form, right side: in one line, or each in lines of its own."""
     said = one.statement
@@ -139,7 +109,7 @@ def _row(one: Judgement, write: Write) -> str:
     relation = RELATIONS[said.relation] if one.verdict != "refuted" else r"\ne"
     between = _form(one, (left, right), write)
     if between and width(left) + width(between) <= WIDEST:
-        return rf"{left} &= {between} \\ &= {folded(right)}"
+        return rf"{left} &= {between} \\ &= {broken(right)}"
     return _equated(left, right, relation)
 
 
@@ -147,8 +117,8 @@ def _equated(left: str, right: str, relation: str = "=") -> str:
     """Two sides; the right one below the left one where both together are too wide."""
     together = width(left) + min(width(right), WIDEST)
     if width(left) <= WIDEST * 2 // 3 and together <= WIDEST + 8:
-        return f"{left} &{relation} {folded(right)}"
-    return rf"& {folded(left)} \\ &\quad {relation} {folded(right)}"
+        return f"{left} &{relation} {broken(right)}"
+    return rf"& {broken(left)} \\ &\quad {relation} {broken(right)}"
 
 
 def _form(one: Judgement, sides: tuple[str, str], write: Write) -> str:
@@ -161,16 +131,10 @@ def _form(one: Judgement, sides: tuple[str, str], write: Write) -> str:
 
 
 def _written(expr: Expr, other: Expr, write: Write) -> str:
-    return write(expr, _free(expr, other))
-
-
-def _free(*exprs: Expr) -> tuple[Idx, ...]:
-    """The indices of a statement that no sum binds."""
-    found = {i for e in exprs for i in carried(e) if size(i).free_symbols}
-    return tuple(sorted(found, key=str))
+    return write(expr, open_indices(expr, other))
 
 
 def _mark(one: Judgement) -> str:
     if one.as_expected and not one.statement.holds:
         return ""
-    return marked(one.verdict)
+    return MARKS[one.verdict]

@@ -10,14 +10,25 @@ import re
 from collections import deque
 from html import escape
 
-from bncheck.writers import mathml_signs as signs
+from bncheck.algebra.spelling import MINUS, SIGNS
+
+SUM = "<mo>∑</mo>"
+THIN = '<mspace width="0.16em"/>'
+EMPTY = "<mi></mi></mrow>"
+"""Behind a bracket: a script that follows would otherwise stretch it anew."""
+
+UPRIGHT = {"partial", "nabla"}
+SPACES = {r"\,": "0.167em", r"\:": "0.222em", r"\;": "0.278em", r"\ ": "0.25em", r"\quad": "1em"}
+ACCENTS = {r"\hat": "ˆ", r"\dot": "˙", r"\tilde": "˜", r"\overline": "¯"}
+SIZES = {"big": "1.2em", "Big": "1.8em", "bigg": "2.4em", "Bigg": "3em"}
+FENCES = {"pmatrix": "()", "matrix": ("", ""), "cases": ("{", "")}
 
 Tokens = deque[str]
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|\s+|\S")
 
 
-def mathml(latex: str, display: bool = False) -> str:
+def mathml_of(latex: str, display: bool = False) -> str:
     """A ``<math>`` element; ``display``: sums with their bounds above and below.
 
     Raises ``ValueError`` where brackets do not match.
@@ -35,8 +46,8 @@ def _row(tokens: Tokens, *ends: str) -> str:
     parts: list[str] = []
     while (token := _peek(tokens)) and token not in (*ends, "}", r"\right", r"\end"):
         part = _sign(tokens, parts) if token in "+-" else _scripted(tokens)
-        if parts and signs.touching(parts[-1], part):
-            parts.append(signs.THIN)
+        if parts and _touching(parts[-1], part):
+            parts.append(THIN)
         parts.append(part)
     return "".join(parts)
 
@@ -44,9 +55,9 @@ def _row(tokens: Tokens, *ends: str) -> str:
 def _sign(tokens: Tokens, before: list[str]) -> str:
     """Plus or minus: between terms, or, after another sign and at the start, of a term."""
     token = tokens.popleft()
-    single = token == "-" and (not before or signs.opens(before[-1]))
+    single = token == "-" and (not before or _opens(before[-1]))
     form = "prefix" if single else "infix"
-    return f'<mo form="{form}">{token.replace("-", signs.MINUS)}</mo>'
+    return f'<mo form="{form}">{token.replace("-", MINUS)}</mo>'
 
 
 def _scripted(tokens: Tokens) -> str:
@@ -56,7 +67,7 @@ def _scripted(tokens: Tokens) -> str:
     while (mark := _peek(tokens)) in ("_", "^"):
         tokens.popleft()
         scripts[mark] = _atom(tokens)
-    tags = ("munder", "mover", "munderover") if atom == signs.SUM else ("msub", "msup", "msubsup")
+    tags = ("munder", "mover", "munderover") if atom == SUM else ("msub", "msup", "msubsup")
     below, above = scripts.get("_", ""), scripts.get("^", "")
     if not scripts:
         return atom
@@ -82,33 +93,56 @@ def _atom(tokens: Tokens) -> str:
         return f'<mo stretchy="false">{token}</mo>'
     if token == "/":
         return '<mo lspace="0.06em" rspace="0.06em">/</mo>'
-    return f"<mo>{escape(token.replace('-', signs.MINUS))}</mo>"
+    return f"<mo>{escape(token.replace('-', MINUS))}</mo>"
 
 
 def _command(token: str, tokens: Tokens) -> str:
     name = token[1:]
-    if token in signs.SPACES:
-        return f'<mspace width="{signs.SPACES[token]}"/>'
+    if token in SPACES:
+        return f'<mspace width="{SPACES[token]}"/>'
     if token == r"\frac":
         return f"<mfrac>{_atom(tokens)}{_atom(tokens)}</mfrac>"
     if token == r"\sqrt":
         return _root(tokens)
-    if token in signs.ACCENTS:
-        accent = f'<mo stretchy="false">{signs.ACCENTS[token]}</mo>'
+    if token in ACCENTS:
+        accent = f'<mo stretchy="false">{ACCENTS[token]}</mo>'
         return f'<mover accent="true">{_atom(tokens)}{accent}</mover>'
     if token in (r"\mathrm", r"\operatorname", r"\text"):
         tag = "mtext" if name == "text" else "mi"
         word = f'<{tag} mathvariant="normal">{escape(_words(tokens))}</{tag}>'
-        return f"<mrow>{word}{signs.THIN}</mrow>" if name == "operatorname" else word
+        return f"<mrow>{word}{THIN}</mrow>" if name == "operatorname" else word
     if token == r"\textstyle":
         return _atom(tokens).replace("<mo>", '<mo largeop="false">')
     if token == r"\left":
         return _fenced(tokens)
-    if name[:-1] in signs.SIZES:
+    if name[:-1] in SIZES:
         return _sized(name, tokens)
     if token == r"\begin":
         return _table(_words(tokens), tokens)
-    return signs.symbol(name)
+    return _symbol(name)
+
+
+def _symbol(name: str) -> str:
+    """A letter or sign by its name in LaTeX; what has none is a function, set upright."""
+    sign = SIGNS.get(name)
+    if name == "sum":
+        return SUM
+    if sign is None or name in UPRIGHT:
+        return f'<mi mathvariant="normal">{sign or escape(name)}</mi>'
+    return f"<mi>{sign}</mi>" if sign.isalpha() else f"<mo>{sign}</mo>"
+
+
+def _touching(before: str, after: str) -> bool:
+    """Whether the bar of a fraction would run into another, or into a letter."""
+    sides = (before, after)
+    bar = any(part.startswith("<mfrac>") for part in sides)
+    return bar and not any(re.match("<mo[ >]|<mspace|<mrow><mo", part) for part in sides)
+
+
+def _opens(before: str) -> bool:
+    """Whether a minus after it is that of a term, as after ``=`` or ``(``."""
+    signs = ("=", "(", "+", MINUS, "/", "|", "≤", "≥")
+    return before.removesuffix(EMPTY).endswith(tuple(f"{sign}</mo>" for sign in signs))
 
 
 def _group(tokens: Tokens) -> str:
@@ -143,15 +177,15 @@ def _fenced(tokens: Tokens) -> str:
 
 def _sized(name: str, tokens: Tokens) -> str:
     """A bracket of a fixed height, whose partner may stand in another line."""
-    size, form = signs.SIZES[name[:-1]], "prefix" if name.endswith("l") else "postfix"
+    size, form = SIZES[name[:-1]], "prefix" if name.endswith("l") else "postfix"
     height = f'stretchy="true" symmetric="true" minsize="{size}" maxsize="{size}"'
-    return f'<mrow><mo form="{form}" {height}>{_delimiter(tokens)}</mo>{signs.EMPTY}'
+    return f'<mrow><mo form="{form}" {height}>{_delimiter(tokens)}</mo>{EMPTY}'
 
 
 def _delimiter(tokens: Tokens) -> str:
     _peek(tokens)
     token = tokens.popleft()
-    return "" if token == "." else signs.SIGNS.get(token[1:], token[-1])
+    return "" if token == "." else SIGNS.get(token[1:], token[-1])
 
 
 def _table(name: str, tokens: Tokens) -> str:
@@ -168,7 +202,7 @@ def _table(name: str, tokens: Tokens) -> str:
             rows.append([])
     _words(tokens)
     body = "".join(f"<mtr>{''.join(cells)}</mtr>" for cells in rows)
-    left, right = (f"<mo>{sign}</mo>" if sign else "" for sign in signs.FENCES.get(name, ("", "")))
+    left, right = (f"<mo>{sign}</mo>" if sign else "" for sign in FENCES.get(name, ("", "")))
     return f"<mrow>{left}<mtable>{body}</mtable>{right}</mrow>"
 
 

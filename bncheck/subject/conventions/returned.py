@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bncheck.subject.messages import Inputs, is_number, plain
 from bncheck.subject.names import gradient, role
+from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
-from bncheck.telling.report import Remark
 
-Inputs = Mapping[str, Any]
 LARGEST = 1_000_000
 """Entries of an array of the wrong shape that are worth a look."""
 
@@ -30,27 +30,18 @@ def output(result: Any) -> NDArray[Any]:
     return array
 
 
-def plain(result: Any) -> Any:
-    """Tensors as arrays, in tuples, lists and dictionaries too; all else as it is."""
-    if hasattr(result, "detach") and hasattr(result, "cpu"):
-        return result.detach().cpu().resolve_conj().numpy()
-    if type(result) in (tuple, list):
-        return type(result)(plain(part) for part in result)
-    return result
-
-
 def gradients(
     name: str,
     result: Any,
     extra: Mapping[str, Any],
     inputs: Inputs,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
-) -> tuple[dict[str, Any], list[Remark]]:
+) -> tuple[dict[str, Any], list[Finding]]:
     """The gradients by name out of whatever was returned, in whatever order.
 
     ``shapes``: of the code's own parameters by role, where they are not those of the inputs.
     """
-    result, remarks = plain(by_field(result)), list[Remark]()
+    result, remarks = plain(by_field(result)), list[Finding]()
     if isinstance(result, dict):
         named = _by_key(result)
     elif isinstance(result, tuple | list) and not _is_numbers(result):
@@ -88,17 +79,17 @@ def _by_key(result: Mapping[Any, Any]) -> dict[str, Any]:
     """Gradients out of a dictionary, by gradient (``dW``) or by parameter (``gamma``)."""
     named: dict[str, Any] = {}
     for key, value in result.items():
-        found = gradient(str(key)) or {"gamma": "dgamma", "beta": "dbeta", "x": "dx"}.get(
+        name = gradient(str(key)) or {"gamma": "dgamma", "beta": "dbeta", "x": "dx"}.get(
             role(str(key)) or ""
         )
-        if found and value is not None:
-            named.setdefault(found, plain(value))
+        if name and value is not None:
+            named.setdefault(name, plain(value))
     return named
 
 
 def _by_position(
     name: str, parts: list[Any], inputs: Inputs
-) -> tuple[dict[str, Any], list[Remark]]:
+) -> tuple[dict[str, Any], list[Finding]]:
     parts = [
         inner
         for part in parts
@@ -114,23 +105,17 @@ def _by_position(
         return dict(zip(wanted[1:], parts, strict=True)), []
     remarks = []
     if len(parts) > len(wanted) == len(like_x) == 1:
-        text = f"{len(parts)} values are returned; all but dx belong to parameters not found"
-        return {"dx": parts[like_x[0]]}, [Remark("not-checked", text)]
+        return {"dx": parts[like_x[0]]}, [found("not-checked", count=len(parts))]
     if len(like_x) == 1 and like_x[0] > 0 and len(parts) == len(wanted):
         order = [*wanted[1:]]
         order.insert(like_x[0], "dx")
         parts.insert(0, parts.pop(like_x[0]))
-        remarks = [Remark("return-order", f"returns ({', '.join(order)})")]
+        remarks = [found("return-order", order=tuple(order))]
     if len(parts) > len(wanted):
         raise CannotAsk(
             f"{name} returned {len(parts)} values; expected {len(wanted)}: {', '.join(wanted)}"
         )
     return dict(zip(wanted, parts, strict=False)), remarks
-
-
-def is_number(dtype: np.dtype[Any]) -> bool:
-    """Whether arrays of this type hold numbers; NumPy does not know it of bfloat16."""
-    return dtype.kind in "iufc" or dtype.name == "bfloat16"
 
 
 def _shape(part: Any) -> tuple[int, ...] | None:
@@ -152,7 +137,7 @@ def _are_alike(parts: list[Any], inputs: Inputs) -> bool:
 
 def _as_arrays(
     name: str, named: dict[str, Any], inputs: Inputs, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[dict[str, Any], list[Remark]]:
+) -> tuple[dict[str, Any], list[Finding]]:
     remarks, arrays = [], {}
     for key, value in named.items():
         try:
@@ -173,9 +158,8 @@ def _as_arrays(
         if fits and (key != "dx" or _squeezed(array.shape) == _squeezed(shape)):
             own = shapes.get(key[1:], shape)
             if array.shape != own:
-                whose = "x" if key == "dx" else "its parameter"
-                text = f"{key} has shape {array.shape}; {whose} has {own}"
-                remarks.append(Remark("param-shape" if key != "dx" else "dx-shape", text))
+                code = "dx-shape" if key == "dx" else "param-shape"
+                remarks.append(found(code, name=key, shape=array.shape, expected=own))
             array = array.reshape(shape)
         arrays[key] = array
     return arrays, remarks

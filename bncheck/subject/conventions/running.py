@@ -6,52 +6,35 @@ pair of functions shares) holds after each comes out, with the outputs in evalua
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bncheck.subject.conventions.convention import Found
+from bncheck.subject.conventions.arguments import called, defaults
+from bncheck.subject.conventions.implementations import Implementation, Kept
 from bncheck.subject.conventions.methods import forward_method
 from bncheck.subject.conventions.object import passed, ready
-from bncheck.subject.conventions.pair import called, defaults
+from bncheck.subject.conventions.returned import output
 from bncheck.subject.holders import attributes, content, holders
+from bncheck.subject.messages import BATCHES, Inputs, plain
 from bncheck.subject.names import TESTING, role
-from bncheck.subject.returned import output, plain
 from bncheck.subject.signature import required, roles_of
 
-Inputs = Mapping[str, Any]
 State = dict[str, Any]
 """Copies of the running statistics: ``running_mean`` and ``running_var``, those that there are."""
-
-BATCHES = ("x", "second batch", "third batch", "evaluated batch")
-"""Inputs of four sizes: the first makes the layer, two move it, the last is evaluated."""
 
 MODES = ("test", "eval", "inference", "evaluation", "predict", "valid")
 _SWITCHES = ("eval", "eval_mode", "set_eval", "test_mode", "set_test", "inference_mode")
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A layer after its first batch: how it is trained, where its state is, how it is evaluated.
-
-    ``ways``: what may be evaluation mode, one after the other; each takes x and gives y.
-    """
-
-    train: Callable[[Any], Any]
-    holders: Callable[[], Iterable[Mapping[Any, Any]]]
-    ways: Iterator[Callable[[Any], Any]]
-
-
-def observed(found: Found, given: Inputs) -> dict[str, Any] | None:
+def observed(layer: Kept | None, given: Inputs) -> dict[str, Any] | None:
     """What is kept after each of three batches, and what each way to evaluate the fourth gives.
 
     ``names``: how the statistics are called; ``momentum``: where it is known; ``evaluations``:
     the output of each way with the state before and after. None where nothing is kept.
     """
-    layer = _object(found, given) if found.candidate.kind == "class" else _pair(found, given)
     if layer is None:
         return None
     states = [_state(layer)]
@@ -68,7 +51,12 @@ def observed(found: Found, given: Inputs) -> dict[str, Any] | None:
     }
 
 
-def _evaluations(layer: _Layer, x: Any) -> Iterator[dict[str, Any]]:
+def of_nothing(own: Implementation, given: Inputs) -> Kept | None:
+    """Nothing is kept, or it is not asked."""
+    return None
+
+
+def _evaluations(layer: Kept, x: Any) -> Iterator[dict[str, Any]]:
     for way in layer.ways:
         before = _state(layer)
         with suppress(Exception):  # not every way is one
@@ -76,11 +64,11 @@ def _evaluations(layer: _Layer, x: Any) -> Iterator[dict[str, Any]]:
             yield {"y": y, "before": before, "after": _state(layer)}
 
 
-def _state(layer: _Layer) -> State:
+def _state(layer: Kept) -> State:
     return {known: np.array(value, copy=True) for known, _, value in _kept(layer)}
 
 
-def _kept(layer: _Layer) -> Iterator[tuple[str, str, Any]]:
+def _kept(layer: Kept) -> Iterator[tuple[str, str, Any]]:
     """Role, name and value of each running statistic, the first of each role."""
     seen: set[str] = set()
     for holder in layer.holders():
@@ -95,7 +83,7 @@ def _kept(layer: _Layer) -> Iterator[tuple[str, str, Any]]:
                 yield known, str(name), array
 
 
-def _momentum(layer: _Layer) -> float | None:
+def _momentum(layer: Kept) -> float | None:
     for holder in layer.holders():
         for name, value in list(holder.items()):
             if role(str(name)) == "momentum" and isinstance(value, float):
@@ -103,24 +91,25 @@ def _momentum(layer: _Layer) -> float | None:
     return None
 
 
-def _object(found: Found, given: Inputs) -> _Layer:
-    instance = ready(found, given)[0]
-    return _Layer(
-        lambda x: passed(instance, {**given, "x": x}, found),
+def of_object(own: Implementation, given: Inputs) -> Kept | None:
+    """What an object keeps in its attributes and in its dictionaries."""
+    instance = ready(own, given)[0]
+    return Kept(
+        lambda x: passed(instance, {**given, "x": x}, own),
         lambda: (holder for _, holder in holders(instance)),
-        _ways_of(instance, found, given),
+        _ways_of(instance, own, given),
     )
 
 
-def _ways_of(instance: Any, found: Found, given: Inputs) -> Iterator[Callable[[Any], Any]]:
+def _ways_of(instance: Any, own: Implementation, given: Inputs) -> Iterator[Callable[[Any], Any]]:
     """An argument of forward, a method of its own, attributes, a method that switches."""
     forward = getattr(instance, str(forward_method(type(instance))))
 
     def in_its_mode(x: Any) -> Any:
-        return passed(instance, {**given, "x": x}, found)[0]
+        return passed(instance, {**given, "x": x}, own)[0]
 
-    for function in (*_with_argument(forward, found), *_methods(instance, forward)):
-        yield lambda x, f=function: called(f, {**given, "x": x}, found.roles)  # type: ignore[misc]
+    for function in (*_with_argument(forward, own), *_methods(instance, forward)):
+        yield lambda x, f=function: called(f, {**given, "x": x}, own.roles)  # type: ignore[misc]
     for mode in MODES:
         if not _switched(attributes(instance), mode):
             break
@@ -163,10 +152,12 @@ def _switched(holder: MutableMapping[Any, Any], mode: str) -> bool:
     return switched
 
 
-def _with_argument(forward: Callable[..., Any], found: Found) -> Iterator[Callable[..., Any]]:
+def _with_argument(
+    forward: Callable[..., Any], own: Implementation
+) -> Iterator[Callable[..., Any]]:
     """The forward pass with its argument for the mode filled in, in every way it may be meant."""
     signature = inspect.signature(forward)
-    for name, known in roles_of(forward, found.roles).items():
+    for name, known in roles_of(forward, own.roles).items():
         parameter = signature.parameters[name]
         words = name == "mode" or isinstance(parameter.default, str)
         if known == "training":
@@ -190,34 +181,34 @@ def _filled(
     return evaluated
 
 
-def _pair(found: Found, given: Inputs) -> _Layer | None:
+def of_functions(own: Implementation, given: Inputs) -> Kept | None:
     """Functions that share a dictionary of settings, or are handed arrays that they change."""
-    forward = found.forward
-    if forward is None or found.candidate.kind == "autograd":
+    forward = own.forward
+    if forward is None:
         return None
     usual = defaults(given)
     handed = {n: usual[n] * 1 for n in ("running_mean", "running_var")}
-    known = roles_of(forward, found.roles).values()
+    known = roles_of(forward, own.roles).values()
     shared = {**given, "params": usual["params"], **handed}
     shown = {n: v for n, v in handed.items() if n in known}
 
     def train(x: Any) -> Any:
-        return called(forward, {**shared, "x": x}, found.roles)
+        return called(forward, {**shared, "x": x}, own.roles)
 
     train(given["x"])
     first = {n: v * 1 for n, v in shown.items()}
     train(given["x"])
     if first and all(np.array_equal(first[n], v) for n, v in shown.items()):
         shown = {}  # it may well return new ones
-    ways = _ways_of_pair(forward, found, shared)
-    return _Layer(train, lambda: (usual["params"], shown), ways)
+    ways = _ways_of_functions(forward, own, shared)
+    return Kept(train, lambda: (usual["params"], shown), ways)
 
 
-def _ways_of_pair(
-    forward: Callable[..., Any], found: Found, shared: dict[str, Any]
+def _ways_of_functions(
+    forward: Callable[..., Any], own: Implementation, shared: dict[str, Any]
 ) -> Iterator[Callable[[Any], Any]]:
-    for function in _with_argument(forward, found):
-        yield lambda x, f=function: called(f, {**shared, "x": x}, found.roles)  # type: ignore[misc]
+    for function in _with_argument(forward, own):
+        yield lambda x, f=function: called(f, {**shared, "x": x}, own.roles)  # type: ignore[misc]
     for mode in MODES:
         shared["params"]["mode"] = mode
-        yield lambda x: called(forward, {**shared, "x": x}, found.roles)
+        yield lambda x: called(forward, {**shared, "x": x}, own.roles)

@@ -1,6 +1,5 @@
 """Formulas as lines of Unicode, for the terminal: ``γⱼ/sⱼ·(dyᵢⱼ − dβⱼ/m − dγⱼ·x̂ᵢⱼ/m)``."""
 
-from functools import cache
 from typing import Any
 from unicodedata import combining, normalize
 
@@ -8,20 +7,22 @@ from sympy import Add, Expr, Idx, Indexed, KroneckerDelta, Mul, Pow, S, Symbol
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
-from bncheck.algebra.notation import Mean, Tensor, Total, indices_of
+from bncheck.algebra.notation import Mean, Total, indices_of, name_of
 from bncheck.algebra.program import Step
 from bncheck.algebra.spelling import (
+    MINUS,
+    PRIME,
     SPELLINGS,
-    in_reading_order,
     parsed,
+    product_parts,
+    signed,
+    summands,
+    unclashed,
     unmarked,
-    without_content,
 )
-from bncheck.writers.reading import PRIME, unclashed
 
 _LOWERED = str.maketrans("aehijklmnoprstuvx0123456789", "ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₀₁₂₃₄₅₆₇₈₉")
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-MINUS = "\N{MINUS SIGN}"
 
 
 def line(expr: Expr, free: tuple[Idx, ...] = ()) -> str:
@@ -55,21 +56,16 @@ def _dotted(word: str) -> str:
     return normalize("NFC", f"{word[:wears]}\N{COMBINING DOT ABOVE}{word[wears:]}")
 
 
-def shape(operand: Tensor, sizes: list[Any]) -> str:
-    """``x: (m, D)``."""
-    inside = ", ".join(map(str, sizes)) + ("," if len(sizes) == 1 else "")
-    return f"{spelled(_name(operand))}: ({inside})" if sizes else f"{spelled(_name(operand))}"
-
-
-def _name(operand: Tensor) -> str:
-    return str(operand.base.label) if isinstance(operand, Indexed) else operand.name
+def columns(text: str) -> int:
+    """The width in a terminal: accents that combine with a letter take none."""
+    return sum(not combining(letter) for letter in text)
 
 
 class _Printer(StrPrinter):
     printmethod = "_unicode"  # SymPy's Indexed would print itself otherwise
 
     def _print_Indexed(self, expr: Indexed) -> str:
-        return spelled(_name(expr)) + _subscript(expr.indices)
+        return spelled(name_of(expr)) + _subscript(expr.indices)
 
     def _print_Symbol(self, expr: Symbol) -> str:
         return spelled(expr.name)
@@ -88,17 +84,11 @@ class _Printer(StrPrinter):
         return f"mean{_subscript(expr.over)}({self._print(expr.body)})"
 
     def _print_Add(self, expr: Add, order: Any = None) -> str:
-        content, rest = without_content(expr)
-        if content.is_Integer and abs(content) != 1 and isinstance(rest, Add):
-            return self._print(Mul(content, rest, evaluate=False))
-        terms = [self._print(term) for term in in_reading_order(expr)]
-        text = terms[0]
-        for term in terms[1:]:
-            text += f" {MINUS} {term[1:]}" if term.startswith(MINUS) else f" + {term}"
-        return text
+        return signed(map(self._print, summands(expr)), MINUS)
 
     def _print_Mul(self, expr: Mul) -> str:
-        sign, above, below, last = product_parts(expr)
+        negative, above, below, last = product_parts(expr)
+        sign = MINUS if negative else ""
         behind = [self._factor(f) for f in last[:-1]]
         if last:
             final = isinstance(last[-1], Total)
@@ -139,52 +129,10 @@ class _Printer(StrPrinter):
 
 
 def _subscript(indices: Any) -> str:
-    letters = "".join(str(getattr(i, "label", i)).replace(PRIME, "′") if isinstance(i, Idx)
-                      else str(i) for i in indices)  # fmt: skip
-    if any(isinstance(i, Idx) is False and not str(i).isdigit() for i in indices):
+    letters = "".join(
+        str(i.label).replace(PRIME, "′") if isinstance(i, Idx) else str(i) for i in indices
+    )
+    if any(not isinstance(i, Idx) and not str(i).isdigit() for i in indices):
         return f"_{letters}"
     lowered = letters.translate(_LOWERED)
     return lowered if not set(lowered) & set("bcdfgqwyz") else f"_{letters}"
-
-
-def product_parts(expr: Mul) -> tuple[str, list[Expr], list[Expr], list[Expr]]:
-    """A product as one reads it: sign, numerator, denominator, then brackets and sums."""
-    sign, factors = _parts(expr)
-    above = [f for f in factors if not _is_below(f) and not _is_long(f)]
-    below = [1 / f for f in factors if _is_below(f)]
-    return sign, above, below, [f for f in factors if _is_long(f)]
-
-
-def _parts(expr: Mul) -> tuple[str, list[Expr]]:
-    """The sign, and the factors in reading order: numbers, what has few indices, brackets."""
-    flat: list[Expr] = []
-    for factor in expr.args:
-        flat += factor.args if isinstance(factor, Mul) else [factor]
-    contents = [_whole_content(f) if isinstance(f, Add) else (S.One, f) for f in flat]
-    flat = [part for pair in contents for part in pair]
-    number = Mul(*(f for f in flat if f.is_Rational))
-    rest = [f for f in flat if not f.is_Rational]
-    sign = MINUS if number < 0 else ""
-    number = abs(number)
-    numbers = [f for f in (S(number.p), Pow(S(number.q), -1, evaluate=False)) if f not in (1,)]
-    numbers = [f for f in numbers if not (isinstance(f, Pow) and f.base == 1)]
-    return sign, [*numbers, *sorted(rest, key=_rank)]
-
-
-@cache
-def _rank(factor: Expr) -> tuple[bool, bool, int, str]:
-    wide = isinstance(factor, Total), isinstance(factor, Add)
-    return (*wide, len(factor.atoms(Idx)), str(factor))
-
-
-def _whole_content(expr: Expr) -> tuple[Expr, Expr]:
-    content, rest = without_content(expr)
-    return (content, rest) if content.is_Integer else (S.One, expr)
-
-
-def _is_long(factor: Expr) -> bool:
-    return isinstance(factor, Add) or (isinstance(factor, Total) and not isinstance(factor, Mean))
-
-
-def _is_below(factor: Expr) -> bool:
-    return isinstance(factor, Pow) and bool(factor.exp.is_number and factor.exp < 0)
