@@ -124,7 +124,7 @@ def put(one: Sighting, value: Array) -> list[Replacement]:
     """The value in this line's place, every time that the line runs."""
     several = value.reshape(len(one.numbers), *one.made.values.shape[1:])
     return [
-        Replacement(one.made.line, one.made.name, number, np.asarray(each))
+        Replacement(one.made.line, one.made.name, number, np.asarray(each), one.made.file)
         for number, each in zip(one.numbers, several, strict=True)
     ]
 
