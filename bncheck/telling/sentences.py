@@ -406,10 +406,10 @@ _PLACE: dict[str, Code] = {
     "line": Code(
         "note",
         {
-            "": "line {line}, {name}: not the right value",
-            "part": "line {line}, {name}: not the whole of it",
-            "multiple": "line {line}, {name}: {factor} x the right value",
-            "number": "line {line}, {name}: {value:.6g} where {right:.6g} belongs",
+            "": "line {line}[[ of {file}]], {name}: not the right value",
+            "part": "line {line}[[ of {file}]], {name}: not the whole of it",
+            "multiple": "line {line}[[ of {file}]], {name}: {factor} x the right value",
+            "number": "line {line}[[ of {file}]], {name}: {value:.6g} where {right:.6g} belongs",
         },
     ),
     "line-before": Code("note", "{name} on line {line} is right"),
