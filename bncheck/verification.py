@@ -36,8 +36,7 @@ from bncheck.subject.target import Target
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
 from bncheck.telling.report import WORST_FIRST, Report
-from bncheck.verdict.counterexample import smallest
-from bncheck.verdict.heat import heat
+from bncheck.verdict.illustrations import heat, smallest
 from bncheck.verdict.judgement import judge
 from bncheck.verdict.observations import Record, observe
 

@@ -57,25 +57,30 @@ def by_gradients(
         return looks[-1].reading
     if not double:
         looks = _likeliest(looks, explained)
+    guesses: list[_Look] = []
     if len(eps) > 1:
-        guesses = (_with_eps(one.reading, e) for one in looks for e in eps)
-        guessed = list(_looks(bench, guesses, telling=double))
-        if guessed and guessed[-1].right:
-            return guessed[-1].reading
-        if not double:
-            plain = (one for one in guessed if explained(one.reading.found, one.seen) == 2)
-            looks = [*plain, *looks]
-        else:
-            looks = guessed
-    if not double:
-        return looks[0].reading if looks else _with_eps(space[0], eps[0])
+        more = (_with_eps(one.reading, e) for one in looks for e in eps)
+        guesses = list(_looks(bench, more, telling=double))
+    if guesses and guesses[-1].right:
+        return guesses[-1].reading
+    if double:
+        return _nearest(bench, guesses or looks, space, eps)
+    plain = (one for one in guesses if explained(one.reading.found, one.seen) == 2)
+    chosen = next((one.reading for one in (*plain, *looks)), None)
+    return chosen or _with_eps(space[0], eps[0])
+
+
+def _nearest(
+    bench: Bench, looks: Sequence[_Look], space: Sequence[Reading], eps: Sequence[float | None]
+) -> Reading:
+    """Of a double backward pass: that with most gradients near, else that of the pass below."""
     best = max(looks, key=lambda one: one.near, default=None)
     if best is not None and best.near[0]:
         return best.reading
     below = _below(bench, [_with_eps(r, e) for r in space for e in eps])
     if below is None and looks and len(eps) > 1:
         raise CannotAsk(
-            f"{backward.name} takes no eps, and with none of the usual ones is any of its "
+            f"{bench.backward.name} takes no eps, and with none of the usual ones is any of its "
             "gradients that of a layer; say which eps it has with --eps"
         )
     return below or _with_eps(space[0], eps[0])
