@@ -37,7 +37,7 @@ class _Look:
     right: bool
 
 
-def by_gradients(
+def recognise(
     subject: Subject,
     backward: Backward,
     space: Sequence[Reading],
@@ -49,9 +49,10 @@ def by_gradients(
     Raises ``CannotAsk`` where the eps of a double backward pass would only be guessed.
     """
     double = backward.kind == "double"
-    if settings.layer is not None and not double:
-        return space[0]  # as it was said
     bench, eps = Bench(subject, backward, space[0]), own_eps(backward, settings)
+    if settings.layer is not None and not double:  # as it was said, but for the eps
+        looks = list(_looks(bench, (_with_eps(space[0], e) for e in eps if len(eps) > 1)))
+        return looks[-1].reading if looks and looks[-1].right else space[0]
     looks = list(_looks(bench, (_with_eps(r, eps[0]) for r in space)))
     if looks and looks[-1].right:
         return looks[-1].reading

@@ -41,7 +41,7 @@ class Verdicts:
     @property
     def wrong(self) -> tuple[GradientResult, ...]:
         """Those for which there is a cause to be found."""
-        return tuple(filter(_is_wrong, self.results))
+        return tuple(g for g in self.results if g.verdict in ("wrong", "inaccurate"))
 
 
 def judge(record: Record, averaged: bool = False) -> Verdicts:
@@ -57,12 +57,12 @@ def judge(record: Record, averaged: bool = False) -> Verdicts:
     names = map(name_of, derivation.chain.outputs)
     findings += (found("not-returned", gradient=name) for name in names if name not in made)
     graded, lost = _graded(made)
-    results = tuple(_result(name, pairs) for name, pairs in graded.items())
+    results = [_result(name, pairs) for name, pairs in graded.items()]
     return Verdicts(
-        results,
+        tuple(result for result, _ in results),
         once([*bench.reading.findings, *record.findings, *findings, *lost]),
         {f.arguments["gradient"]: f for f in reversed(findings) if f.code == "shape"},
-        {g.name: _worst(g, graded) for g in results},
+        {result.name: trial for result, trial in results},
     )
 
 
@@ -97,16 +97,8 @@ def once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(kept.values())
 
 
-def _is_wrong(result: GradientResult) -> bool:
-    return result.verdict in ("wrong", "inaccurate")
-
-
 def _all(made: Made) -> Iterator[tuple[Trial, Comparison]]:
     return (pair for pairs in made.values() for pair in pairs)
-
-
-def _worst(result: GradientResult, made: Made) -> Trial:
-    return next(t for t, _ in made[result.name] if t.name == result.comparisons[0].trial)
 
 
 def _failed(failure: Failure) -> Iterator[Finding]:
@@ -129,16 +121,16 @@ def _compared(
         return
     u, _ = precision(trial.judged)
     if known:
-        made = compare(("yours", "symbolic"), yours, right, allowed, trial.name, u)
+        made = _comparison(("yours", "symbolic"), yours, right, allowed, trial.name, u)
         if made.verdict == "wrong" and _only_rounds(bench, one, name):
             made = replace(made, verdict="inaccurate")
         yield made
     if measured is None or name not in measured.gradients:
         return
     slope, allowed = measured.gradients[name], allowed + measured.error[name]
-    yield compare(("yours", measured.witness), yours, slope, allowed, trial.name, u)
+    yield _comparison(("yours", measured.witness), yours, slope, allowed, trial.name, u)
     if known:
-        between = compare(("symbolic", measured.witness), right, slope, allowed, trial.name, u)
+        between = _comparison(("symbolic", measured.witness), right, slope, allowed, trial.name, u)
         if between.verdict == "wrong" and measured.of_reference:
             raise _disagreement(bench, between)
         if between.verdict == "wrong" and bench.program.first:
@@ -195,8 +187,8 @@ def _graded(made: Made) -> tuple[Made, list[Finding]]:
     return graded, lost
 
 
-def _result(name: str, made: list[tuple[Trial, Comparison]]) -> GradientResult:
-    """The worst comparison of each pair of witnesses, and the verdict that follows.
+def _result(name: str, made: list[tuple[Trial, Comparison]]) -> tuple[GradientResult, Trial]:
+    """The worst comparison of each pair of witnesses, the verdict, and the trial of the first.
 
     Of two that are as bad, the one on an easy trial: its numbers are those to look at. Trials on
     which nothing can be said (one value, over m - 1) count only where there is no other.
@@ -210,7 +202,8 @@ def _result(name: str, made: list[tuple[Trial, Comparison]]) -> GradientResult:
     symbolic = [v for (_, second), v in verdicts.items() if second == "symbolic"]
     mine = [v for (first, _), v in verdicts.items() if first == "yours"]
     verdict = min(symbolic or mine, key=WORST_FIRST.index)
-    return GradientResult(name, tuple(c for _, c in worst.values()), verdict)
+    comparisons = tuple(c for _, c in worst.values())
+    return GradientResult(name, comparisons, verdict), next(iter(worst.values()))[0]
 
 
 def _badness(pair: tuple[Trial, Comparison]) -> tuple[int, bool, float]:
@@ -262,7 +255,7 @@ def _shrinks(bench: Bench, one: Observation, name: str) -> bool:
     return False
 
 
-def compare(
+def _comparison(
     witnesses: tuple[str, str],
     first: Array,
     second: Array,

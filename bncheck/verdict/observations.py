@@ -34,12 +34,13 @@ class Record:
     """All trials as they went, in order.
 
     ``bench``: with the order of the gradients, which the first of them told; ``measured``: by
-    trial; ``findings``: what was seen besides.
+    trial; ``trials``: the names of all; ``findings``: what was seen besides.
     """
 
     bench: Bench
     made: tuple[Observation | Failure, ...]
     measured: Mapping[Trial, Differences]
+    trials: tuple[str, ...]
     findings: tuple[Finding, ...]
 
     @property
@@ -82,7 +83,8 @@ def observe(bench: Bench, trials: Sequence[Trial]) -> Record:
         findings += _beside(bench, one)
     others = {n: _moved(v) if isinstance(v, np.ndarray) else v for n, v in trials[0].values.items()}
     findings += bench.repeated(trials[0], others)
-    return Record(bench, tuple(made), measured, tuple(findings))
+    names = tuple(trial.name for trial in trials)
+    return Record(bench, tuple(made), measured, names, tuple(findings))
 
 
 def _moved(value: Array) -> Array:
