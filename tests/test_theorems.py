@@ -238,10 +238,10 @@ def test_the_command_writes_every_theorem(bncheck, form):
 
 def test_disagreement_is_exit_code_3(capsys):
     found = judge_all([STATEMENTS["‖dx‖² for every ε"]], BATCH_NORM)
-    stating._tell("theorems", found, stating.Told.json)
+    stating._tell("theorems", found, "json")
     wrong = replace(found[0].statement, right=-found[0].statement.right)
     with pytest.raises(typer.Exit) as stopped:
-        stating._tell("theorems", [judge(wrong, BATCH_NORM)], stating.Told.text)
+        stating._tell("theorems", [judge(wrong, BATCH_NORM)], "text")
     assert stopped.value.exit_code == 3
     assert "REFUTED" in capsys.readouterr().out
 
