@@ -267,8 +267,7 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
         for g in wrong
     )
     if settings.lines and reading.known and not double:
-        pairs = [(one.trial, one) for one in record.easy]
-        causes = locate(causes, derivation, bench, pairs)
+        causes = locate(causes, derivation, bench, record.easy)
     running, more = inferred(bench)
     names = [g.name for g in wrong if g.verdict == "wrong"]
     by_hand = next((n for n in names if n != BETA and n not in verdicts.shapes), None)
