@@ -9,7 +9,7 @@ import pytest
 from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.passes import derived_once
 from bncheck.cause.terms import fit
-from bncheck.numbers.observation import Observation
+from bncheck.numbers.observation import Observation, Trial
 from bncheck.numbers.reference import reference_at
 from bncheck.verification import verify
 from tests.mistakes import every, function_of, opened
@@ -55,7 +55,7 @@ def _seen(rng, rows, columns, dtype, factors):
     scale, m = k["gamma"] / k["sd"], rows
     parts = (k["dy"], -k["dbeta"] / m, -k["dgamma"] * k["xhat"] / m)
     dx = scale * sum(f * part for f, part in zip(factors, parts, strict=True))
-    return Observation(values, truth, {"dx": dx.astype(dtype)}, {})
+    return Observation(Trial("drawn", values), truth, {"dx": dx.astype(dtype)})
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -174,7 +174,7 @@ def _backward(dy, x, gamma, beta, eps):
     return dx / sd_, (dy * normal).sum(axis=rest), dy.sum(axis=rest)
 
 
-@pytest.mark.parametrize("name", ["NCL"])
+@pytest.mark.parametrize("name", ["NCL", "NCHW"])
 def test_a_layer_more_is_verified_in_images(name):
     report = verify(_backward, forward=_forward, layer=POSITIONAL["by channel"], layout=name)
     assert report.verdict == "right", str(report)

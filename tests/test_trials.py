@@ -1,16 +1,23 @@
-"""Oracle: the hand-written mutants; every wrong one has to leave the rounding bound somewhere."""
+"""Oracle: the hand-written mutants; every wrong one has to leave the rounding bound somewhere.
+
+What is said of a trial is read off its numbers; differences and reference are each other's oracle.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bncheck.algebra.layers import LAYERS
-from bncheck.calculus.passes import derived
+from bncheck.calculus.passes import derived, derived_once
+from bncheck.numbers import layout as layouts
+from bncheck.numbers.agreement import within
 from bncheck.numbers.arithmetic import Bounded, evaluate
 from bncheck.numbers.differences import measure
 from bncheck.numbers.reference import lift, reference_at
-from bncheck.numbers.trials import SECOND, draw
-from bncheck.subject.messages import MEMORY
-from bncheck.telling.errors import Disagreement
+from bncheck.numbers.trials import directed, draw, drawn
+from bncheck.subject.messages import MEMORY, SECOND
+from bncheck.telling.errors import CannotAsk, Disagreement
 from tests.mutants import RIGHT, WRONG
 
 FOUND = {name: derived(program) for name, program in LAYERS.items()}
@@ -60,6 +67,73 @@ def test_the_trials_are_what_they_promise(name):
     again = list(draw(program))
     assert all(np.array_equal(a.values["gamma"], b.values["gamma"])
                for a, b in zip(drawn, again, strict=True))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["batch-norm", "layer-norm"])
+def test_what_is_said_of_a_trial_can_be_seen_in_its_numbers(name):
+    program, axis = LAYERS[name], {"batch-norm": 0, "layer-norm": 1}[name]
+    for trial in draw(program, more=3):
+        x, eps = np.float64(trial.values["x"]), trial.values["eps"]
+        assert (x.shape if axis == 0 else x.shape[::-1]) == trial.sizes
+        spread, level = x.var(axis).max(), abs(x.mean(axis)).min()
+        assert trial.shows_eps == (trial.easy and 0.1 * spread < eps < spread)
+        assert trial.cancels == (level**2 > 1e6 * spread > 0)
+        assert (trial.grace > 0) == (trial.dtype != np.float64)
+        assert trial.may_fail == (trial.grace > 0 or eps == 0)
+    assert sum(t.shows_eps for t in draw(program)) == sum(t.cancels for t in draw(program)) == 1
+
+
+def test_in_second_order_a_trial_has_directions():
+    found = derived_once(LAYERS["batch-norm"], 2)
+    plain = list(draw(found.layer))
+    taken = drawn(found, takes=("dy", "x", "gamma", "ddx", "ddbeta"))
+    for before, after in zip(plain, taken, strict=True):
+        assert replace(before, values={}).__dict__ == replace(after, values={}).__dict__
+        assert all(np.array_equal(v, after.values[n]) for n, v in before.values.items())
+        assert {n: after.values[n].shape for n in ("ddx", "ddgamma", "ddbeta")} == {
+            "ddx": after.values["x"].shape,
+            "ddgamma": after.values["gamma"].shape,
+            "ddbeta": after.values["gamma"].shape,
+        }
+        assert not after.values["ddgamma"].any()
+        assert np.unique(after.values["ddx"]).size > 1
+        assert after.values["ddbeta"].dtype == after.dtype
+        assert not after.values["ddx"].flags.writeable
+    assert taken is drawn(found, takes=("dy", "x", "gamma", "ddx", "ddbeta"))
+
+
+def test_directions_that_are_given_are_taken_in_the_users_layout():
+    found = derived_once(LAYERS["batch-norm"], 2)
+    at = layouts.named(found.layer, "(D, N)")
+    (trial, *_) = draw(found.layer, layout=at)
+    ddx = np.arange(21.0).reshape(3, 7)
+    given = {"ddx": ddx, "ddgamma": np.ones(3)}
+    made = directed(found, at, ("ddx",), trial, np.random.default_rng(0), given)
+    assert np.array_equal(made.values["ddx"], ddx.T)
+    assert np.array_equal(made.values["ddgamma"], np.ones(3))
+    with pytest.raises(
+        CannotAsk, match=r"ddx of the inputs has shape \(2,\): not that of its grad"
+    ):
+        directed(found, at, ("ddx",), trial, np.random.default_rng(0), {"ddx": np.ones(2)})
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_differences_of_a_backward_pass_are_the_second_gradients(name):
+    found = derived_once(LAYERS[name], 2)
+    takes = ("dy", "x", "gamma", "ddx", "ddgamma", "ddbeta")
+    trial = next(t for t in drawn(found, takes=takes) if t.sizes == (6, 1))
+
+    def backward(many):
+        made = [evaluate(found.forward, one) for one in many]
+        return [{n: np.asarray(known[n].value) for n in known if n[0] == "d"} for known in made]
+
+    measured = measure(backward, found, trial.values)
+    truth = reference_at(found, trial.values)
+    assert set(measured.gradients) == set(truth.gradients)
+    for key, slope in measured.gradients.items():
+        assert within(slope, truth.gradients[key], measured.error[key] + truth.allowed[key])
+    with pytest.raises(KeyError):
+        measure(lambda many: [{} for _ in many], found, trial.values)
 
 
 @pytest.mark.parametrize("complex_", [True, False])

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bncheck.numbers.agreement import gap
+from bncheck.telling.codes import Finding
+
 Array = NDArray[Any]
 
 
@@ -66,14 +69,33 @@ class Reference:
     output_allowed: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observation:
-    """One trial as it went: the reference, the upstream gradient, the user's gradients.
+    """One trial as it went: the reference on it, and what somebody's code gave.
 
-    ``parts``: the lengths of the parts of axes that the layout splits.
+    ``gradients``: by the program's names and in its axes, as is ``y``, the output, where there is
+    a forward pass; ``findings``: what was seen beside them.
     """
 
-    values: Mapping[str, Any]
+    trial: Trial
     reference: Reference
     gradients: Mapping[str, Array]
-    parts: Mapping[str, tuple[int, ...]]
+    y: Array | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Inputs and upstream gradients, by their names in the program."""
+        return self.trial.values
+
+    @property
+    def parts(self) -> Mapping[str, tuple[int, ...]]:
+        """The lengths of the parts of axes that the layout splits."""
+        return self.trial.parts
+
+    def off(self, gradient: str) -> NDArray[np.bool_]:
+        """Which entries are outside the bound; all of a gradient of another shape."""
+        yours, right = self.gradients[gradient], self.reference.gradients[gradient]
+        if yours.shape != right.shape:
+            return np.ones(yours.shape, bool)
+        return np.asarray(~(gap(yours, right) <= self.reference.allowed[gradient]))

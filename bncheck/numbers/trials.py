@@ -20,7 +20,7 @@ from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import FINE
 from bncheck.numbers.layout import Layout
-from bncheck.numbers.observation import Trial as Trial
+from bncheck.numbers.observation import Trial
 from bncheck.subject.messages import MEMORY, SECOND
 from bncheck.telling.errors import CannotAsk
 

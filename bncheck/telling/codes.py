@@ -175,10 +175,75 @@ _SUBJECT: dict[str, Code] = {
 }  # fmt: skip
 
 # -- identity: which layer it is -----------------------------------------------------------------
-_IDENTITY: dict[str, Code] = {}
+_FORWARD = "the forward pass is {layer} with "
+_IDENTITY: dict[str, Code] = {
+    "forward-inaccurate": Code(
+        "remark",
+        "the forward pass is right to {digits:.0f} digits only (single precision?)",
+    ),
+    "eps-ignored": Code(
+        "remark",
+        "the forward pass makes no use of the eps that it is given; it has eps = {eps:.3g}",
+    ),
+    "forward-eps-outside": Code("remark", _FORWARD + "eps added to {root}, not under the root"),
+    "forward-eps-twice": Code("remark", _FORWARD + "eps added twice: under the root and to it"),
+    "forward-eps-squared": Code("remark", _FORWARD + "eps squared"),
+    "forward-gamma-plus-1": Code("remark", _FORWARD + "1 + gamma where gamma stands"),
+    "forward-unknown": Code(
+        "remark",
+        {
+            "": "the forward pass is none that bncheck knows",
+            "undivided": "the forward pass never divides by the standard deviation; it is no "
+            "{layer}",
+            "one-scale": "the forward pass divides every group by the same number, {scale:.4g}; "
+            "it is no {layer}",
+            "another-scale": "the forward pass is linear in x in every group, and yet no {layer}: "
+            "another scale",
+        },
+    ),
+    "other-layout": Code("remark", "not over {layout}: {why}"),
+    "running-frozen": Code(
+        "remark", "{names: and }: never updated by a forward pass in training mode"
+    ),
+    "running-unknown": Code(
+        "remark", "{names: and }: not a old + b new of the batch's statistic, for any a and b"
+    ),
+    "running-weights": Code(
+        "remark", "{name} is {weights}: the weights add up to {whole:.6g}, not 1"
+    ),
+    "evaluation-updates": Code("remark", "evaluation mode changes the running statistics"),
+    "evaluation-differs": Code(
+        "remark",
+        {
+            "uses": "evaluation mode uses them",
+            "eps-beside": "evaluation mode uses them, and eps beside the deviation",
+            "eps-under": "evaluation mode uses them, with eps under the root",
+            "eps-again": "evaluation mode uses them but adds eps once more",
+            "unbiased": "evaluation mode uses them, the variance times m/(m - 1)",
+            "no-eps": "evaluation mode uses them but leaves eps out",
+            "no-root": "evaluation mode uses them but divides by the variance",
+            "batch": "evaluation mode uses the statistics of the batch, not the running ones",
+            "unknown": "evaluation mode is not the transform by the running statistics",
+        },
+    ),
+}
 
 # -- verdict: what was seen ----------------------------------------------------------------------
-_VERDICT: dict[str, Code] = {}
+_VERDICT: dict[str, Code] = {
+    "fails-on": Code(
+        "remark",
+        {
+            "": "fails where {trial}: {error}",
+            "read-only": "fails on read-only arrays: {error}",
+        },
+    ),
+    "not-returned": Code("remark", "{gradient} is not returned and was not checked"),
+    "dtype-changed": Code("remark", "gradients are {found} where the inputs are {given}: {of}"),
+    "forward-differs": Code("remark", "the forward pass is not {layer} where {trial}"),
+    "batch-average": Code("remark", "{gradient} is divided by the batch size, which was accepted"),
+    "loses-digits": Code("remark", "digits are lost where {trial}"),
+    "first-differs": Code("remark", "{first}, of which differences were taken, is another layer's"),
+}
 
 ROOTS = ("sd", "rms", "norm")
 """The standard deviation by its names in the layers; in a layer of one's own it is ``root``."""
@@ -216,7 +281,7 @@ def _of_root(name: str) -> dict[str, Code]:
 _CAUSE: dict[str, Code] = {
     # kinds of failure
     "shape": _cause(
-        usual="{gradient} has shape {shape}, expected {expected}",
+        usual="{gradient} has shape {shape!s}, expected {expected!s}",
         summed="{problem}: it is summed over {over} where {right} belongs",
         unsummed="{problem}: it is summed over nothing where {right} belongs",
     ),
