@@ -28,6 +28,9 @@ MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
 SECOND = "second batch"
 """Besides those: an object sees another batch before the one that counts."""
 
+LARGEST_FOLLOWED = 4_096
+"""Entries of a value that is followed from line to line."""
+
 BATCHES = ("x", "second batch", "third batch", "evaluated batch")
 """Inputs of four sizes: the first makes the layer, two move it, the last is evaluated."""
 
@@ -135,9 +138,21 @@ class Written:
     value: NDArray[Any]
 
 
-def is_number(dtype: np.dtype[Any]) -> bool:
+def holds_numbers(dtype: np.dtype[Any]) -> bool:
     """Whether arrays of this type hold numbers; NumPy does not know it of bfloat16."""
     return dtype.kind in "iufc" or dtype.name == "bfloat16"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is followed: a number, or an array or tensor of not too many."""
+    if isinstance(value, np.ndarray | np.generic):
+        return 0 < value.size <= LARGEST_FOLLOWED and value.dtype.kind in "iuf"
+    if isinstance(value, int | float):
+        return not isinstance(value, bool)
+    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
+        return False
+    count = value.numel()  # what stands in for an optimizer has all attributes, and no numbers
+    return isinstance(count, int) and 0 < count <= LARGEST_FOLLOWED
 
 
 def plain(result: Any) -> Any:

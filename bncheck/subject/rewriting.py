@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject import calling
-from bncheck.subject.conventions.implementations import Implementation
-from bncheck.subject.messages import Edit, Inputs, Written, plain
-from bncheck.subject.tracing import files, is_number
+from bncheck.subject.conventions.implementations import Implementation, files
+from bncheck.subject.messages import LARGEST_FOLLOWED, Edit, Inputs, Written, is_number, plain
 
-MOST, LARGEST = 1500, 4096
-"""How many ways are tried, and how many entries a value may have."""
+MOST = 1500
+"""How many ways are tried."""
 
 OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/",
@@ -130,7 +129,7 @@ def _values(expression: ast.expr, frame: types.FrameType) -> Iterator[Written]:
     ways = chain(((c,) for c in changes), (p for p in pairs if p[0].at != p[1].at))
     for way in islice(ways, MOST):
         value = _evaluated(_changed(expression, way), frame)
-        if value is not None and value.size == size <= LARGEST:
+        if value is not None and value.size == size <= LARGEST_FOLLOWED:
             yield Written(tuple(change.edit for change in way), value)
 
 

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject import calling
-from bncheck.subject.conventions.implementations import Implementation
-from bncheck.subject.messages import Assigned, Inputs, Replacement, plain
+from bncheck.subject.conventions.implementations import Implementation, files
+from bncheck.subject.messages import Assigned, Inputs, Replacement, is_number, plain
 from bncheck.telling.errors import CannotAsk
 
 LINES, EVENTS, ENTRIES = 40_000, 20_000, 4_000_000
 """Lines that are watched in one run, assignments that are kept, and entries of all of them; after
 them nothing more is recorded, and the code runs on untraced."""
 
-LARGEST, ALL = 4_096, 40_000
-"""Entries of one value, and of all values of one line."""
+ALL = 40_000
+"""Entries of all values of one line."""
 
 LONGER, BESIDES = 4, 1_000
 """With a value replaced a run may take so many times the lines that it takes untouched, and so
@@ -68,15 +68,6 @@ def _run(recorder: "_Recorder", way: Callable[[], Any]) -> Any:
         return way()
     finally:
         sys.settrace(before)
-
-
-def files(found: Implementation) -> frozenset[str]:
-    """The files that hold the user's backward pass and its forward pass."""
-    things: list[Any] = [found.forward]
-    things += list(vars(found.backward).values()) if isinstance(found.backward, type) else []
-    things.append(found.backward)
-    codes = (getattr(getattr(t, "__func__", t), "__code__", None) for t in things)
-    return frozenset(c.co_filename for c in codes if c is not None)
 
 
 @dataclass
@@ -215,18 +206,6 @@ def _entries(name: str, holder: dict[Any, Any]) -> Iterator[tuple[str, Any, Any,
     for key, value in list(holder.items()):
         if isinstance(key, str) and is_number(value):
             yield f"{name}[{key!r}]", value, holder, key
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a number, or an array or tensor of not too many."""
-    if isinstance(value, np.ndarray | np.generic):
-        return 0 < value.size <= LARGEST and value.dtype.kind in "iuf"
-    if isinstance(value, int | float):
-        return not isinstance(value, bool)
-    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
-        return False
-    count = value.numel()  # what stands in for an optimizer has all attributes, and no numbers
-    return isinstance(count, int) and 0 < count <= LARGEST
 
 
 def _same(one: Any, other: Any) -> bool:
