@@ -28,9 +28,6 @@ MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
 SECOND = "second batch"
 """Besides those: an object sees another batch before the one that counts."""
 
-LARGEST_FOLLOWED = 4_096
-"""Entries of a value that is followed from line to line."""
-
 BATCHES = ("x", "second batch", "third batch", "evaluated batch")
 """Inputs of four sizes: the first makes the layer, two move it, the last is evaluated."""
 
@@ -90,7 +87,8 @@ class Assigned:
     ``name``: a variable, ``self.name``, ``name['key']``, or ``return[0]``, ... for what a
     function returned; ``values``: (times, *shape); ``ends``: those after which another line had
     its turn with the name: the sums of a loop, not the steps to them; ``given``: an argument of
-    a function, which no line assigned; ``source``: the line.
+    a function, which no line assigned; ``source``: the line;
+    ``file``: where it is, if not where the backward pass is.
     """
 
     line: int
@@ -100,6 +98,7 @@ class Assigned:
     ends: tuple[int, ...]
     given: bool = False
     source: str = ""
+    file: str = ""
 
     @property
     def returned(self) -> bool:
@@ -109,12 +108,16 @@ class Assigned:
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """Another value for the ``number``-th one that a line gives to a name, from 0."""
+    """Another value for the ``number``-th one that a line gives to a name, from 0.
+
+    ``file``: as in ``Assigned``.
+    """
 
     line: int
     name: str
     number: int
     value: NDArray[Any]
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,18 +144,6 @@ class Written:
 def holds_numbers(dtype: np.dtype[Any]) -> bool:
     """Whether arrays of this type hold numbers; NumPy does not know it of bfloat16."""
     return dtype.kind in "iufc" or dtype.name == "bfloat16"
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is followed: a number, or an array or tensor of not too many."""
-    if isinstance(value, np.ndarray | np.generic):
-        return 0 < value.size <= LARGEST_FOLLOWED and value.dtype.kind in "iuf"
-    if isinstance(value, int | float):
-        return not isinstance(value, bool)
-    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
-        return False
-    count = value.numel()  # what stands in for an optimizer has all attributes, and no numbers
-    return isinstance(count, int) and 0 < count <= LARGEST_FOLLOWED
 
 
 def plain(result: Any) -> Any:

@@ -32,6 +32,14 @@ class Implementation:
     memory: dict[str, Any] = field(default_factory=dict)
     first: "Implementation | None" = None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that hold its backward pass, which come first, and its forward pass."""
+        own = vars(self.backward).values() if isinstance(self.backward, type) else ()
+        things = (self.backward, *own, self.forward)
+        codes = (getattr(getattr(t, "__func__", t), "__code__", None) for t in things)
+        return tuple(dict.fromkeys(code.co_filename for code in codes if code is not None))
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -115,12 +123,3 @@ def summarised(
         layer_hint=layer_hint(name, getattr(forward, "__name__", ""), document(backward)),
         description=calls,
     )
-
-
-def files(found: Implementation) -> frozenset[str]:
-    """The files that hold the user's backward pass and its forward pass."""
-    things: list[Any] = [found.forward]
-    things += list(vars(found.backward).values()) if isinstance(found.backward, type) else []
-    things.append(found.backward)
-    codes = (getattr(getattr(t, "__func__", t), "__code__", None) for t in things)
-    return frozenset(c.co_filename for c in codes if c is not None)
