@@ -12,7 +12,7 @@ import pytest
 
 from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.passes import derived
-from bncheck.mutants import replacement
+from bncheck.mutants.forks import Recorder
 from bncheck.mutants.mistakes import mistakes_in, recipe
 from bncheck.mutants.recipe import apart, reproduced, run
 from bncheck.mutants.tester import examine
@@ -400,7 +400,7 @@ def test_a_stand_in_keeps_identity_signature_and_what_the_function_remembers():
     held = [backward]
     before = str(inspect.signature(backward))
     found = Implementation(_summary(), backward)
-    recorder = replacement.Recorder()
+    recorder = Recorder()
     convention_of(found).exchange(found, recorder)
     assert held[0](np.ones(2), x=np.ones(2), gamma=5.0)[0].tolist() == [3.0, 3.0]
     assert held[0] is backward
