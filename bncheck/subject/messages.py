@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from bncheck.subject.names import STATISTICS
 from bncheck.telling.codes import Finding
 
-Kind = Literal["closure", "autograd", "pair", "class", "function", "double"]
+Kind = str
+"""Which convention: a row of ``conventions.CONVENTIONS``."""
 
 Inputs = Mapping[str, Any]
 """Arrays and numbers by role: dy, x, gamma, beta, eps, groups; and what ``statistics`` asks."""
