@@ -287,7 +287,7 @@ def _causes(record: Record, verdicts: Verdicts, settings: Settings) -> tuple[Cau
     )  # fmt: skip
     if not settings.lines or not reading.known or derivation.order == 2:
         return causes
-    return locate(causes, derivation, record.bench, [(one.trial, one) for one in record.easy])
+    return locate(causes, derivation, record.bench, record.easy)
 
 
 def _trials(

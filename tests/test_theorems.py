@@ -19,7 +19,7 @@ from bncheck.cli import commands
 from bncheck.theory.family.variants import eps_outside, outside
 from bncheck.theory.judging import judge, judge_all
 from bncheck.theory.parts import words
-from bncheck.theory.published.claims import printed_graph, statements, theorems
+from bncheck.theory.published.claims import printed_graph, statements, theorems, weight_norm
 from bncheck.theory.published.internal_covariate_shift import (
     LARGER,
     SMALLER,
@@ -28,7 +28,6 @@ from bncheck.theory.published.internal_covariate_shift import (
     shift,
 )
 from bncheck.theory.published.lipschitz_bounds import unbiased
-from bncheck.theory.published.reparameterisation import weight_norm
 from bncheck.theory.statements import K4
 from bncheck.writers.statements import rows
 from tests.conftest import ROOT

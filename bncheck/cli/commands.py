@@ -106,6 +106,7 @@ def _word(value: Any) -> str:
 
 
 @app.command()
+@options.with_settings
 def verify(
     target: options.Target = None,
     inputs: options.Inputs = None,
@@ -115,26 +116,16 @@ def verify(
     save_failure: options.SaveFailure = None,
     snippet: options.Snippet = None,
     layer: options.AskedLayer = None,
-    layout: options.AskedLayout = None,
-    eps: options.Eps = None,
-    ddof: options.Ddof = None,
     name: options.Names = None,
-    batch_average: options.BatchAverage = False,
-    ordinary: options.Ordinary = False,
-    seed: options.Seed = 0,
-    trials: options.Trials = 0,
-    timeout: options.CallTimeout = 30.0,
-    lines: options.Lines = True,
     show_output: options.ShowOutput = False,
+    **chosen: Any,
 ) -> None:
     """Compare a hand-written backward pass with the symbolic gradient and with differences."""
     form = "json" if as_json else form
     try:
         reports = _verified(
-            target, layer, files.arrays(inputs),
-            timeout=timeout, names=files.roles(name or []), ordinary=ordinary, seed=seed,
-            trials=trials, averaged=batch_average, lines=lines, layout=layout, eps=eps, ddof=ddof,
-        )  # fmt: skip
+            target, layer, files.arrays(inputs), names=files.roles(name or []), **chosen
+        )
     except CannotAsk as error:
         if form == "json":
             files.tell(formats.as_json([], strict, str(error)))
