@@ -15,8 +15,10 @@ from bncheck.telling.formats import as_html
 from bncheck.telling.report import Report
 from bncheck.theory.checked import evidence
 from bncheck.verification import assert_gradients, verify
-from bncheck.writers import graph, latex, numpy_source
-from bncheck.writers.latex_printer import latex_of
+from bncheck.writers import numpy_source
+from bncheck.writers.documents import document, fragment, markdown
+from bncheck.writers.formulas.latex import latex_of
+from bncheck.writers.graph import GRAPHS
 
 __all__ = [
     "LAYERS",
@@ -97,11 +99,7 @@ def to_latex(
 
     Every equation is checked, and the layer's identities stand at the end with their proofs.
     """
-    forms = {
-        "document": latex.document,
-        "fragment": latex.fragment,
-        "markdown": latex.markdown,
-    }
+    forms = {"document": document, "fragment": fragment, "markdown": markdown}
     found = _derived(layer, None, variant)
     return _chosen(forms, form)(found, evidence(found))
 
@@ -112,11 +110,10 @@ def to_graph(
     **variant: Any,
 ) -> str:
     """The computation graph of the forward pass."""
-    forms = {"mermaid": graph.mermaid, "dot": graph.dot, "tikz": graph.tikz}
     if isinstance(layer, Derivation):
         layer = layer.layer
     program = layer if isinstance(layer, Program) else _built_in(layer, variant)
-    return _chosen(forms, form)(program)
+    return _chosen(GRAPHS, form)(program)
 
 
 def _derived(layer: Layer, batch_size: int | None, variant: dict[str, Any]) -> Derivation:

@@ -1,27 +1,23 @@
-"""What is asked for in one verification, besides the target."""
+"""What a user may say about a verification, besides the target and inputs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from bncheck.identity.by_outputs import Asked
-from bncheck.numbers.trials import Trial
-from bncheck.subject.messages import Subject
-from bncheck.subject.target import Target
+from bncheck.algebra.program import Program
 from bncheck.telling.errors import CannotAsk
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a user may say about a verification, besides the target.
+class Settings:
+    """One verification as it is asked for.
 
     ``timeout``: seconds for one call; ``seed``, ``trials``: of the random inputs, and how many
     of random sizes are added; ``names``: what parameters are (``{"G": "dy"}``); ``ordinary``:
     import a file as Python would; ``averaged``: accept parameter gradients divided by the batch
-    size; ``lines``: name the line that is wrong; ``layout``, ``eps``, ``ddof``: what bncheck would
-    otherwise find out.
+    size; ``lines``: name the line that is wrong; ``layer``, ``layout``, ``eps``, ``ddof``: what
+    bncheck would otherwise find out.
     """
 
     timeout: float = 30.0
@@ -30,6 +26,7 @@ class Options:
     names: Mapping[str, str] = field(default_factory=dict)
     ordinary: bool = False
     averaged: bool = False
+    layer: Program | None = None
     layout: str | None = None
     eps: float | None = None
     ddof: int | None = None
@@ -46,20 +43,3 @@ class Options:
         ):
             if not fits:
                 raise CannotAsk(f"{name} is {value}; expected {expected}")
-
-
-@dataclass(frozen=True)
-class Work:
-    """One verification: the code, what the user said and gave, and where the code is."""
-
-    subject: Subject
-    asked: Asked
-    options: Options
-    given: Mapping[str, Any]
-    target: Target
-
-
-def at_most(trial: Trial, own: list[Trial]) -> Trial:
-    """With inputs of the user's in short arithmetic no more than float32 can be asked for."""
-    short = any(one.dtype.itemsize <= 4 for one in own)
-    return replace(trial, at_most=np.dtype(np.float32)) if short else trial

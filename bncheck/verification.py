@@ -1,30 +1,45 @@
-"""The questions in order: what is this code, how is it called, which layer does it compute, is
-its backward pass that layer's gradient, and if not, what is wrong with it?
+"""The questions in order: which layer is it, what does its backward pass return, is it that
+gradient, and if not, why and on which line?
 """
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.layers import layer as layer_by_name
+from bncheck.algebra.notation import name_of
 from bncheck.algebra.program import Program
-from bncheck.identity.by_outputs import Asked
+from bncheck.calculus.derivation import Derivation
+from bncheck.calculus.passes import derived_once
+from bncheck.cause.causes import explain
+from bncheck.cause.terms import fit
+from bncheck.identity.assignment import BETA
+from bncheck.identity.by_gradients import by_gradients
+from bncheck.identity.by_outputs import by_outputs
+from bncheck.identity.crossing import Bench
+from bncheck.identity.readings import Reading, readings
 from bncheck.identity.running import inferred
-from bncheck.identity.understanding import understood
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.inputs import own_trial
+from bncheck.numbers.observation import Observation, Trial
 from bncheck.numbers.trials import drawn
-from bncheck.second_verification import double_report
-from bncheck.settings import Options, Work, at_most
-from bncheck.subject.child import CallableSubject, FileSubject
+from bncheck.place.lines import locate
+from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Subject
-from bncheck.subject.names import role
+from bncheck.subject.names import DIRECTIONS, double_role, layer_hint, role
+from bncheck.subject.questions import CallableSubject, FileSubject
 from bncheck.subject.target import Target
-from bncheck.telling.errors import CannotAsk
-from bncheck.telling.report import WORST_FIRST, Remark, Report
-from bncheck.verdict.bench import Case
-from bncheck.verdict.judge import judge
+from bncheck.telling.codes import Finding, found
+from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
+from bncheck.telling.report import WORST_FIRST, Report
+from bncheck.verdict.counterexample import smallest
+from bncheck.verdict.heat import heat
+from bncheck.verdict.judgement import judge
+from bncheck.verdict.observations import Record, observe
 
 Pass = Callable[..., Any]
 
@@ -49,7 +64,7 @@ def verify(
     in this process. ``layer``: which layer it is, where bncheck should not find out.
     ``forward``: the forward pass that belongs to a callable; ``first``: the backward pass of
     which it is the double one. ``inputs``: arrays by those names,
-    tried besides the built-in trials. ``options``: see ``Options``. Raises ``CannotAsk`` where
+    tried besides the built-in trials. ``options``: see ``Settings``. Raises ``CannotAsk`` where
     the target cannot be loaded; a call that fails is the verdict ``"cannot call"``.
     """
     reports = verify_all(
@@ -72,23 +87,18 @@ def verify_all(
 
     A ``FileSubject`` is a file whose child process has been started already.
     """
-    chosen = Options(**options)
+    settings = Settings(layer=_program(layer), **options)
     subject: Subject
     if isinstance(target, str):
-        target = FileSubject(target, chosen.timeout, chosen.names, chosen.ordinary)
+        target = FileSubject(target, settings.timeout, settings.names, settings.ordinary)
     if isinstance(target, FileSubject):
         subject, place = target, target.target
     else:
         subject = CallableSubject(target, forward, first)
         place = Target.of(target)
     try:
-        asked = Asked(_program(layer), chosen.layout, chosen.ddof, chosen.eps)
-        work = Work(subject, asked, chosen, inputs or {}, place)
-        found = subject.candidates()
-        reports = [
-            replace(_noted(_verified(work, c), c, subject.notes), name=c.name, file=c.file)
-            for c in found
-        ]
+        job = _Job(subject, place, inputs or {})
+        reports = [_verified(job, backward, settings) for backward in subject.candidates()]
         return tuple(replace(r, printed=subject.printed) for r in reports)
     finally:
         subject.close()
@@ -119,73 +129,217 @@ def references() -> tuple[Report, ...]:
     return verify_all("bncheck.references")
 
 
-def _verified(work: Work, candidate: Backward) -> Report:
-    """The report; code that refuses a large eps is asked once more with a small one."""
-    report = _asked(work, candidate)
-    refused = report.verdict == "cannot call" and re.search(r"\beps", report.assumed, re.IGNORECASE)
-    if refused and candidate.kind == "class" and work.asked.eps is None:
-        small = _asked(replace(work, asked=replace(work.asked, eps=SMALL_EPS)), candidate)
-        return report if small.verdict == "cannot call" else small
-    if candidate.has_forward and work.asked.layout is None and work.asked.program is None:
-        return _otherwise(work, candidate, report)
+@dataclass(frozen=True)
+class _Job:
+    """What is verified: the code, where it is, and the user's own inputs."""
+
+    subject: Subject
+    target: Target
+    given: Mapping[str, Any]
+
+
+def _verified(job: _Job, backward: Backward, settings: Settings) -> Report:
+    """The report on one backward pass; code that refuses a large eps is asked with a small one."""
+    try:
+        report = _asked(job, backward, settings)
+    except CannotAsk as refusal:
+        report = Report("", "cannot call", assumed=str(refusal))
+        if backward.kind == "class" and settings.eps is None and _is_about_eps(refusal):
+            with suppress(CannotAsk):
+                report = _asked(job, backward, replace(settings, eps=SMALL_EPS))
+    report = replace(
+        report, target=job.target.shown(backward.name), line=backward.line,
+        name=backward.name, file=backward.file,
+    )  # fmt: skip
+    return _noted(report, backward, job.subject.notes)
+
+
+def _is_about_eps(refusal: CannotAsk) -> bool:
+    return isinstance(refusal, Refused) and "eps" in refusal.speaks_of
+
+
+def _asked(job: _Job, backward: Backward, settings: Settings) -> Report:
+    """The report as the likeliest reading; where that one's shapes do not fit, and the forward
+    pass allows other layouts, in one of these. Raises ``CannotAsk`` where none can be called.
+    """
+    if backward.problem:
+        raise CannotAsk(backward.problem)
+    reading = _reading(job, backward, settings)
+    report: Report | None = None
+    why: Finding | Refused | None
+    try:
+        report = _judged(job, backward, reading, settings)
+        why = next((c.finding for c in report.diagnosis if c.code == "shape"), None)
+    except Refused as refusal:
+        if _is_about_eps(refusal) or not refusal.kinds & WRONG_SHAPES:
+            raise
+        why = refusal
+    said = settings.layout is not None or settings.layer is not None
+    if why is not None and backward.has_forward and reading.known and not said:
+        other = _elsewhere(job, backward, reading, settings, report)
+        if other is not None:
+            remark = found("other-layout", layout=reading.layout.name, why=str(why))
+            return replace(other, remarks=(*other.remarks, remark))
+    if isinstance(why, Refused):
+        raise why
+    assert report is not None
     return report
 
 
-def _otherwise(work: Work, candidate: Backward, report: Report) -> Report:
-    """The report in another layout, where the forward pass allows several and this one fails."""
-    shapes = [d.text for d in report.diagnosis if d.code == "shape"]
-    failed = re.search(r"raised (ValueError|IndexError|AxisError)[^(]*", report.assumed)
-    if not shapes and not (failed and report.verdict == "cannot call"):
-        return report
-    try:
-        identity, _ = understood(work, candidate)
-    except CannotAsk:
-        return report
-    for at in layouts.layouts(identity.program) if identity.known else ():
-        if at.name == identity.layout.name:
+def _elsewhere(
+    job: _Job, backward: Backward, reading: Reading, settings: Settings, report: Report | None
+) -> Report | None:
+    """The report in the first other layout in which all gradients are returned in their shapes."""
+    returned = {g.name for g in report.gradients} if report else set()
+    program = reading.program
+    space = readings(backward, replace(settings, layer=_usual(program)), None, by_outputs=True)
+    for at in layouts.layouts(program):
+        if at.name == reading.layout.name:
             continue
-        asked = replace(work.asked, program=identity.program, layout=at.name)
-        other = _asked(replace(work, asked=asked), candidate)
-        fewer = {g.name for g in report.gradients} - {g.name for g in other.gradients}
-        if other.layer and not fewer and all(d.code != "shape" for d in other.diagnosis):
-            why = shapes[0] if shapes else report.assumed
-            said = Remark("other-layout", f"not over {identity.layout.name}: {why}")
-            return replace(other, remarks=(*other.remarks, said))
-    return report
+        with suppress(CannotAsk):
+            there = [r for r in space if r.layout.name == at.name]
+            other = by_outputs(job.subject, backward, there, settings)
+            made = _judged(job, backward, other, settings)
+            fewer = returned - {g.name for g in made.gradients}
+            if made.layer and not fewer and all(c.code != "shape" for c in made.diagnosis):
+                return made
+    return None
 
 
-def _asked(work: Work, candidate: Backward) -> Report:
-    target = work.target.shown(candidate.name)
-    options = work.options
-    try:
-        if candidate.problem:
-            raise CannotAsk(candidate.problem)
-        if candidate.kind == "double":
-            report = double_report(work, candidate)
-            return replace(report, target=target, line=candidate.line)
-        identity, found = understood(work, candidate)
-        eps = identity.eps
-        made = drawn(found, eps, options.seed, identity.layout, options.trials)
-        own = [own_trial(found, identity.layout, eps, work.given, role)] if work.given else []
-        every = [*(at_most(trial, own) for trial in made), *own]
-        report = judge(
-            work.subject, candidate, found, identity, every,
-            averaged=options.averaged, lines=options.lines,
-        )  # fmt: skip
-        running, more = inferred(Case(work.subject, candidate, found, identity))
-    except CannotAsk as error:
-        return Report(target, "cannot call", line=candidate.line, assumed=str(error))
-    remarks = (*report.remarks, *more)
-    return replace(report, target=target, line=candidate.line, running=running, remarks=remarks)
+def _usual(program: Program) -> Program:
+    """The layer of that name of ours; the program itself, where there is none."""
+    return LAYERS.get(program.name, program)
 
 
-def _noted(report: Report, candidate: Backward, notes: tuple[str, ...]) -> Report:
+def _reading(job: _Job, backward: Backward, settings: Settings) -> Reading:
+    """By the forward pass, if there is one; a double backward pass whose forward pass is of no
+    layer, and that needs nothing of it, by its gradients.
+    """
+    hint = backward.layer_hint or layer_hint(job.target.stem)
+    alone = backward.kind == "double" and not backward.has_object and "cache" not in backward.takes
+    if backward.has_forward:
+        space = readings(backward, settings, hint, by_outputs=True)
+        try:
+            reading = by_outputs(job.subject, backward, space, settings)
+        except CannotAsk:
+            if not alone:
+                raise
+        else:
+            if reading.known or not alone:
+                return reading
+    space = readings(backward, settings, hint, by_outputs=False)
+    return by_gradients(job.subject, backward, space, settings, _explained)
+
+
+def _explained(derivation: Derivation, one: Observation) -> int:
+    """How far the terms of the first gradient explain it."""
+    name = name_of(derivation.chain.outputs[0])
+    if name not in one.gradients:
+        return 0
+    if one.gradients[name].shape != one.reference.gradients[name].shape:
+        return 0
+    fitted = fit(derivation, name, [one])
+    return 0 if not fitted.terms else 1 if fitted.unread else 2
+
+
+def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings) -> Report:
+    """The report on a backward pass, read like this; raises ``CannotAsk`` where it cannot be run
+    on the trials that show the mathematics.
+    """
+    double = backward.kind == "double"
+    derivation = derived_once(reading.program, 2 if double else 1, seen=double)
+    reading = replace(reading, derivation=derivation)
+    trials = _trials(job, backward, reading, settings)
+    record = observe(Bench(job.subject, backward, reading), trials)
+    verdicts = judge(record, settings.averaged)
+    bench, wrong = record.bench, verdicts.wrong
+    causes = tuple(
+        explain(
+            derivation,
+            g,
+            record.easy,
+            verdicts.worst[g.name],
+            reading.layout,
+            own=reading.known,
+            ignored=reading.ignored,
+            shape=verdicts.shapes.get(g.name),
+        )
+        for g in wrong
+    )
+    if settings.lines and reading.known and not double:
+        pairs = [(one.trial, one) for one in record.easy]
+        causes = locate(causes, derivation, bench, pairs)
+    running, more = inferred(bench)
+    names = [g.name for g in wrong if g.verdict == "wrong"]
+    by_hand = next((n for n in names if n != BETA and n not in verdicts.shapes), None)
+    return Report(
+        target=backward.name,
+        verdict=min((g.verdict for g in verdicts.results), key=WORST_FIRST.index),
+        order=derivation.order,
+        layer=reading.program.name if reading.known else None,
+        layout=reading.layout.name,
+        eps=reading.eps,
+        ddof=reading.ddof,
+        assumed=_assumed(record),
+        gradients=verdicts.results,
+        remarks=(*verdicts.findings, *more),
+        diagnosis=causes,
+        trials=tuple(t.name for t in trials),
+        running=running,
+        counterexample=smallest(bench, by_hand) if by_hand else None,
+        failure=bench.inputs(verdicts.worst[wrong[0].name]) if wrong else None,
+        picture=next(filter(None, (heat(derivation, record.easy, n) for n in names)), None),
+    )
+
+
+def _trials(
+    job: _Job, backward: Backward, reading: Reading, settings: Settings
+) -> tuple[Trial, ...]:
+    """Ours, then the user's own; with those in short arithmetic no more than float32 is asked."""
+    at, eps, seed = reading.layout, reading.eps, settings.seed
+    takes: tuple[str, ...] = ()
+    if reading.found.order == 2:
+        takes = tuple(r for r in DIRECTIONS if r in backward.takes)
+    made = drawn(reading.found, eps, seed, at, settings.trials, takes)
+    if not job.given:
+        return made
+    named = _double_role if reading.found.order == 2 else role
+    own = own_trial(reading.found, at, eps, job.given, named, backward.takes, seed)
+    if own.dtype.itemsize <= 4:
+        made = tuple(replace(trial, at_most=np.dtype(np.float32)) for trial in made)
+    return (*made, own)
+
+
+def _double_role(name: str) -> str | None:
+    return double_role(name) or role(name)
+
+
+def _assumed(record: Record) -> str:
+    """How the code was called and read, in one line."""
+    bench, reading = record.bench, record.bench.reading
+    eps = "" if reading.eps is None else f", eps = {reading.eps:.6g}"
+    ddof = "" if reading.ddof is None else f", ddof = {reading.ddof}"
+    over = f" over {', '.join(layouts.fields(reading.layout))}" if reading.layout.name else ""
+    layer = f"{reading.program.title.lower() or reading.program.name}{over}{ddof}{eps}"
+    called = bench.backward.description
+    if not reading.known:
+        return f"forward pass of no known layer (nearest: {layer}); {called}"
+    if bench.program.first:
+        called += f"; returns ({', '.join(bench.order)})"
+        if any(not one.of_reference for one in record.measured.values()):
+            called += f"; differences of {bench.backward.first}"
+    return f"{layer}; {called}"
+
+
+def _noted(report: Report, backward: Backward, notes: tuple[Finding, ...]) -> Report:
     """What loading ran into: remarks where it bears on this backward pass, else notes."""
-    remarks = [Remark("numpy-2", note) for note in notes if note.startswith("np.")]
-    twice = f"{candidate.name} is defined on lines"
-    remarks += [Remark("defined-twice", note) for note in notes if note.startswith(twice)]
-    said = {remark.text for remark in remarks}
-    rest = tuple(note for note in notes if note not in said)
+
+    def bears_on_it(note: Finding) -> bool:
+        twice = note.code == "defined-twice" and note.arguments["name"] == backward.name
+        return twice or note.code == "numpy-2"
+
+    remarks = filter(bears_on_it, notes)
+    rest = tuple(note.text for note in notes if not bears_on_it(note))
     return replace(report, remarks=(*report.remarks, *remarks), notes=rest)
 
 

@@ -174,8 +174,8 @@ def test_the_walk_sees_the_whole_tree():
     [
         ("bncheck.algebra.program", "import numpy as np", "numpy"),
         ("bncheck.algebra.program", "def f():\n    from numpy.linalg import solve", "numpy"),
-        ("bncheck.writers.latex", "import_module('numpy')", "numpy"),
-        ("bncheck.writers.latex", "importlib.import_module('numpy')", "numpy"),
+        ("bncheck.writers.documents", "import_module('numpy')", "numpy"),
+        ("bncheck.writers.documents", "importlib.import_module('numpy')", "numpy"),
         ("bncheck.algebra.layers", "if TYPE_CHECKING:\n    import numpy.typing", "numpy"),
         ("bncheck.verdict.judge", "from rich.table import Table", "rich"),
         ("bncheck.cli", "from rich import print", "rich"),
@@ -201,7 +201,7 @@ def test_the_walk_sees_the_whole_tree():
             "bncheck.algebra.layers",
         ),
         ("bncheck.algebra.layers", "from bncheck.calculus.chain import backward", "calculus.chain"),
-        ("bncheck.writers.latex", "import bncheck.numbers.agreement", "numbers.agreement"),
+        ("bncheck.writers.documents", "import bncheck.numbers.agreement", "numbers.agreement"),
         (
             "bncheck.verdict.judge",
             "from bncheck.telling.terminal import console",
@@ -314,5 +314,5 @@ def test_no_module_hides_a_public_name():
 
 
 def test_the_child_process_starts_without_sympy():
-    asked = "import sys, bncheck.subject.worker; sys.exit('sympy' in sys.modules)"
+    asked = "import sys, bncheck.subject.questions; sys.exit('sympy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", asked], timeout=60, check=False).returncode == 0

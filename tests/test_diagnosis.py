@@ -14,8 +14,8 @@ from bncheck.cause.hypothesis import is_off
 from bncheck.cause.terms import fit
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import compare, result_of
-from bncheck.numbers.observation import Observation
-from bncheck.numbers.reference import reference, truth_of
+from bncheck.numbers.observation import Observation, Trial
+from bncheck.numbers.reference import reference_at, truth_of
 from bncheck.numbers.trials import drawn
 from bncheck.verification import verify
 from tests import mistakes
@@ -53,7 +53,7 @@ def _observed(found, at, trial, backward):
     got = backward(*(given[name] for name in backward.__code__.co_varnames[:count]))
     made = dict(zip(("dx", "dgamma", "dbeta"), got, strict=False))
     theirs = layout.from_user(at, found.forward, made, trial.values, trial.parts)
-    return Observation(trial.values, truth_of(found, trial), theirs, trial.parts)
+    return Observation(trial, truth_of(found, trial), theirs)
 
 
 def test_there_are_enough():
@@ -85,12 +85,12 @@ def _seen(rng, rows, columns, dtype, factors):
     drawn = {"x": rng.normal(0.5, 2, shape), "dy": rng.normal(0.2, 1, shape),
              "gamma": rng.uniform(0.5, 2, columns), "beta": rng.normal(0, 1, columns)}  # fmt: skip
     values = {n: v.astype(dtype) for n, v in drawn.items()} | {"eps": 0.01}
-    truth = reference(BATCH, values, np.dtype(dtype))
+    truth = reference_at(BATCH, values, np.dtype(dtype))
     k = {n: np.asarray(v, float) for n, v in truth.known.items()}
     scale, m = k["gamma"] / k["sd"], rows
     parts = (k["dy"], -k["dbeta"] / m, -k["dgamma"] * k["xhat"] / m)
     dx = scale * sum(f * part for f, part in zip(factors, parts, strict=True))
-    return Observation(values, truth, {"dx": dx.astype(dtype)}, {})
+    return Observation(Trial("drawn", values), truth, {"dx": dx.astype(dtype)})
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

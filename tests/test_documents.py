@@ -14,12 +14,20 @@ from bncheck.theory.checked import evidence, put, verdicts
 from bncheck.theory.family.laws import identities
 from bncheck.theory.parts import words
 from bncheck.theory.statements import Evidence, Instance, Judgement
-from bncheck.writers.html import html
-from bncheck.writers.latex import PREAMBLE, blocks, document, fragment, markdown, written
-from bncheck.writers.latex_blocks import writer
-from bncheck.writers.latex_identities import identity_blocks, worded
+from bncheck.writers.blocks import writer
+from bncheck.writers.documents import (
+    PREAMBLE,
+    contents,
+    document,
+    fragment,
+    html,
+    markdown,
+    written,
+)
+from bncheck.writers.identities import identity_blocks
+from bncheck.writers.jacobian_matrix import shades
+from bncheck.writers.prose import title
 from bncheck.writers.records import record
-from bncheck.writers.shades import shades
 from tests import test_html
 from tests.test_latex import complaints
 
@@ -118,7 +126,7 @@ def test_each_identity_has_its_equation_and_its_proof(second):
     ],
 )
 def test_names_of_statements_are_set_as_mathematics(name, wanted):
-    assert worded(name) == wanted
+    assert title(name) == wanted
 
 
 def broken(name):
@@ -141,7 +149,7 @@ def test_a_broken_derivation_is_marked_in_every_format():
         assert "refuted" not in write(good, right), form
         text = re.sub(r"\(refuted\)\.", "", write(bad, known))
         assert text.count("(refuted)") == 3, form  # the Jacobian is read off the closed form
-    assert [b.marks for b in blocks(bad, known) if b.kind == "result"] == [("", "refuted")]
+    assert [b.marks for b in contents(bad, known) if b.kind == "result"] == [("", "refuted")]
     data = json.loads(json.dumps(record(bad, known)))
     assert [r["check"] for r in data["rewritings"]].count("refuted") == 1
     assert data["closed"][-1]["check"] == data["jacobians"][0]["check"] == "refuted"

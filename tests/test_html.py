@@ -7,17 +7,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from bncheck.cli.own import program
 
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.passes import derived
+from bncheck.cli.files import program
 from bncheck.theory.checked import evidence
+from bncheck.writers.documents import contents, fragment, html, words_html
+from bncheck.writers.formulas.mathml import mathml_of
 from bncheck.writers.graph import edges, nodes
-from bncheck.writers.html import html, worded
-from bncheck.writers.latex import blocks, fragment
-from bncheck.writers.mathml_printer import mathml
-from bncheck.writers.sampled import sampled
+from bncheck.writers.jacobian_matrix import sampled
 
 EVERY = [(name, options) for name in LAYERS for options, _ in variants(name)]
 CENTRED = [case for case in EVERY if case[1].get("variance") != "raw"]
@@ -82,7 +81,7 @@ def complaints(page, found):
         return [f"no XML: {error}"]
     wrong = [f"fetches {a}" for e in root.iter() for a in fetched(e)]
     rows = [e for e in root.iter() if e.tag.endswith("}tr")]
-    made = blocks(found)
+    made = contents(found)
     lines = [r for b in made if b.kind in ("equation", "result") for r in b.lines]
     lines = [line.partition(" && ")[0] for line in lines]
     if len(rows) != len(lines):
@@ -157,7 +156,7 @@ def test_with_a_batch_size_too(name):
 
 
 def test_somebody_s_own_layer():
-    found = derived(program("examples/power_norm.py:POWER_NORM"))
+    found = derived(program("examples/power_norm.py:POWER_NORM", {}))
     assert "power" in html(found)
     assert complaints(html(found), found) == []
 
@@ -197,12 +196,12 @@ def test_every_step_is_named_and_drawn(name):
     assert picture.count("<rect") == len(nodes(found.forward))
     assert picture.count("marker-end") == len(edges(found.forward))
     for step in found.forward.steps:
-        assert worded(step.note.partition(" ")[0]) in page
+        assert words_html(step.note.partition(" ")[0]) in page
 
 
 def test_letters_and_signs_by_hand():
     def inside(latex):
-        return mathml(latex).removeprefix("<math>").removesuffix("</math>")
+        return mathml_of(latex).removeprefix("<math>").removesuffix("</math>")
 
     assert inside(r"-x") == '<mo form="prefix">−</mo><mi>x</mi>'
     assert inside(r"x - 1") == '<mi>x</mi><mo form="infix">−</mo><mn>1</mn>'
@@ -219,7 +218,7 @@ def test_letters_and_signs_by_hand():
 @pytest.mark.parametrize("latex", ["x}", "{x", r"\left(x", r"x \right)", r"\begin{pmatrix} x"])
 def test_brackets_that_do_not_match_are_refused(latex):
     with pytest.raises(ValueError, match=r"expected|closes|no end"):
-        mathml(latex)
+        mathml_of(latex)
 
 
 def _normed(x, gamma, beta, eps):

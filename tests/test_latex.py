@@ -10,10 +10,10 @@ from sympy import sqrt
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
 from bncheck.calculus.passes import derived
+from bncheck.writers.blocks import Block
+from bncheck.writers.documents import PREAMBLE, document, fragment, markdown, written
+from bncheck.writers.formulas.latex import latex_of
 from bncheck.writers.graph import dot, edges, mermaid, nodes, tikz
-from bncheck.writers.latex import PREAMBLE, document, fragment, markdown, written
-from bncheck.writers.latex_blocks import Block
-from bncheck.writers.latex_printer import latex_of
 
 EVERY = [(name, options, None) for name in LAYERS for options, _ in variants(name)]
 SIZED = [("batch-norm", {}, 3), ("layer-norm", {}, 4), ("group-norm", {}, 2), ("rms-norm", {}, 9)]
@@ -58,7 +58,7 @@ def test_a_whole_document_compiles(tmp_path):
 def test_a_user_s_own_names_compile(tmp_path):
     from bncheck.cli.files import program
 
-    found = derived(program("examples/power_norm.py:POWER_NORM"))
+    found = derived(program("examples/power_norm.py:POWER_NORM", {}))
     assert r"\mathrm{power}_{j}" in fragment(found)
     assert complaints(tmp_path, document(found)) == []
 

@@ -1,12 +1,14 @@
 """The oracle is whoever made the mistake: the line that was changed is the line to mend."""
 
 import os
+import runpy
 import sys
 import threading
 
 import numpy as np
 import pytest
 
+from bncheck.place import lines
 from bncheck.verification import verify
 from tests.conftest import ROOT
 from tests.mutants import WRONG
@@ -145,12 +147,104 @@ def test_what_cannot_be_traced_changes_no_verdict(kind, tmp_path):
 ENDLESS = "    k, step = 0, float(m)\n    while k != m:\n        k += m / step\n"
 
 
-def test_a_value_in_anothers_place_may_not_run_for_ever(tmp_path):
+STUBBORN = """    k, step = 0, float(m)
+    while k != m:
+        try:
+            k += m / step
+        except Exception:
+            pass
+"""
+
+
+@pytest.mark.parametrize("body", [ENDLESS, STUBBORN])
+def test_a_value_in_anothers_place_may_not_run_for_ever(body, tmp_path):
     path = tmp_path / "endless.py"
-    path.write_text(backward_of(ENDLESS).lstrip())
+    path.write_text(backward_of(body).lstrip())
     report = verify(str(path), layer="batch-norm", timeout=20)
     assert report.verdict == "wrong"
     assert "took more than" not in report.assumed
+
+
+def test_code_that_would_have_to_be_run_too_often_keeps_its_verdict(monkeypatch, tmp_path):
+    path = tmp_path / "case.py"
+    path.write_text(wrong("nine steps", "dx = dx1 + dx2", "dx = dx1 - dx2")[0])
+    (full,) = verify(str(path)).diagnosis
+    monkeypatch.setattr(lines, "RUNS", 1)
+    (short,) = verify(str(path)).diagnosis
+    assert (full.line is None, short.line) == (False, None)
+    assert (short.text, short.terms) == (full.text, full.terms)
+
+
+STARRED = """
+import torch
+
+class LayerNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, gamma, beta, eps):
+        mu = x.mean(dim=1, keepdim=True)
+        rstd = (((x - mu) ** 2).mean(dim=1, keepdim=True) + eps) ** -0.5
+        xhat = (x - mu) * rstd
+        ctx.save_for_backward(xhat, rstd, gamma)
+        return gamma * xhat + beta
+
+    @staticmethod
+    def backward(ctx, *grads):
+        xhat, rstd, gamma = ctx.saved_tensors
+        dout, = grads
+        dxhat = dout * gamma
+        a = dxhat.mean(dim=1, keepdim=True)
+        b = (dxhat * xhat).mean(dim=1, keepdim=True)
+        dx = (dxhat - a + xhat * b) * rstd  # <-- here
+        return dx, (dout * xhat).sum(dim=0), dout.sum(dim=0), None
+"""
+
+
+def test_an_upstream_gradient_may_come_under_a_star(tmp_path):
+    """No argument of the backward pass is an array: which one holds dy is not to be seen."""
+    pytest.importorskip("torch")
+    path = tmp_path / "starred.py"
+    path.write_text(STARRED.lstrip())
+    (cause,) = verify(str(path)).diagnosis
+    here = next(n for n, t in enumerate(path.read_text().splitlines(), 1) if "here" in t)
+    assert (cause.gradient, cause.line) == ("dx", here)
+
+
+APART = {
+    "forwards.py": """
+import numpy as np
+
+
+def batchnorm_forward(x, gamma, beta, eps):
+    xmu = x - x.mean(axis=0)
+    ivar = 1 / np.sqrt((xmu ** 2).mean(axis=0) + eps)
+    xhat = xmu * ivar
+    rstd = ivar * 2
+    return gamma * xhat + beta, (xhat, gamma, rstd)
+""",
+    "backwards.py": """
+def batchnorm_backward(dout, cache):
+    xhat, gamma, rstd = cache
+    m = len(dout)
+    dxhat = dout * gamma
+    dbeta = dout.sum(axis=0)
+    dgamma = (dout * xhat).sum(axis=0)
+    inner = m * dxhat - dxhat.sum(axis=0) - xhat * (dxhat * xhat).sum(axis=0)
+    return inner * rstd / m, dgamma, dbeta
+""",
+}
+
+
+def test_a_line_of_another_file_is_said_to_be_there(tmp_path):
+    """The cause has no line then: those of a report are the file's own."""
+    namespaces = {}
+    for name, text in APART.items():
+        (tmp_path / name).write_text(text)
+        namespaces[name] = runpy.run_path(str(tmp_path / name))
+    forward = namespaces["forwards.py"]["batchnorm_forward"]
+    backward = namespaces["backwards.py"]["batchnorm_backward"]
+    (cause,) = verify(backward, forward=forward, layer="batch-norm").diagnosis
+    assert cause.line is None
+    assert cause.line_text.startswith("line 9 of forwards.py, rstd: 2 x the right value")
 
 
 def test_tracing_is_taken_off_where_it_fails():

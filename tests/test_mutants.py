@@ -13,11 +13,13 @@ import pytest
 from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.passes import derived
 from bncheck.mutants import replacement
-from bncheck.mutants.mistakes import mistakes, recipe
+from bncheck.mutants.mistakes import mistakes_in, recipe
 from bncheck.mutants.recipe import apart, reproduced, run
 from bncheck.mutants.tester import examine
 from bncheck.numbers import layout
-from bncheck.numbers.trials import trials
+from bncheck.numbers.trials import draw
+from bncheck.subject.conventions import convention_of, from_callables
+from bncheck.subject.conventions.implementations import Implementation
 from bncheck.telling.errors import CannotAsk
 from tests.mutants import batch_closed, layer_closed, rms_closed
 
@@ -353,11 +355,11 @@ def test_the_command_says_the_score_and_groups_what_is_missed(bncheck):
 def test_each_mistake_is_wrong_where_it_says_and_right_elsewhere(name):
     """On inputs other than those on which they were chosen."""
     found = derived(LAYERS[name])
-    drawn = next(t for t in trials(found.forward) if t.name == "large upstream gradient")
+    drawn = next(t for t in draw(found.forward) if t.name == "large upstream gradient")
     at = layout.usual(found.forward)
     values = layout.to_user(at, found.forward, drawn.values, drawn.parts)
     _, right = run(recipe(found), values)
-    made = mistakes(found)
+    made = mistakes_in(found)
     assert len({(m.text, m.gradients) for m in made}) == len(made) > 25
     for mistake in made:
         _, wrong = run(mistake.recipe, values)
@@ -397,9 +399,9 @@ def test_a_stand_in_keeps_identity_signature_and_what_the_function_remembers():
     backward = around(3.0)
     held = [backward]
     before = str(inspect.signature(backward))
-    found = replacement.Found(_candidate(), backward)
+    found = Implementation(_summary(), backward)
     recorder = replacement.Recorder()
-    replacement.install(found, recorder)
+    convention_of(found).exchange(found, recorder)
     assert held[0](np.ones(2), x=np.ones(2), gamma=5.0)[0].tolist() == [3.0, 3.0]
     assert held[0] is backward
     assert str(inspect.signature(backward)) == before
@@ -419,13 +421,11 @@ def test_a_size_of_zero_is_that_of_the_upstream_gradient():
     assert apart(np.array([np.nan]), np.zeros(1), dy) == np.inf
 
 
-def _candidate():
-    from bncheck.subject.conventions.convention import from_callables
-
+def _summary():
     def backward(dy, x, gamma, *, eps=0.25):
         return dy
 
-    return from_callables(backward).candidate
+    return from_callables(backward).summary
 
 
 def importlib_loaded(path):

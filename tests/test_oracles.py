@@ -13,6 +13,7 @@ from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import name_of, size
 from bncheck.algebra.program import Step
 from bncheck.calculus import chain, closed, passes
+from bncheck.calculus.derivation import Closing
 from bncheck.calculus.interpret import evaluate, value_at
 from bncheck.calculus.passes import derived, small_sizes, witness
 from bncheck.calculus.unroll import exactly_equal, gradients, sample
@@ -155,7 +156,7 @@ def test_a_wrong_pass_is_a_disagreement(monkeypatch, where):
         program = made if where == "chain" else made.program
         last = program.steps[-1]
         wrong = Step(last.target, 2 * last.expr)
-        broken = passes.Closing(program, ()) if where == "closed" else program
+        broken = Closing(program, ()) if where == "closed" else program
         program = type(program)(**{**vars(program), "steps": (*program.steps[:-1], wrong)})
         return program if where == "chain" else type(broken)(program, ())
 

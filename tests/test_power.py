@@ -11,7 +11,7 @@ from math import isqrt
 import pytest
 
 from bncheck.algebra.layers import layer
-from bncheck.mutants.power import power
+from bncheck.mutants.power import measured
 
 COLUMNS = ("a", "b'", "c", "d", "e", "f", "f'", "g", "i", "h", "h'", "k", "k'")
 TABLE = {  # wrong gradient: what catches it, a column each
@@ -177,7 +177,7 @@ def test_the_table_is_what_fractions_say(name):
 
 @pytest.fixture(scope="module")
 def found():
-    return power(layer("batch-norm"))
+    return measured(layer("batch-norm"))
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -202,7 +202,7 @@ def test_f_k_and_k_prime_catch_every_wrong_dx(found):
 
 
 def test_other_seeds_catch_the_same(found):
-    assert power(layer("weight-norm"), 1).caught == power(layer("weight-norm"), 2).caught
+    assert measured(layer("weight-norm"), 1).caught == measured(layer("weight-norm"), 2).caught
 
 
 def test_the_command_in_evaluation_mode(bncheck):

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from bncheck.cli.own import program
 from sympy import Rational, S
 
 from bncheck.algebra.layers import LAYERS, layer, variants
@@ -25,6 +24,7 @@ from bncheck.calculus.passes import (
     witness,
 )
 from bncheck.calculus.unroll import exactly_equal, sample
+from bncheck.cli.files import program
 from bncheck.telling.errors import CannotAsk, Disagreement
 
 EVERY = {
@@ -32,7 +32,7 @@ EVERY = {
     for name in LAYERS
     for options, found in variants(name)
 }
-EVERY["power-norm"] = program("examples/power_norm.py:POWER_NORM")
+EVERY["power-norm"] = program("examples/power_norm.py:POWER_NORM", {})
 
 
 @cache

@@ -14,13 +14,12 @@ from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.calculus.passes import derived, double_backward, modes
 from bncheck.telling.errors import CannotAsk
-from bncheck.writers.latex import PREAMBLE, fragment, written
-from bncheck.writers.latex_blocks import marker, writer
-from bncheck.writers.latex_lines import folded, width
-from bncheck.writers.latex_second import second_order
+from bncheck.writers.blocks import derived_blocks, marker, writer
+from bncheck.writers.documents import PREAMBLE, fragment, written
+from bncheck.writers.formulas.latex import broken, width
+from bncheck.writers.formulas.unicode import spelled
 from bncheck.writers.numpy_source import functions
 from bncheck.writers.text import page
-from bncheck.writers.unicode import spelled
 from tests.conftest import ROOT
 from tests.test_latex import complaints
 from tests.test_numpy_source import _inputs
@@ -220,7 +219,7 @@ def test_every_layer_and_variant_compiles(tmp_path):
     """Second order and forward mode of all, in one document; nothing stands over the margin."""
     found = [derived(layer(n, **o), order=2) for n, o in EVERY]
     found += [derived(LAYERS[n], batch_size=3, order=2) for n in ("batch-norm", "group-norm")]
-    second = [second_order(f, writer(f.layer), marker(None), None) for f in found]
+    second = [derived_blocks(f, writer(f.layer), marker(None)) for f in found]
     made = [written(blocks, f.layer) for blocks, f in zip(second, found, strict=True)]
     made += [fragment(derived(layer(n, **o), mode="forward")) for n, o in EVERY]
     pages = "\n\\newpage\n".join(made)
@@ -233,13 +232,13 @@ def test_every_layer_and_variant_compiles(tmp_path):
 
 def test_long_formulas_are_broken_outside_braces():
     term = r"\frac{a + b}{c} \left(x_{ij} - \mu_{j}\right)"
-    broken = folded(" + ".join([term] * 9))
-    lines = broken.split(r" \\ &\quad ")
+    text = broken(" + ".join([term] * 9))
+    lines = text.split(r" \\ &\quad ")
     assert len(lines) > 1
     assert all(width(part) <= 56 for part in lines)
     assert all(part.count("{") == part.count("}") for part in lines)
-    assert "left" not in broken
-    assert folded(term) == term
+    assert "left" not in text
+    assert broken(term) == term
 
 
 def test_the_example_says_what_of_pytorch_is_wrong(tmp_path):

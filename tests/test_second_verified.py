@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bncheck import api, assert_gradients, to_numpy, verify
-from bncheck.subject.second_names import double_role, is_double, looks_double
+from bncheck.subject.names import double_role, is_double
+from bncheck.subject.signature import looks_double
 from bncheck.telling.errors import CannotAsk
 from bncheck.verification import verify_all
 from tests import doubles
@@ -469,7 +470,7 @@ def test_a_class(tmp_path):
 def test_a_layer_of_your_own():
     from bncheck.cli.files import program
 
-    power = program("examples/power_norm.py:POWER_NORM")
+    power = program("examples/power_norm.py:POWER_NORM", {})
     made = to_numpy(power, order=2)
 
     def double_backward(ddx, ddgamma, dy, x, gamma, eps, factor=1.0):

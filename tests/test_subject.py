@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bncheck.subject.child import CallableSubject, FileSubject
-from bncheck.subject.conventions.convention import find
+from bncheck.subject.conventions import find
 from bncheck.subject.loading import load
 from bncheck.subject.names import gradient, layer_hint, role
+from bncheck.subject.questions import CallableSubject, FileSubject
 from bncheck.subject.target import Target
 from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
 
@@ -152,7 +152,7 @@ for i in range(3):
     source = load(Target.parse(path))
     assert not marker.exists()
     assert source.namespace["EPS"] == 0.002
-    assert any("no_such_package is not there" in note for note in source.notes)
+    assert any("no_such_package is not there" in note.text for note in source.notes)
     assert _ask(path).gradients["dx"][0, 0] == 0.002
 
 
@@ -171,7 +171,7 @@ def test_names_that_numpy_removed_are_supplied(tmp_path):
     )
     subject = FileSubject(path)
     subject.candidates()
-    assert {n.split()[0] for n in subject.notes} == {"np.float", "np.product"}
+    assert {n.arguments["name"] for n in subject.notes} == {"float", "product"}
     assert subject.call("backward", INPUTS).gradients["dx"].sum() == 12
     subject.close()
 
@@ -180,7 +180,7 @@ def test_a_name_defined_twice(tmp_path):
     path = _write(tmp_path, "def backward(dy, x):\n    return dy\n"
                             "def backward(dy, x):\n    return 2 * dy\n")  # fmt: skip
     assert _ask(path).gradients["dx"][0, 0] == 2
-    assert "lines 1 and 3; the last one counts" in load(Target.parse(path)).notes[0]
+    assert "lines 1 and 3; the last one counts" in load(Target.parse(path)).notes[0].text
 
 
 # ---- code that misbehaves when it is called
@@ -254,11 +254,11 @@ def test_pairs_are_matched_by_name():
         "def ln_backward(dout, cache): return dout\n"
         "def helper(x): return x\n"
     )
-    pairs = {f.candidate.name: f.forward.__name__ for f in found}
+    pairs = {f.summary.name: f.forward.__name__ for f in found}
     assert pairs == {
         "bn_backward": "bn_forward", "bn_backward_alt": "bn_forward", "ln_backward": "ln_forward",
     }  # fmt: skip
-    assert {f.candidate.layer_hint for f in found} == {"batch-norm", "layer-norm"}
+    assert {f.summary.layer_hint for f in found} == {"batch-norm", "layer-norm"}
 
 
 def test_what_was_asked_for_is_not_there():

@@ -14,10 +14,10 @@ from bncheck.calculus.passes import derived
 from bncheck.telling import terminal as drawing
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Report
-from bncheck.writers.reading import shown
+from bncheck.writers.formulas.unicode import equation, line
+from bncheck.writers.reading import written
 from bncheck.writers.records import record
 from bncheck.writers.text import page
-from bncheck.writers.unicode import equation, line
 
 LINES = {
     ("batch-norm", "xhat"): "x̂ᵢⱼ = (xᵢⱼ − μⱼ)/sⱼ",
@@ -35,7 +35,7 @@ LINES = {
 def test_lines(case):
     name, value = case
     found = derived(LAYERS[name])
-    steps = [*found.forward.steps, *found.chain.steps, *shown(found.closed)]
+    steps = [*found.forward.steps, *found.chain.steps, *written(found, found.closed.steps)]
     made = [equation(s) for s in steps if str(s.target).startswith(f"{value}[")]
     assert LINES[case] in made
 

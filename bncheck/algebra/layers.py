@@ -1,8 +1,9 @@
-"""The layers: the only file that knows what batch norm is.
+"""The layers: the only file that knows what batch norm is, its axes and its variants.
 
-Each layer is its forward pass, written out; side by side the family explains itself. To add
-one, write its steps and a row of ``LAYERS``; no other file needs to know. ``sd`` is a step of
-its own: with it every derivative is a monomial in ``1/sd`` and the textbook form falls out.
+Batch, layer, group and instance norm are one forward pass over different axes; side by side the
+family explains itself. To add a layer, write its steps, a row of ``_FAMILY``, and for each axis
+that is new a row of ``AXES``: nothing else has to be told in order to derive it. ``sd`` is a step
+of its own: with it every derivative is a monomial in ``1/sd`` and the textbook form falls out.
 
 Sources: batch norm, Ioffe and Szegedy 2015, Algorithm 1; layer norm, Ba, Kiros and Hinton
 2016; RMS norm, Zhang and Sennrich 2019; group norm, Wu and He 2018; instance norm, Ulyanov,
@@ -10,13 +11,14 @@ Vedaldi and Lempitsky 2016; weight norm, Salimans and Kingma 2016.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 from sympy import Expr, Idx, Symbol, sqrt
 
-from bncheck.algebra.notation import Mean, Tensor, Total, axis, count, tensor
+from bncheck.algebra.notation import Mean, Tensor, Total, axis, count, size, tensor
 from bncheck.algebra.program import Program, Step
 from bncheck.telling.errors import CannotAsk
 
@@ -40,42 +42,17 @@ eps = Symbol("eps", nonnegative=True)
 
 @cache
 def batch_norm(
-    ddof: int = 0,
-    affine: bool = True,
-    variance: str = "centred",
-    mode: str = "training",
+    ddof: int = 0, affine: bool = True, variance: str = "centred", mode: str = "training"
 ) -> Program:
     """Batch norm of x: (m, D): every feature over the batch."""
-    if mode == "evaluation":
-        return _batch_norm_evaluation(affine)
-    return Program(
-        name="batch-norm",
-        title="Batch norm",
-        axes=(i, j),
-        inputs=(x[i, j], *_affine(affine, j), eps),
-        steps=(
-            Step(mu[j], Mean(x[i, j], i), "batch mean"),
-            Step(
-                var[j],
-                _variance(x[i, j], mu[j], (i,), ddof, variance),
-                _over("m", ddof),
-            ),
-            Step(sd[j], sqrt(var[j] + eps), "standard deviation"),
-            Step(xhat[i, j], (x[i, j] - mu[j]) / sd[j], "normalised"),
-            _scaled(affine, (i, j), j),
-        ),
-        outputs=(y[i, j],),
-        wrt=(x[i, j], *_affine(affine, j)),
-    )
-
-
-def _batch_norm_evaluation(affine: bool) -> Program:
-    statistics = (running_mean[j], running_var[j])
+    if mode == "training":
+        names = ("batch-norm", "Batch norm", "batch mean")
+        return _centred(names, (i, j), (i,), (j,), ddof, affine, variance)
     return Program(
         name="batch-norm",
         title="Batch norm in evaluation mode",
         axes=(i, j),
-        inputs=(x[i, j], *_affine(affine, j), *statistics, eps),
+        inputs=(x[i, j], *_affine(affine, j), running_mean[j], running_var[j], eps),
         steps=(
             Step(sd[j], sqrt(running_var[j] + eps), "standard deviation, held fixed"),
             Step(xhat[i, j], (x[i, j] - running_mean[j]) / sd[j], "normalised"),
@@ -89,25 +66,23 @@ def _batch_norm_evaluation(affine: bool) -> Program:
 @cache
 def layer_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
     """Layer norm of x: (m, D): every sample over its features."""
-    return Program(
-        name="layer-norm",
-        title="Layer norm",
-        axes=(i, j),
-        inputs=(x[i, j], *_affine(affine, j), eps),
-        steps=(
-            Step(mu[i], Mean(x[i, j], j), "mean of the sample"),
-            Step(
-                var[i],
-                _variance(x[i, j], mu[i], (j,), ddof, variance),
-                _over("D", ddof),
-            ),
-            Step(sd[i], sqrt(var[i] + eps), "standard deviation"),
-            Step(xhat[i, j], (x[i, j] - mu[i]) / sd[i], "normalised"),
-            _scaled(affine, (i, j), j),
-        ),
-        outputs=(y[i, j],),
-        wrt=(x[i, j], *_affine(affine, j)),
-    )
+    names = ("layer-norm", "Layer norm", "mean of the sample")
+    return _centred(names, (i, j), (j,), (j,), ddof, affine, variance)
+
+
+@cache
+def group_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
+    """Group norm of x: (N, C, L), C = G K: every sample over each group of K channels."""
+    names = ("group-norm", "Group norm", "mean of the group")
+    made = _centred(names, (n, g, k, l), (k, l), (g, k), ddof, affine, variance)
+    return replace(made, joined=((g, k),))
+
+
+@cache
+def instance_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
+    """Instance norm of x: (N, C, L): every channel of every sample over its positions."""
+    names = ("instance-norm", "Instance norm", "mean of the channel")
+    return _centred(names, (n, c, l), (l,), (c,), ddof, affine, variance)
 
 
 @cache
@@ -131,55 +106,6 @@ def rms_norm(affine: bool = True) -> Program:
 
 
 @cache
-def group_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
-    """Group norm of x: (N, C, L), C = G K: every sample over each group of K channels."""
-    return Program(
-        name="group-norm",
-        title="Group norm",
-        axes=(n, g, k, l),
-        joined=((g, k),),
-        inputs=(x[n, g, k, l], *_affine(affine, g, k), eps),
-        steps=(
-            Step(mu[n, g], Mean(x[n, g, k, l], k, l), "mean of the group"),
-            Step(
-                var[n, g],
-                _variance(x[n, g, k, l], mu[n, g], (k, l), ddof, variance),
-                _over("K L", ddof),
-            ),
-            Step(sd[n, g], sqrt(var[n, g] + eps), "standard deviation"),
-            Step(xhat[n, g, k, l], (x[n, g, k, l] - mu[n, g]) / sd[n, g], "normalised"),
-            _scaled(affine, (n, g, k, l), g, k),
-        ),
-        outputs=(y[n, g, k, l],),
-        wrt=(x[n, g, k, l], *_affine(affine, g, k)),
-    )
-
-
-@cache
-def instance_norm(ddof: int = 0, affine: bool = True, variance: str = "centred") -> Program:
-    """Instance norm of x: (N, C, L): every channel of every sample over its positions."""
-    return Program(
-        name="instance-norm",
-        title="Instance norm",
-        axes=(n, c, l),
-        inputs=(x[n, c, l], *_affine(affine, c), eps),
-        steps=(
-            Step(mu[n, c], Mean(x[n, c, l], l), "mean of the channel"),
-            Step(
-                var[n, c],
-                _variance(x[n, c, l], mu[n, c], (l,), ddof, variance),
-                _over("L", ddof),
-            ),
-            Step(sd[n, c], sqrt(var[n, c] + eps), "standard deviation"),
-            Step(xhat[n, c, l], (x[n, c, l] - mu[n, c]) / sd[n, c], "normalised"),
-            _scaled(affine, (n, c, l), c),
-        ),
-        outputs=(y[n, c, l],),
-        wrt=(x[n, c, l], *_affine(affine, c)),
-    )
-
-
-@cache
 def weight_norm() -> Program:
     """Weight norm of v: (U, P): the direction of each row of weights, and its length gamma."""
     return Program(
@@ -195,6 +121,39 @@ def weight_norm() -> Program:
         ),
         outputs=(w[o, p],),
         wrt=(v[o, p], gamma[o]),
+    )
+
+
+def _centred(
+    names: tuple[str, str, str],
+    at: tuple[Idx, ...],
+    over: tuple[Idx, ...],
+    channel: tuple[Idx, ...],
+    ddof: int,
+    affine: bool,
+    variance: str,
+) -> Program:
+    """Name, title and what the mean is of; the axes of x, of a statistic's sums, of gamma."""
+    (name, title, mean), kept = names, tuple(a for a in at if a not in over)
+    many = " ".join(str(size(a)) for a in over)
+    return Program(
+        name=name,
+        title=title,
+        axes=at,
+        inputs=(x[at], *_affine(affine, *channel), eps),
+        steps=(
+            Step(mu[kept], Mean(x[at], *over), mean),
+            Step(
+                var[kept],
+                _variance(x[at], mu[kept], over, ddof, variance),
+                f"variance, over {many}{' - 1' if ddof else f' not {many} - 1'}",
+            ),
+            Step(sd[kept], sqrt(var[kept] + eps), "standard deviation"),
+            Step(xhat[at], (x[at] - mu[kept]) / sd[kept], "normalised"),
+            _scaled(affine, at, *channel),
+        ),
+        outputs=(y[at],),
+        wrt=(x[at], *_affine(affine, *channel)),
     )
 
 
@@ -216,10 +175,6 @@ def _variance(a: Expr, mean: Expr, over: tuple[Idx, ...], ddof: int, variance: s
     if ddof:
         return Total((a - mean) ** 2, *over) / (count(over) - ddof)
     return Mean((a - mean) ** 2, *over)
-
-
-def _over(size: str, ddof: int) -> str:
-    return f"variance, over {size} - 1" if ddof else f"variance, over {size} not {size} - 1"
 
 
 _CENTRED = {"ddof": (0, 1), "affine": (True, False), "variance": ("centred", "raw")}

@@ -3,7 +3,7 @@ chain rule and its closed form are all programs; every pass takes one and gives 
 ``check`` runs after each.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -122,7 +122,7 @@ class Program:
         inner = operand in self.first and not (operand in self.outputs and self.users(operand))
         return like(("d2" if self.first and not inner else "d") + name_of(operand), operand)
 
-    def specialised(self, sizes: dict[Any, int]) -> "Program":
+    def specialised(self, sizes: Mapping[Any, int]) -> "Program":
         """The same program with numbers for some sizes (``{m: 3}``)."""
         put = {symbol: Integer(number) for symbol, number in sizes.items()}
 

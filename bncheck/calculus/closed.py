@@ -12,15 +12,7 @@ from dataclasses import replace
 
 from sympy import Add, Expr, Mul
 
-from bncheck.algebra.notation import (
-    Tensor,
-    Total,
-    carried,
-    distribute,
-    expanded,
-    name_of,
-    operands,
-)
+from bncheck.algebra.notation import Tensor, Total, carried, distribute, expanded, name_of, operands
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.chain import inputs_of
 from bncheck.calculus.derivation import Closing, Rewriting

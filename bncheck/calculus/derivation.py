@@ -3,11 +3,12 @@
 Who makes it is ``passes``; whoever only reads it needs nothing but this.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Literal
+from typing import Any, Literal
 
-from sympy import Expr, Idx
+from sympy import Expr, Idx, Integer
 
 from bncheck.algebra.notation import Tensor, indices_of, operands, tangent
 from bncheck.algebra.program import Program
@@ -44,6 +45,24 @@ class Derivation:
     closing: Closing
     mode: Literal["reverse", "forward"] = "reverse"
     origin: "Derivation | None" = None
+
+    def specialised(self, sizes: Mapping[Any, int]) -> "Derivation":
+        """The same derivation with numbers for some sizes (``{m: 3}``); nothing is derived again.
+
+        In programs, lines and ``origin`` alike.
+        """
+        put = {symbol: Integer(number) for symbol, number in sizes.items()}
+        lines = tuple(
+            Rewriting(line.target.xreplace(put), line.expr.xreplace(put), line.reason)
+            for line in self.rewritings
+        )
+        return Derivation(
+            self.forward.specialised(sizes),
+            self.chain.specialised(sizes),
+            Closing(self.closed.specialised(sizes), lines),
+            self.mode,
+            self.origin and self.origin.specialised(sizes),
+        )
 
     @property
     def layer(self) -> Program:

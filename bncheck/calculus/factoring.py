@@ -4,15 +4,7 @@ from functools import reduce
 
 from sympy import Add, Expr, Mul, Pow, S, Symbol
 
-from bncheck.algebra.notation import (
-    Tensor,
-    Total,
-    carried,
-    indices_of,
-    name_of,
-    operands,
-    tensor,
-)
+from bncheck.algebra.notation import Tensor, Total, carried, indices_of, name_of, operands, tensor
 from bncheck.algebra.program import Program, Step
 from bncheck.algebra.spelling import without_content
 

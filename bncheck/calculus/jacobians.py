@@ -12,7 +12,6 @@ need not find their form again, which would take minutes for some hundred rows.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 from operator import itemgetter
 
 from sympy import Add, Expr, Idx, ImmutableDenseMatrix, Indexed, Integer, KroneckerDelta, Mul
@@ -31,9 +30,8 @@ from bncheck.algebra.notation import (
 from bncheck.algebra.program import Line
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.calculus.factoring import factored
+from bncheck.calculus.interpret import Place, places
 from bncheck.telling.errors import CannotAsk
-
-Place = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -175,11 +173,7 @@ def _matrix(
             makers[order] = _maker(entry, (*rows, *columns), (*row, *column))
         return makers[order]((*row, *column))
 
-    return [[at(row, column) for column in _places(columns)] for row in _places(rows)]
-
-
-def _places(axes: Iterable[Idx]) -> list[Place]:
-    return list(product(*(range(1, int(size(i)) + 1) for i in axes)))
+    return [[at(row, column) for column in places(columns)] for row in places(rows)]
 
 
 def _maker(entry: Expr, indices: tuple[Idx, ...], first: Place) -> Callable[[Place], Expr]:

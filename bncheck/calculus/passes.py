@@ -19,7 +19,7 @@ from bncheck.algebra.notation import Tensor, gradient, indices_of, name_of, size
 from bncheck.algebra.program import Program
 from bncheck.calculus.chain import backward, tangent_program
 from bncheck.calculus.closed import close
-from bncheck.calculus.derivation import Closing, Derivation, Rewriting, normalised
+from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.calculus.interpret import Numbers, Place, evaluate, places, value_at
 from bncheck.calculus.unroll import (
     exactly_equal,
@@ -155,19 +155,16 @@ def specialised(found: Derivation, batch_size: int) -> Derivation:
     if batch_size < 1:
         raise CannotAsk(f"the batch size is {batch_size}; it has to be 1 or more")
     lengths = [size(i) for i in normalised(found.forward)]
-    sizes = {n: Integer(batch_size) for n in lengths if not n.is_number}
-    forward, chain, closed = (
-        p.specialised(sizes) for p in (found.forward, found.chain, found.closed)
-    )
-    if any(s.expr.has(zoo, nan) for p in (forward, chain, closed) for s in p.steps):
+    sizes = {n: batch_size for n in lengths if not n.is_number}
+    made = found.specialised(sizes)
+    programs = (made.forward, made.chain, made.closed)
+    if any(s.expr.has(zoo, nan) for p in programs for s in p.steps):
         less = ", ".join(f"{n} - 1" for n in sizes)
         raise CannotAsk(
             f"{found.forward.name} with batch size {batch_size} divides by zero: "
             f"the variance over {less} needs at least two values"
         )
-    closing = Closing(closed, tuple(_with_sizes(line, sizes) for line in found.rewritings))
-    origin = found.origin and specialised(found.origin, batch_size)
-    return replace(found, forward=forward, chain=chain, closing=closing, origin=origin)
+    return made
 
 
 def chosen(forward: Program, names: tuple[str, ...]) -> tuple[Tensor, ...]:
@@ -208,7 +205,7 @@ class OnNumbers:
     pass; ``chain``, ``closed``: the values of the two programs.
     """
 
-    program: Program
+    found: Derivation
     sizes: dict[Any, Integer]
     given: dict[str, Any]
     forward: Numbers
@@ -227,13 +224,13 @@ def on_numbers(found: Derivation, sizes: dict[Any, int] | None = None) -> OnNumb
     Raises ``CannotAsk`` where the layer is not defined there.
     """
     whole = {s: Integer(n) for s, n in (sizes or small_sizes(found.forward)).items()}
-    small = found.forward.specialised(whole)
-    values = in_digits(small, sample(small, *(u.xreplace(whole) for u in found.upstream)))
-    known = evaluate(small, values)
+    small = found.specialised(whole)
+    values = in_digits(small.forward, sample(small.forward, *small.upstream))
+    known = evaluate(small.forward, values)
     if any(number.has(zoo, nan) for numbers in known.values() for number in numbers.values()):
-        raise CannotAsk(f"{small.name} is not defined at numbers as plain as {values}")
-    known |= {name: values[name] for name in map(name_of, found.upstream)}
-    chain, closed = (evaluate(p.specialised(whole), known) for p in (found.chain, found.closed))
+        raise CannotAsk(f"{found.forward.name} is not defined at numbers as plain as {values}")
+    known |= {name: values[name] for name in map(name_of, small.upstream)}
+    chain, closed = (evaluate(program, known) for program in (small.chain, small.closed))
     return OnNumbers(small, whole, values, known, chain, closed)
 
 
@@ -251,14 +248,14 @@ def witness(
     of their products with one direction, so that ``sympy.diff`` is asked only once.
     """
     at = on_numbers(found, sizes)
-    towards = _towards(at.program) if together else {}
-    for name, numbers in _truth(found, at, towards, most).items():
+    small, known = at.found, at.everything
+    towards = _towards(small.forward) if together else {}
+    for name, numbers in _truth(at, towards, most).items():
         for program, got in ((found.chain, at.chain), (found.closed, at.closed)):
-            entries = got.get(name) or _product(at.program, got, towards)
+            entries = got.get(name) or _product(small.forward, got, towards)
             by = "sympy.diff of the forward pass"
             _agree(f"{program.name}: {name}", entries, numbers, by)
-    known = at.everything
-    for line in (_with_sizes(line, at.sizes) for line in found.rewritings):
+    for line in small.rewritings:
         name, numbers = name_of(line.target), at.chain[name_of(line.target)]
         for place in spread(list(numbers), most):
             spot = dict(zip(indices_of(line.target), place, strict=True))
@@ -267,17 +264,16 @@ def witness(
             _agree(what, here, {place: numbers[place]}, "the chain rule")
 
 
-def _truth(found: Derivation, at: OnNumbers, towards: Numbers, most: int | None) -> Numbers:
+def _truth(at: OnNumbers, towards: Numbers, most: int | None) -> Numbers:
     """What is derived, by plain ``sympy.diff`` of the forward pass alone."""
-    wrt = tuple(a.xreplace(at.sizes) for a in found.wrt)
-    if not found.origin:
-        if found.mode == "forward":
-            return tangents(at.program, at.given, most)
-        return gradients(at.program, at.given, wrt, most)
-    small = found.origin.forward.specialised(at.sizes)
+    small = at.found
     if towards:
-        return {"all gradients": {(): second_derivative(small, at.given, towards)}}
-    return second_gradients(small, at.given, wrt, most)
+        return {"all gradients": {(): second_derivative(small.layer, at.given, towards)}}
+    if small.origin:
+        return second_gradients(small.layer, at.given, small.wrt, most)
+    if small.mode == "forward":
+        return tangents(small.layer, at.given, most)
+    return gradients(small.layer, at.given, small.wrt, most)
 
 
 def _towards(small: Program) -> Numbers:
@@ -296,10 +292,6 @@ def _product(small: Program, got: Numbers, towards: Numbers) -> dict[Place, Expr
         for at, number in towards[name_of(a)].items()
     )
     return {(): Add(*products)}
-
-
-def _with_sizes(line: Rewriting, sizes: dict[Any, Any]) -> Rewriting:
-    return Rewriting(line.target.xreplace(sizes), line.expr.xreplace(sizes), line.reason)
 
 
 def _agree(what: str, got: dict[Place, Expr], wanted: dict[Place, Expr], source: str) -> None:

@@ -8,18 +8,7 @@ gradient is SymPy's derivative of the loss with respect to one scalar at a time.
 from collections.abc import Mapping
 from typing import Any
 
-from sympy import (
-    Dummy,
-    Expr,
-    Float,
-    Function,
-    Pow,
-    Rational,
-    S,
-    diff,
-    expand,
-    sympify,
-)
+from sympy import Dummy, Expr, Float, Function, Pow, Rational, S, diff, expand, sympify
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.algebra.program import Program
@@ -72,7 +61,7 @@ def second_gradients(
     for operand in wrt:
         if name_of(operand) not in outputs:
             found["d2" + name_of(operand)] = {
-                at: _second_partial(forward, values, operand, at)
+                at: second_derivative(forward, values, {name_of(operand): {at: 1}})
                 for at in spread(list(places(indices_of(operand))), most)
             }
     moved = {"d" + name: at for name, at in tangents(forward, values, most, "dd").items()}
@@ -161,16 +150,6 @@ def _partial(forward: Program, values: Given, operand: Tensor, at: Place) -> Exp
     known = evaluate(forward, moved)
     slopes = {name_of(out): _slopes(known[name_of(out)], back) for out in forward.outputs}
     return _loss(forward, slopes, moved, "d")
-
-
-def _second_partial(forward: Program, values: Given, operand: Tensor, at: Place) -> Expr:
-    moved, back = _moved(values, operand, at)
-    time = Dummy(real=True)
-    inputs = set(map(name_of, forward.inputs))
-    known = evaluate(forward, _along(inputs, moved, time, "dd"))
-    slopes = {name_of(out): _slopes(known[name_of(out)], back) for out in forward.outputs}
-    rate = diff(_loss(forward, slopes, moved, "d"), time)
-    return (rate + _loss(forward, slopes, moved, "d2")).xreplace({time: S.Zero})
 
 
 def _moved(values: Given, operand: Tensor, at: Place) -> tuple[dict[str, Any], dict[Expr, Expr]]:

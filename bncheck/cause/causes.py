@@ -27,12 +27,11 @@ from bncheck.cause.terms import Fit, by_reading, fit, said_of
 from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, largest, within
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.layout import Layout
-from bncheck.numbers.observation import Observation
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.observation import Observation, Trial
 from bncheck.subject.messages import SECOND
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.report import Cause, GradientResult
-from bncheck.writers.unicode import equation
+from bncheck.writers.formulas.unicode import equation
 
 CHANGES: tuple[Source, ...] = (
     programs.changes,

@@ -20,7 +20,7 @@ from bncheck.numbers.agreement import FITTED, alike, distance, near
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.telling.codes import Finding, found
-from bncheck.writers.unicode import line
+from bncheck.writers.formulas.unicode import line
 
 USUAL_EPS = (
     1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, 2.0**-52, 1e-16, 0.0, 1e-11,

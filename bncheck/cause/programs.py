@@ -17,7 +17,7 @@ from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.cause.hypothesis import Hypothesis, Question, by_program, is_statistic, knowing
 from bncheck.telling.codes import ROOTS, found
-from bncheck.writers.unicode import line
+from bncheck.writers.formulas.unicode import line
 
 
 def changes(question: Question) -> Iterator[Hypothesis]:

@@ -35,7 +35,7 @@ from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.report import Term
-from bncheck.writers.unicode import line
+from bncheck.writers.formulas.unicode import line
 
 PER_GROUP = ("gamma", "sd", "rms", "norm")
 """Values that each group has of its own, and that a factor may be."""

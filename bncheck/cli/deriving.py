@@ -3,6 +3,7 @@
 from typing import Any
 
 from bncheck.cli import files, options
+from bncheck.writers.formats import DERIVED
 
 
 def derive(
@@ -34,34 +35,17 @@ def derive(
 
 def written(found: Any, form: str, to_file: bool) -> str:
     """A derivation in a format; as text, for the terminal or as it stands in a file."""
-    if form == "text":
+    if form == "text" and not to_file:
         from bncheck.telling import terminal
         from bncheck.writers.text import page
 
-        return terminal.drawn(terminal.derivation, page(found), plain=to_file)
-    if form == "numpy":
-        from bncheck.writers.numpy_source import source
-
-        return source(found)
-    if form in ("mermaid", "dot"):
-        from bncheck.writers import graph
-
-        return {"mermaid": graph.mermaid, "dot": graph.dot}[form](found.layer)
+        return terminal.drawn(terminal.derivation, page(found))
+    chosen = DERIVED[form]
+    if not chosen.checked:
+        return chosen.write(found, None)
     from bncheck.theory.checked import evidence
 
-    if form == "json":
-        import json
-
-        from bncheck.writers.records import record
-
-        return json.dumps(record(found, evidence(found)), indent=2, ensure_ascii=False) + "\n"
-    from bncheck.writers import html, latex
-
-    documents = {
-        "latex": latex.document, "fragment": latex.fragment, "markdown": latex.markdown,
-        "html": html.html,
-    }  # fmt: skip
-    return documents[form](found, evidence(found))
+    return chosen.write(found, evidence(found))
 
 
 def layers() -> None:

@@ -2,21 +2,21 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bncheck.telling.formats import FORMS
+from bncheck.writers.formats import DERIVED, STATED
 
 if TYPE_CHECKING:
     Verified = str
+    Derived = str
+    Stated = str
 else:
     Verified = StrEnum("Verified", [(name, name) for name in FORMS])
-
-Derived = Literal[
-    "text", "latex", "fragment", "html", "markdown", "numpy", "mermaid", "dot", "json"
-]
-Stated = Literal["text", "json", "markdown", "latex"]
+    Derived = StrEnum("Derived", [(name, name) for name in DERIVED])
+    Stated = StrEnum("Stated", [(name, name) for name in STATED])
 
 # -- of derivations and identities ----------------------------------------------------------------
 Layer = Annotated[

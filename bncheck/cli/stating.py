@@ -7,6 +7,7 @@ import typer
 
 from bncheck.cli import files, options
 from bncheck.telling.errors import CannotAsk
+from bncheck.writers.formats import STATED
 
 
 def identities(
@@ -66,7 +67,7 @@ def _tell_power(program: Any, seed: int, form: str) -> None:
 
     if form not in ("text", "json"):
         raise CannotAsk(f"--power is written as text or json, not as {form}")
-    found = power.power(program, seed)
+    found = power.measured(program, seed)
     if form == "json":
         record = power.as_record(found)
         files.tell(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -83,16 +84,6 @@ def _tell_power(program: Any, seed: int, form: str) -> None:
 
 def _tell(title: str, found: Any, form: str) -> None:
     """Write what became of statements; exit code 3 where one is not what bncheck expects."""
-    from bncheck.writers import statements
-
-    if form == "text":
-        from bncheck.telling import terminal
-
-        files.tell(terminal.drawn(terminal.statements, statements.rows(found)))
-    elif form == "json":
-        files.tell(statements.as_json(found))
-    else:
-        documents = {"markdown": statements.as_markdown, "latex": statements.as_latex}
-        files.tell(documents[form](title, found))
+    files.tell(STATED[form](title, found))
     if not all(one.as_expected for one in found):
         raise typer.Exit(3)

@@ -62,7 +62,7 @@ def _verified(
     target: str | None, layer: str | None, inputs: dict[str, Any], **chosen: Any
 ) -> "Sequence[Report]":
     """The reports on a target, or on the reference implementations where there is none."""
-    from bncheck.subject.child import FileSubject
+    from bncheck.subject.questions import FileSubject
 
     if target is None:
         from bncheck.verification import references

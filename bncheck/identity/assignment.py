@@ -1,55 +1,110 @@
-"""Which of the arrays that a double backward pass returned is which: by shape, then by value."""
+"""Which of the arrays that a backward pass returned is which gradient: by shape, then by value.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+In first order they come by name, but for dgamma and dbeta, whose places alone told them apart. In
+second order they come by place, since nobody agrees on an order.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 
 from bncheck.algebra.notation import Tensor, name_of
-from bncheck.calculus.derivation import Derivation
-from bncheck.numbers import layout
+from bncheck.algebra.program import Program
+from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import gap, within
-from bncheck.numbers.arithmetic import Array
-from bncheck.numbers.observation import Reference
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.layout import Layout
+from bncheck.numbers.observation import Array, Reference, Trial
+from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
-from bncheck.telling.report import Remark
-from bncheck.verdict.bench import Case, remark
+
+Order = tuple[str, ...]
+"""The gradients as they are returned: in second order all of them, in first order ``EXCHANGED`` or
+nothing, where they are what they are called.
+"""
+
+PAIR = ("dgamma", "dbeta")
+EXCHANGED = ("dbeta", "dgamma")
 
 BETA = "d2beta"
 """The gradient with respect to beta: 0, and returned by some all the same."""
 
 
-def in_order(case: Case, trial: Trial, parts: dict[str, Array], truth: Reference) -> dict[str, Any]:
-    """The gradients by name, in the program's axes; the order is found once, on the first trial.
+@dataclass(frozen=True, eq=False)
+class Returned:
+    """The arrays that a backward pass returned on a trial, as they came.
 
-    Raises ``CannotAsk`` where the shapes are not those of dy, x and gamma.
+    ``whose``: its name; ``program``: whose inputs they are gradients of, in second order with a
+    backward pass in it.
     """
-    if not case.order:
-        orders = [o for o in _orders(case, len(parts)) if _fits(case, trial, o, parts)]
+
+    whose: str
+    program: Program
+    layout: Layout
+    trial: Trial
+    arrays: Mapping[str, Array]
+
+
+def read(one: Returned, order: Order) -> dict[str, Array]:
+    """The gradients by the program's names and in its axes, where the shapes allow it.
+
+    Raises ``CannotAsk`` where in second order the shapes are not those of the order.
+    """
+    if one.program.first:
+        if len(one.arrays) != len(order) or not _fits(one, order):
+            raise CannotAsk(_misshapen(one))
+        return dict(_by_place(one, order))
+    trial = one.trial
+    made = layouts.from_user(one.layout, one.program, one.arrays, trial.values, trial.parts)
+    return _exchanged(made) if order and made.keys() >= {*PAIR} else made
+
+
+def order_of(one: Returned, truth: Reference) -> Order:
+    """The order in which most gradients are right, then in which they are nearest.
+
+    In first order dgamma and dbeta are exchanged only where both are right then. Raises
+    ``CannotAsk`` where in second order no order has their shapes.
+    """
+    if one.program.first:
+        orders = [o for o in _orders(one.program, len(one.arrays)) if _fits(one, o)]
         if not orders:
-            raise CannotAsk(_misshapen(case, trial, parts))
-        case.order = max(orders, key=lambda o: _score(case, trial, o, parts, truth))
-    return read(case, trial, parts)
+            raise CannotAsk(_misshapen(one))
+        return max(orders, key=lambda order: _score(dict(_by_place(one, order)), truth))
+    made = read(one, ())
+    pair = {n: made[n] for n in PAIR if n in made and n in truth.gradients}
+    if len(pair) < len(PAIR):
+        return ()
+    straight, other = _score(pair, truth), _score(_exchanged(pair), truth)
+    return EXCHANGED if other[0] == len(PAIR) > straight[0] else ()
 
 
-def read(case: Case, trial: Trial, parts: dict[str, Array]) -> dict[str, Any]:
-    """The same in the order that was found before."""
-    if len(parts) != len(case.order) or not _fits(case, trial, case.order, parts):
-        raise CannotAsk(_misshapen(case, trial, parts))
-    made = dict(_read(case, trial, case.order, parts))
-    for name, part in zip(case.order, parts.values(), strict=True):
-        _, wanted = _shapes(case, trial, name)
+def nearest(made: dict[str, Array], known: Mapping[str, Array]) -> dict[str, Array]:
+    """The gradients below a double backward pass: exchanged where they are nearer then."""
+    if not {*PAIR} <= made.keys() & known.keys():
+        return made
+    if any(made[n].shape != np.shape(known[n]) for n in PAIR):
+        return made
+    apart, exchanged = (
+        sum(float(gap(one[n], np.asarray(known[n], float)).sum()) for n in PAIR)
+        for one in (made, _exchanged(made))
+    )
+    return _exchanged(made) if exchanged < apart else made
+
+
+def misshapen(one: Returned, order: Order) -> Iterator[Finding]:
+    """What has another shape than its operand, in second order; in first order it is seen where
+    the code is called.
+    """
+    for name, part in zip(order, one.arrays.values(), strict=True) if one.program.first else ():
+        _, wanted = _shapes(one, name)
         if part.shape != wanted:
-            text = f"{name} has shape {part.shape}; expected {wanted}"
-            remark(case, Remark("dx-shape" if name != "d2gamma" else "param-shape", text))
-    return made
+            code = "dx-shape" if name != "d2gamma" else "param-shape"
+            yield found(code, "double", name=name, shape=part.shape, expected=wanted)
 
 
-def with_beta(truth: Reference, gradients: dict[str, Array]) -> Reference:
+def with_beta(truth: Reference, gradients: Mapping[str, Array]) -> Reference:
     """The reference with 0 for the gradient with respect to beta, where that is returned."""
     if BETA not in gradients:
         return truth
@@ -62,67 +117,68 @@ def with_beta(truth: Reference, gradients: dict[str, Array]) -> Reference:
     )
 
 
+def _exchanged(made: Mapping[str, Array]) -> dict[str, Array]:
+    return {**made, "dgamma": made["dbeta"], "dbeta": made["dgamma"]}
+
+
 @cache
-def _wanted(found: Derivation) -> dict[str, Tensor]:
-    """What the gradients are taken by, by their names."""
-    program = found.forward
-    wanted = {name_of(program.gradient(a)): a for a in found.wrt}
+def _wanted(program: Program) -> dict[str, Tensor]:
+    """What the second gradients are taken by, by their names."""
+    wanted = {name_of(program.gradient(a)): a for a in program.wrt}
     if "beta" in program.tensors:
         wanted[BETA] = program.tensors["beta"]
     return wanted
 
 
-def _orders(case: Case, count: int) -> Iterator[tuple[str, ...]]:
-    names = [n for n in _wanted(case.found) if n != BETA or count > len(case.found.wrt)]
+def _orders(program: Program, count: int) -> Iterator[Order]:
+    names = [n for n in _wanted(program) if n != BETA or count > len(program.wrt)]
     yield from permutations(names, min(count, len(names))) if count <= len(names) else ()
 
 
-def _shapes(case: Case, trial: Trial, name: str) -> tuple[Any, Any]:
+def _shapes(one: Returned, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shape in the program's axes and in the user's."""
-    operand, program = _wanted(case.found)[name], case.found.forward
-    value = np.asarray(trial.values[name_of(operand)])
-    mine = layout.array_to_user(case.identity.layout, program, operand, value, trial.parts)
+    operand = _wanted(one.program)[name]
+    value = np.asarray(one.trial.values[name_of(operand)])
+    mine = layouts.array_to_user(one.layout, one.program, operand, value, one.trial.parts)
     return value.shape, np.shape(mine)
 
 
-def _fits(case: Case, trial: Trial, order: Sequence[str], parts: dict[str, Array]) -> bool:
-    for name, part in zip(order, parts.values(), strict=True):
-        _, wanted = _shapes(case, trial, name)
+def _fits(one: Returned, order: Order) -> bool:
+    for name, part in zip(order, one.arrays.values(), strict=True):
+        _, wanted = _shapes(one, name)
         if part.shape != wanted and _squeezed(part.shape) != _squeezed(wanted):
             return False
     return True
 
 
-def _read(
-    case: Case, trial: Trial, order: Sequence[str], parts: dict[str, Array]
-) -> Iterator[tuple[str, Array]]:
-    program, at = case.found.forward, case.identity.layout
-    for name, part in zip(order, parts.values(), strict=True):
-        shape, _ = _shapes(case, trial, name)
-        operand = _wanted(case.found)[name]
-        yield name, layout.array_from_user(at, program, operand, part, shape, trial.parts)
+def _by_place(one: Returned, order: Order) -> Iterator[tuple[str, Array]]:
+    for name, part in zip(order, one.arrays.values(), strict=True):
+        shape, _ = _shapes(one, name)
+        operand = _wanted(one.program)[name]
+        yield (
+            name,
+            layouts.array_from_user(one.layout, one.program, operand, part, shape, one.trial.parts),
+        )
 
 
-def _score(
-    case: Case, trial: Trial, order: Sequence[str], parts: dict[str, Array], truth: Reference
-) -> tuple[int, float]:
-    """How many are right in this order, then how near the others are."""
+def _score(made: Mapping[str, Array], truth: Reference) -> tuple[int, float]:
+    """How many are right, then how near the others are."""
     right, near = 0, 0.0
-    with np.errstate(all="ignore"):
-        for name, yours in _read(case, trial, order, parts):
-            wanted = np.asarray(truth.gradients.get(name, np.zeros(yours.shape)))
-            right += within(yours, wanted, truth.allowed.get(name, 0.0))
-            apart = gap(yours, wanted)
-            size = float(np.asarray(abs(wanted), float).sum())
-            near -= min(1.0, float(np.nan_to_num(apart.sum() / size, nan=1.0)) if size else 1.0)
+    for name, yours in made.items():
+        wanted = np.asarray(truth.gradients.get(name, np.zeros(yours.shape)))
+        if yours.shape != wanted.shape:
+            continue
+        right += within(yours, wanted, truth.allowed.get(name, 0.0))
+        size = float(np.asarray(abs(wanted), float).sum())
+        near -= min(1.0, float(gap(yours, wanted).sum()) / size) if size else 1.0
     return right, near
 
 
-def _misshapen(case: Case, trial: Trial, parts: dict[str, Array]) -> str:
-    wanted = {n: _shapes(case, trial, n)[1] for n in _wanted(case.found) if n != BETA}
-    found = ", ".join(str(part.shape) for part in parts.values())
+def _misshapen(one: Returned) -> str:
+    wanted = {n: _shapes(one, n)[1] for n in _wanted(one.program) if n != BETA}
+    there = ", ".join(str(part.shape) for part in one.arrays.values())
     expected = ", ".join(f"{name} {shape}" for name, shape in wanted.items())
-    return f"{case.candidate.name} returned arrays of shapes {found}; expected {expected}"
+    return f"{one.whose} returned arrays of shapes {there}; expected {expected}"
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

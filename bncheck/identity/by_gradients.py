@@ -1,115 +1,156 @@
-"""Code without a forward pass: the layer, layout and eps whose gradients these are."""
+"""Code without a forward pass: the layer, layout and eps whose gradients these are.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+Of first or of second order alike: on one trial, the gradients beside those of each reading.
+"""
 
-from bncheck.algebra.layers import LAYERS
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.passes import derived_once
-from bncheck.cause.terms import fit
-from bncheck.identity.by_outputs import USUAL_EPS, Asked, Identity, program_of
-from bncheck.numbers import layout
+from bncheck.identity.crossing import Bench
+from bncheck.identity.readings import Reading, own_eps
+from bncheck.numbers.agreement import SINGLE, distance
 from bncheck.numbers.observation import Observation
-from bncheck.numbers.reference import reference
-from bncheck.numbers.trials import trials
+from bncheck.numbers.reference import truth_of
+from bncheck.numbers.trials import directed, draw
+from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
-from bncheck.telling.report import Term
-from bncheck.verdict.bench import Case, user_inputs
-from bncheck.verdict.judge import judge
 
-Reading = tuple[Identity, Derivation]
+Explained = Callable[[Derivation, Observation], int]
+"""How far a layer's terms explain the gradients: 0 not, 1 with factors, 2 with plain ones."""
 
 
-def by_gradients(subject: Subject, candidate: Backward, hint: str | None, asked: Asked) -> Reading:
-    """The reading in which the code is right, else the one of whose terms its numbers are made,
-    else the layer that it is called; raises ``CannotAsk`` for a layout that there is not.
+@dataclass(frozen=True)
+class _Look:
+    """A reading on one trial: how many gradients are near, and how near, and whether all are
+    right.
     """
-    near: list[Reading] = []
-    for reading in _readings(candidate, hint, asked):
-        verdict = _first_verdict(subject, candidate, reading)
-        if verdict in ("right", "inaccurate"):
-            return reading
-        if verdict is not None:
-            near.append(reading)
-    chosen = _likeliest(subject, candidate, near)
-    if chosen is None:
-        program = program_of(hint or "batch-norm", "gamma" in candidate.takes, 0)
-        identity = Identity(program, layout.usual(program), 0, _eps(candidate, asked), known=True)
-        return identity, derived_once(program)
-    if candidate.eps_settable or asked.eps is not None:
-        return chosen
-    return _with_eps(subject, candidate, chosen)
+
+    reading: Reading
+    seen: Observation
+    near: tuple[int, float]
+    right: bool
 
 
-def _with_eps(subject: Subject, candidate: Backward, reading: Reading) -> Reading:
-    """The same with the eps with which it is right, else with which every term has a reading."""
-    others = [(replace(reading[0], eps=eps), reading[1]) for eps in USUAL_EPS]
-    for other in others:
-        if _first_verdict(subject, candidate, other) in ("right", "inaccurate"):
-            return other
-    for other in others:
-        terms = _terms(Case(subject, candidate, other[1], other[0]))
-        if terms and all(t.reading.form != "each-group" for t in terms):
-            return other
-    return reading
+def by_gradients(
+    subject: Subject,
+    backward: Backward,
+    space: Sequence[Reading],
+    settings: Settings,
+    explained: Explained,
+) -> Reading:
+    """The reading in which the code is right; else the one that explains its gradients best.
+
+    Raises ``CannotAsk`` where the eps of a double backward pass would only be guessed.
+    """
+    double = backward.kind == "double"
+    if settings.layer is not None and not double:
+        return space[0]  # as it was said
+    bench, eps = Bench(subject, backward, space[0]), own_eps(backward, settings)
+    looks = list(_looks(bench, (_with_eps(r, eps[0]) for r in space)))
+    if looks and looks[-1].right:
+        return looks[-1].reading
+    if not double:
+        looks = _likeliest(looks, explained)
+    if len(eps) > 1:
+        guesses = (_with_eps(one.reading, e) for one in looks for e in eps)
+        guessed = list(_looks(bench, guesses, telling=double))
+        if guessed and guessed[-1].right:
+            return guessed[-1].reading
+        if not double:
+            plain = (one for one in guessed if explained(one.reading.found, one.seen) == 2)
+            looks = [*plain, *looks]
+        else:
+            looks = guessed
+    if not double:
+        return looks[0].reading if looks else _with_eps(space[0], eps[0])
+    best = max(looks, key=lambda one: one.near, default=None)
+    if best is not None and best.near[0]:
+        return best.reading
+    below = _below(bench, [_with_eps(r, e) for r in space for e in eps])
+    if below is None and looks and len(eps) > 1:
+        raise CannotAsk(
+            f"{backward.name} takes no eps, and with none of the usual ones is any of its "
+            "gradients that of a layer; say which eps it has with --eps"
+        )
+    return below or _with_eps(space[0], eps[0])
 
 
-def _readings(candidate: Backward, hint: str | None, asked: Asked) -> Iterator[Reading]:
-    affine, eps = "gamma" in candidate.takes, _eps(candidate, asked)
-    names = sorted(LAYERS, key=lambda name: (name != hint, name != "batch-norm"))
-    problem: CannotAsk | None = None
-    there = False
-    for name in names if hint is None else [hint]:
-        for ddof in (0, 1) if asked.ddof is None else (asked.ddof,):
-            try:
-                program = program_of(name, affine, ddof)
-                known = layout.layouts(program)
-                known = (layout.named(program, asked.layout),) if asked.layout else known
-            except CannotAsk as error:
-                problem = problem or error
-                continue
-            there = True
-            for at in (*known, *map(layout.with_kept, known)):
-                yield Identity(program, at, ddof, eps, known=True), derived_once(program)
-    if problem is not None and not there:
-        raise problem
+def _with_eps(reading: Reading, eps: float | None) -> Reading:
+    return replace(reading, eps=eps if "eps" in reading.program.tensors else None)
 
 
-def _eps(candidate: Backward, asked: Asked) -> float | None:
-    """The eps that the code has, to begin with."""
-    return (None if candidate.eps_settable else 1e-5) if asked.eps is None else asked.eps
+def _likeliest(looks: Sequence[_Look], explained: Explained) -> list[_Look]:
+    """The first of whose terms the numbers are made, else that with most gradients near."""
+    if len(looks) > 1:
+        made = (one for one in looks if explained(one.reading.found, one.seen))
+        looks = [next(made, max(looks, key=lambda one: one.near[0]))]
+    return list(looks)
 
 
-def _first_verdict(subject: Subject, candidate: Backward, reading: Reading) -> str | None:
-    """The verdict on the first trial alone; None where it cannot be run."""
-    identity, found = reading
-    first = next(trials(found.forward, identity.eps, layout=identity.layout))
-    first = replace(first, differences=False)
+def _looks(bench: Bench, space: Iterable[Reading], telling: bool = False) -> Iterator[_Look]:
+    """Each reading in which the code runs, up to one in which it is right.
+
+    ``telling``: on inputs that show which eps it has. Where a second gradient is right to some
+    digits, which is no chance, other layers are not tried.
+    """
+    failed: set[tuple[object, ...]] = set()
+    near = ""
+    for reading in space:
+        name, variant = reading.program.name, (reading.program, reading.layout)
+        if variant in failed or near not in ("", name):
+            continue  # with another eps it would fail again
+        one = _look(bench, reading, telling)
+        if one is None:
+            failed.add(variant)
+            continue
+        yield one
+        if one.right:
+            return
+        if one.near[0] and one.reading.found.order == 2:
+            near = name
+
+
+def _look(bench: Bench, reading: Reading, telling: bool) -> _Look | None:
+    """None where it cannot be run."""
+    double = bench.backward.kind == "double"
+    program, at = reading.program, reading.layout
+    found = derived_once(program, 2 if double else 1)
+    reading = replace(reading, derivation=found)
+    drawn = draw(program, reading.eps, layout=at)
+    trial = next(trial for trial in drawn if trial.shows_eps or not telling)
+    if double:
+        rng = np.random.default_rng(2)
+        trial = directed(found, at, bench.backward.takes, trial, rng)
     try:
-        report = judge(subject, candidate, found, identity, [first], diagnosed=False)
+        _, seen = replace(bench, reading=reading).first(trial)
     except CannotAsk:
         return None
-    return report.verdict
+    there = {n: right for n, right in seen.reference.gradients.items() if n in seen.gradients}
+    if not there:
+        return None
+    apart = [distance(seen.gradients[n], right) for n, right in there.items()]
+    near = [a for a in apart if a <= SINGLE]
+    right = not any(seen.off(n).any() for n in there)
+    return _Look(reading, seen, (len(near), -sum(near)), right)
 
 
-def _likeliest(subject: Subject, candidate: Backward, there: Sequence[Reading]) -> Reading | None:
-    """The first of whose terms the user's numbers are made; the first of all where none is."""
-    for identity, found in there if len(there) > 1 else ():
-        if _terms(Case(subject, candidate, found, identity)):
-            return identity, found
-    return there[0] if there else None
-
-
-def _terms(case: Case) -> tuple[Term, ...]:
-    """The terms of which the first gradient is made on the first trial; none where it is not."""
-    found, at = case.found, case.identity.layout
-    trial = next(trials(found.forward, case.identity.eps, layout=at))
-    outcome = case.subject.call(case.candidate.name, user_inputs(case, trial.values, trial))
-    truth = reference(found, trial.values, trial.judged)
-    theirs = layout.from_user(at, found.forward, outcome.gradients, trial.values, trial.parts)
-    name = name_of(found.chain.outputs[0])
-    if name not in theirs or theirs[name].shape != truth.gradients[name].shape:
-        return ()
-    return fit(found, name, [Observation(trial.values, truth, theirs, trial.parts)]).terms
+def _below(bench: Bench, space: Iterable[Reading]) -> Reading | None:
+    """The reading as which the user's own backward pass, below the double one, is right."""
+    for reading in space if bench.backward.first else ():
+        reading = replace(reading, derivation=derived_once(reading.program))
+        trial = next(draw(reading.program, reading.eps, layout=reading.layout))
+        try:
+            (made,) = replace(bench, reading=reading).firsts(trial, [trial.values])
+        except CannotAsk:
+            continue
+        name = "d" + name_of(reading.program.inputs[0])
+        right = truth_of(reading.found, trial).gradients[name]
+        if name in made and distance(made[name], right) <= SINGLE:
+            return reading
+    return None

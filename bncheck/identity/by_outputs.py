@@ -1,289 +1,248 @@
 """Which layer does the user's forward pass compute? Asked of its numbers, not of its name."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from sympy import S
 
-from bncheck.algebra.layers import LAYERS, layer, options
-from bncheck.algebra.notation import name_of
-from bncheck.algebra.program import Program
-from bncheck.identity.nearly import slopes, variants_of
-from bncheck.numbers import layout as layouts
-from bncheck.numbers.agreement import FINE, RECOMPUTED, SINGLE, distance
+from bncheck.algebra.notation import indices_of, name_of
+from bncheck.algebra.program import Program, Step
+from bncheck.calculus.derivation import normalised
+from bncheck.identity.crossing import Bench
+from bncheck.identity.readings import USUAL_EPS, Reading
+from bncheck.numbers.agreement import FINE, RECOMPUTED, SINGLE, alike, distance, negligible
 from bncheck.numbers.arithmetic import Array, evaluate
-from bncheck.numbers.layout import Layout
-from bncheck.numbers.trials import Trial, trials, with_eps
+from bncheck.numbers.observation import Trial
+from bncheck.numbers.trials import draw, with_eps
+from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Subject
+from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
-from bncheck.telling.report import Remark
-
-MACHINE_EPS = float(np.finfo(np.float64).eps)
-USUAL_EPS = (
-    1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, MACHINE_EPS, 1e-16, 0.0, 1e-11,
-    1e-15, 1e-20, 1e-18, 1e-14, 2.0**-23,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the user said, so that bncheck need not find out: layer, layout, ddof, eps."""
-
-    program: Program | None = None
-    layout: str | None = None
-    ddof: int | None = None
-    eps: float | None = None
-
-
-@dataclass(frozen=True)
-class Identity:
-    """The layer that a forward pass computes; ``known`` is False where none fits.
-
-    Then ``program`` is the nearest one, and ``distance`` the largest difference of the outputs.
-    ``eps`` is the user's own where it cannot be set, else None; ``ignored``: the code takes an
-    eps, and its forward pass makes no use of it.
-    """
-
-    program: Program
-    layout: Layout
-    ddof: int | None
-    eps: float | None
-    known: bool
-    distance: float = 0.0
-    remarks: tuple[Remark, ...] = ()
-    ignored: bool = False
-
-
-@dataclass(frozen=True)
-class _Seen:
+class _Output:
     """An output of the user's, and what it was computed from."""
 
-    program: Program
-    layout: Layout
+    bench: Bench
     trial: Trial
     y: Array
 
+    @property
+    def program(self) -> Program:
+        return self.bench.reading.program
 
-def identify(
-    subject: Subject, candidate: Backward, hint: str | None, asked: Asked | None = None
-) -> Identity:
-    """The layer, from the outputs on one trial each; ``hint``: which layer to try first.
+
+@dataclass(frozen=True)
+class _Asked:
+    """``said``: the eps that the user named; ``settable``: whether the code may be given one."""
+
+    subject: Subject
+    backward: Backward
+    said: float | None
+    settable: bool
+
+
+def by_outputs(
+    subject: Subject, backward: Backward, space: Iterable[Reading], settings: Settings
+) -> Reading:
+    """The reading whose outputs the forward pass gives on one trial each; else the nearest.
 
     Raises ``CannotAsk`` where the forward pass fails on everything.
     """
-    said = asked or Asked()
-    settable = (candidate.eps_settable or candidate.has_object) and said.eps is None
-    near: list[tuple[float, _Seen]] = []
-    problem: CannotAsk | None = None
-    fallback: Identity | None = None
-    for programs, at in _choices(candidate, hint, said):
-        try:
-            seen = _seen(subject, candidate, programs[0][1], at, said.eps)
-        except CannotAsk as error:
-            problem = problem or error
+    settable = (backward.eps_settable or backward.has_object) and settings.eps is None
+    asked = _Asked(subject, backward, settings.eps, settable)
+    made: dict[tuple[object, ...], _Output | CannotAsk] = {}
+    near: list[tuple[float, _Output]] = []
+    fallback: Reading | None = None
+    for reading in space:
+        # variants with another ddof get the same inputs: one output decides between them
+        key = (reading.program.name, reading.program.inputs, reading.layout)
+        if key not in made:
+            made[key] = _given(asked, reading)
+        output = made[key]
+        if isinstance(output, CannotAsk):
             continue
-        for ddof, program in programs:
-            eps, distance = _fitted(program, seen, settable, said.eps)
-            if distance <= SINGLE and _confirmed(subject, candidate, program, at, eps, said.eps):
-                ignored = candidate.eps_settable and eps is not None and said.eps is None
-                remarks = _rough(distance) + (_ignored(eps) if ignored else ())
-                found = Identity(program, at, ddof, eps, True, distance, remarks, ignored)
-                if candidate.statistics or _goes_back(subject, candidate, program, at):
-                    return found
-                fallback = fallback or found
-            if np.isfinite(distance):
-                near.append((distance, replace(seen, program=program)))
+        output = replace(output, bench=replace(output.bench, reading=reading))
+        eps, apart = _fitted(asked, output)
+        if apart <= SINGLE and _is_confirmed(output.bench, eps):
+            ignored = backward.eps_settable and eps is not None and settings.eps is None
+            fitting = replace(reading, eps=eps, distance=apart, ignored=ignored,
+                              findings=tuple(_said(apart, eps, ignored)))  # fmt: skip
+            # many a forward pass runs in several layouts, and its backward pass does not
+            if backward.statistics or _goes_back(output.bench):
+                return fitting
+            fallback = fallback or fitting
+        if np.isfinite(apart):
+            near.append((apart, output))
     if fallback is not None:
         return fallback
     if not near:
-        raise problem or CannotAsk(f"{candidate.name}: no layer fits its arguments")
-    return _nearest(subject, candidate, near, settable, said)
+        problems = (one for one in made.values() if isinstance(one, CannotAsk))
+        raise next(problems, CannotAsk(f"{backward.name}: no layer fits its arguments"))
+    return _nearest(asked, near)
 
 
-def _confirmed(
-    subject: Subject,
-    candidate: Backward,
-    program: Program,
-    at: Layout,
-    eps: float | None,
-    said: float | None,
-) -> bool:
+def _given(asked: _Asked, reading: Reading) -> _Output | CannotAsk:
+    """The output on inputs that show which eps it has; the refusal where it fails."""
+    there = draw(reading.program, asked.said, layout=reading.layout)
+    trial = next(trial for trial in there if trial.shows_eps)
+    try:
+        return _output(Bench(asked.subject, asked.backward, reading), trial)
+    except CannotAsk as refusal:
+        return refusal
+
+
+def _output(bench: Bench, trial: Trial) -> _Output:
+    (y,) = bench.outputs(trial, [trial.values])
+    return _Output(bench, trial, np.real(y))
+
+
+def _is_confirmed(bench: Bench, eps: float | None) -> bool:
     """Whether the next output fits as well, where eps is small beside the variance.
 
     An eps that the forward pass is thought to ignore is another one here.
     """
-    trial = next(trials(program, said, layout=at))
-    asked = layouts.to_user(at, program, trial.values, trial.parts)
-    (y,) = subject.forward(candidate.name, [asked])
-    y = np.real(layouts.output_from_user(at, program, y, trial.values, trial.parts))
-    return _apart(program, _Seen(program, at, trial, y), eps) <= SINGLE
+    reading = bench.reading
+    trial = next(draw(reading.program, reading.eps, layout=reading.layout))
+    return _apart(_output(bench, trial), eps) <= SINGLE
 
 
-def _goes_back(subject: Subject, candidate: Backward, program: Program, at: Layout) -> bool:
-    """Whether the backward pass runs in this layout; many a forward pass runs in several."""
-    trial = next(trials(program, layout=at))
-    try:
-        subject.call(candidate.name, layouts.to_user(at, program, trial.values, trial.parts))
-    except CannotAsk:
-        return False
-    return True
+def _goes_back(bench: Bench) -> bool:
+    reading = bench.reading
+    return bench.runs(next(draw(reading.program, layout=reading.layout)))
 
 
-def program_of(name: str, affine: bool, ddof: int) -> Program:
-    """A layer in the variant that a backward pass speaks of; raises ``CannotAsk``."""
-    wanted = {"affine": affine, "ddof": ddof}
-    variant = {k: v for k, v in wanted.items() if k in options(name)}
-    if ddof and "ddof" not in variant:
-        raise CannotAsk(f"{name} has no ddof")
-    return layer(name, **variant)
-
-
-def _choices(
-    candidate: Backward, hint: str | None, said: Asked
-) -> Iterator[tuple[list[tuple[int | None, Program]], Layout]]:
-    """Programs that one output can decide between, and the layout of its input."""
-    names = list(LAYERS) if said.program is None else [said.program.name]
-    found = list(_all_choices(candidate, names, said))
-    # what it is called first, then the usual layouts before the unusual ones
-    found.sort(key=lambda c: (hint is not None and c[0][0][1].name != hint, _rarity(c[1])))
-    yield from found
-
-
-def _rarity(at: Layout) -> int:
-    return int(at.kept) + 2 * (at.name in ("(D, N)", "(P, U)"))
-
-
-def _all_choices(
-    candidate: Backward, names: list[str], said: Asked
-) -> Iterator[tuple[list[tuple[int | None, Program]], Layout]]:
-    for name in names:
-        if name not in LAYERS:
-            assert said.program is not None
-            yield [(None, said.program)], layouts.usual(said.program)
-            continue
-        choices = options(name)
-        for affine in _affine(candidate, choices):
-            chosen = {} if affine is None else {"affine": affine}
-            ddofs = choices.get("ddof", (None,)) if said.ddof is None else (said.ddof,)
-            programs = [
-                (d, layer(name, **chosen, **({} if d is None else {"ddof": d}))) for d in ddofs
-            ]
-            for at in _layouts(candidate, programs[0][1], said.layout):
-                yield programs, at
-
-
-def _layouts(candidate: Backward, program: Program, said: str | None) -> Iterator[Layout]:
-    there = [layouts.named(program, said)] if said else list(layouts.layouts(program))
-    if re.search(r"spatial|2d|conv|image|channel|cnn", candidate.name, re.IGNORECASE):
-        there.sort(key=lambda at: len(at.order) != 4)
-    if any(name.endswith("-norm") and program.name == name for name in ("group-norm",)):
-        there.sort(key=lambda at: len(at.order) != 4)
-    for kept in (False, True):
-        for at in there:
-            yield layouts.with_kept(at) if kept else at
-
-
-def _affine(candidate: Backward, choices: Mapping[str, Any]) -> tuple[bool | None, ...]:
-    if "affine" not in choices:
-        return (None,)
-    if candidate.has_object:
-        return (True, False)
-    return (True,) if "gamma" in candidate.takes else (False,)
-
-
-def _seen(
-    subject: Subject, candidate: Backward, program: Program, at: Layout, said: float | None
-) -> _Seen:
-    there = trials(program, said, layout=at)
-    trial = next(t for t in there if t.shows_eps)
-    (y,) = subject.forward(
-        candidate.name, [layouts.to_user(at, program, trial.values, trial.parts)]
-    )
-    y = np.real(layouts.output_from_user(at, program, y, trial.values, trial.parts))
-    return _Seen(program, at, trial, y)
-
-
-def _fitted(
-    program: Program, seen: _Seen, settable: bool, said: float | None
-) -> tuple[float | None, float]:
+def _fitted(asked: _Asked, output: _Output) -> tuple[float | None, float]:
     """The eps at which the outputs are nearest (None: the one that was set), and how near."""
-    if "eps" not in program.tensors:
-        return None, _apart(program, seen, None)
-    tried: list[float | None] = [*([None] if settable else []), *USUAL_EPS]
-    if said is not None:
-        tried = [said]
+    if "eps" not in output.program.tensors:
+        return None, _apart(output, None)
+    tried: list[float | None] = [*([None] if asked.settable else []), *USUAL_EPS]
+    if asked.said is not None:
+        tried = [asked.said]
     best: tuple[float | None, float] = (None, np.inf)
     for eps in tried:
-        distance = _apart(program, seen, eps)
-        if distance < best[1]:
-            best = eps, distance
-        if eps is None and distance <= RECOMPUTED:
+        apart = _apart(output, eps)
+        if apart < best[1]:
+            best = eps, apart
+        if eps is None and apart <= RECOMPUTED:
             return best
-    if said is None and FINE < best[1] < 0.5:
-        solved = _solved(program, seen)
+    if asked.said is None and FINE < best[1] < 0.5:
+        solved = _solved(output)
         for eps in (solved, float(f"{solved:.0e}")):
-            distance = _apart(program, seen, eps)
-            if distance < best[1] / 4 or (best[0] == solved and distance <= best[1] + FINE / 8):
-                best = eps, distance
+            apart = _apart(output, eps)
+            if apart < best[1] / 4 or (best[0] == solved and apart <= best[1] + FINE / 8):
+                best = eps, apart
     return best
 
 
-def _apart(program: Program, seen: _Seen, eps: float | None) -> float:
-    """The largest difference of the outputs, relative to the largest output."""
-    right = _output(program, seen.trial if eps is None else with_eps(seen.trial, eps))
-    return distance(seen.y, right)
+def _apart(output: _Output, eps: float | None) -> float:
+    """How far the outputs are from the layer's with that eps."""
+    trial = output.trial if eps is None else with_eps(output.trial, eps)
+    return distance(output.y, _right(output.program, trial))
 
 
-def _output(program: Program, trial: Trial) -> Array:
+def _right(program: Program, trial: Trial) -> Array:
     return np.asarray(evaluate(program, trial.values)[name_of(program.outputs[0])].value, float)
 
 
-def _solved(program: Program, seen: _Seen) -> float:
+def _solved(output: _Output) -> float:
     """The eps that gives the user's output its size; outputs shrink as eps grows."""
-    shift = _output(program, with_eps(seen.trial, 1e300))
-    size = float(((seen.y - shift) ** 2).sum())
+    program, trial = output.program, output.trial
+    shift = _right(program, with_eps(trial, 1e300))
+    size = float(((output.y - shift) ** 2).sum())
     low, high = -30.0, 6.0
     for _ in range(60):
         middle = (low + high) / 2
-        own = _output(program, with_eps(seen.trial, 10.0**middle))
+        own = _right(program, with_eps(trial, 10.0**middle))
         low, high = (middle, high) if float(((own - shift) ** 2).sum()) > size else (low, middle)
     return float(10.0 ** ((low + high) / 2))
 
 
-def _nearest(
-    subject: Subject,
-    candidate: Backward,
-    near: list[tuple[float, _Seen]],
-    settable: bool,
-    said: Asked,
-) -> Identity:
+def _nearest(asked: _Asked, near: Sequence[tuple[float, _Output]]) -> Reading:
     """What the forward pass is instead: a layer with one change, or how it depends on x.
 
     Of several layers that are far away it is the one it is called, in its usual layout.
     """
-    first = near[0][1].program.name
-    for _, seen in [n for n in near if n[1].program.name == first or n[0] < 0.3]:
-        for code, text, program in variants_of(seen.program):
-            eps, apart = _fitted(program, seen, settable, said.eps)
-            at = seen.layout
-            if apart <= SINGLE and _confirmed(subject, candidate, program, at, eps, said.eps):
-                remark = Remark(code, f"the forward pass is {text}")
-                return Identity(program, seen.layout, None, eps, True, apart, (remark,))
-    distance, seen = near[0]
-    text = slopes(seen.program, seen.trial, seen.y) if seen.y.size else ""
-    remark = Remark("forward-unknown", text or "the forward pass is none that bncheck knows")
-    return Identity(seen.program, seen.layout, None, None, False, distance, (remark,))
+    name = near[0][1].program.name
+    for _, output in [n for n in near if n[1].program.name == name or n[0] < 0.3]:
+        for finding, program in _changed(output.program):
+            reading = replace(output.bench.reading, program=program)
+            other = replace(output, bench=replace(output.bench, reading=reading))
+            eps, apart = _fitted(asked, other)
+            if apart <= SINGLE and _is_confirmed(other.bench, eps):
+                return replace(reading, ddof=None, eps=eps, distance=apart, findings=(finding,))
+    apart, output = near[0]
+    said = _line(output) if output.y.size else None
+    return replace(
+        output.bench.reading, ddof=None, eps=None, known=False, distance=apart,
+        findings=(said or found("forward-unknown"),),
+    )  # fmt: skip
 
 
-def _ignored(eps: float | None) -> tuple[Remark, ...]:
-    text = f"the forward pass makes no use of the eps that it is given; it has eps = {eps:.3g}"
-    return (Remark("eps-ignored", text),)
+def _said(apart: float, eps: float | None, ignored: bool) -> Iterator[Finding]:
+    if apart > RECOMPUTED:
+        yield found("forward-inaccurate", digits=float(-np.log10(apart)))
+    if ignored:
+        yield found("eps-ignored", eps=eps)
 
 
-def _rough(distance: float) -> tuple[Remark, ...]:
-    if distance <= RECOMPUTED:
-        return ()
-    text = f"the forward pass is right to {-np.log10(distance):.0f} digits only (single precision?)"
-    return (Remark("forward-inaccurate", text),)
+def _changed(program: Program) -> Iterator[tuple[Finding, Program]]:
+    """Forward passes that are nearly the layer: its program with one change."""
+    roots = [s for s in program.steps if s.expr.is_Pow and s.expr.exp == S.Half]
+    eps, gamma = program.tensors.get("eps"), program.tensors.get("gamma")
+    title = program.title.lower()
+    for root in roots if eps is not None else ():
+        outside = root.expr.xreplace({eps: S.Zero}) + eps
+        said = found("forward-eps-outside", layer=title, root=name_of(root.target))
+        yield said, _with(program, root, outside)
+        yield found("forward-eps-twice", layer=title), _with(program, root, root.expr + eps)
+        squared = root.expr.xreplace({eps: S(eps) ** 2})
+        yield found("forward-eps-squared", layer=title), _with(program, root, squared)
+    if gamma is not None:
+        last = program.steps[-1]
+        shifted = last.expr.xreplace({gamma: 1 + gamma})
+        yield found("forward-gamma-plus-1", layer=title), _with(program, last, shifted)
+
+
+def _line(output: _Output) -> Finding | None:
+    """How the output depends on x in each group, where that is a straight line.
+
+    A layer's output is a line in x with the slope gamma/sd; a forward pass with another slope is
+    recognised by it.
+    """
+    program, y = output.program, output.y
+    made = evaluate(program, output.trial.values)
+    known = {n: np.asarray(b.value, float) for n, b in made.items()}
+    x = known[name_of(program.inputs[0])]
+    if y.shape != x.shape:
+        return None
+    axes = tuple(indices_of(program.inputs[0]).index(i) for i in normalised(program))
+    gamma = _broadcast(program, known, "gamma")
+    beta = _broadcast(program, known, "beta")
+    scaled = (y - (0.0 if beta is None else beta)) / (1.0 if gamma is None else gamma)
+    xc, sc = (a - a.mean(axis=axes, keepdims=True) for a in (x, scaled))
+    slope = (xc * sc).sum(axis=axes) / (xc * xc).sum(axis=axes)
+    if not negligible(sc - np.expand_dims(slope, axes) * xc, sc, SINGLE):
+        return None
+    title = program.title.lower()
+    if alike(slope, np.ones(slope.shape), SINGLE):
+        return found("forward-unknown", "undivided", layer=title)
+    if slope.size > 1 and negligible(np.ptp(slope), slope, SINGLE):
+        return found("forward-unknown", "one-scale", layer=title, scale=float(1 / slope.flat[0]))
+    return found("forward-unknown", "another-scale", layer=title)
+
+
+def _broadcast(program: Program, known: dict[str, Array], name: str) -> Array | None:
+    operand = program.tensors.get(name)
+    if operand is None or not indices_of(operand):
+        return None
+    frame = indices_of(program.inputs[0])
+    slots = tuple(slice(None) if i in indices_of(operand) else None for i in frame)
+    return known[name][slots]
+
+
+def _with(program: Program, step: Step, expr: object) -> Program:
+    steps = tuple(Step(s.target, expr, s.note) if s is step else s for s in program.steps)
+    return replace(program, steps=steps)

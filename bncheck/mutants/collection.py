@@ -5,17 +5,12 @@ puts itself in the place of pytest's own loop over the tests. Without pytest it 
 ``python -m bncheck.mutants.collection TESTS``, that runs the functions called ``test_...``.
 """
 
-import json
-import os
 import sys
 import types
 from pathlib import Path
 from typing import Any
 
-from bncheck.mutants.forks import Outcome, serve
-
-SETTINGS = "BNCHECK_SUITE"
-"""The environment variable with the JSON of what the plugin has to know."""
+from bncheck.mutants.forks import Result, serve_runs
 
 _failures: list[str] = []
 
@@ -33,7 +28,7 @@ def pytest_runtest_logreport(report: Any) -> None:
 def pytest_runtestloop(session: Any) -> bool:
     """Serve; True says to pytest that the tests were run."""
 
-    def run() -> Outcome:
+    def run() -> Result:
         for order, item in enumerate(session.items):
             after = session.items[order + 1] if order + 1 < len(session.items) else None
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
@@ -42,7 +37,7 @@ def pytest_runtestloop(session: Any) -> bool:
         return "", len(session.items)
 
     problem = _failures[0] if _failures else ""
-    serve(**json.loads(os.environ[SETTINGS]), collected=(len(session.items), problem), run=run)
+    serve_runs(len(session.items), problem, run)
     return True
 
 
@@ -63,7 +58,7 @@ def main(tests: str) -> None:
         problem = f"{path}: {type(error).__name__}: {error}"
     found = {n: t for n, t in vars(module).items() if n.startswith("test") and callable(t)}
 
-    def run() -> Outcome:
+    def run() -> Result:
         for order, (name, test) in enumerate(found.items()):
             try:
                 test()
@@ -71,7 +66,7 @@ def main(tests: str) -> None:
                 return f"{path}::{name}: {type(error).__name__}: {error}", order + 1
         return "", len(found)
 
-    serve(**json.loads(os.environ[SETTINGS]), collected=(len(found), problem), run=run)
+    serve_runs(len(found), problem, run)
 
 
 def _note(report: Any) -> None:

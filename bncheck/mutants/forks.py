@@ -1,82 +1,99 @@
 """The server in the process of somebody's tests: every run is a fork of what was collected.
 
 So the tests are imported once, no run sees another, and a run that hangs or crashes ends alone.
+Their own function is still called, for the structure of what it returns; the gradients in it are
+exchanged where the right recipe reproduces them, that is, where the call is one that bncheck
+understands.
 """
 
 import importlib
-import math
-import os
-import signal
 import sys
-import warnings
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from threading import Timer
-from typing import Any, BinaryIO
+from typing import Any
 
-from bncheck.mutants.recipe import Recipe
-from bncheck.mutants.replacement import Recorder, install, mutant, noise
-from bncheck.subject import wire
-from bncheck.subject.conventions.convention import Found, find
+import numpy as np
+
+from bncheck.mutants.recipe import Recipe, reproduced, run, size
+from bncheck.subject.child import Child, Gone, serve, told
+from bncheck.subject.conventions import convention_of, find
+from bncheck.subject.conventions.implementations import Implementation
+from bncheck.subject.conventions.stand_ins import Change, Gradients
+from bncheck.subject.messages import encoded
 from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
 
-Outcome = tuple[str, int]
+Result = tuple[str, int]
 """The first failure, ``""`` where all pass, and how many tests were run."""
 
+MOST_CALLS, MOST_NUMBERS = 24, 2_000_000
 
-def serve(
-    replaced: str,
-    seconds: float,
-    pipes: tuple[int, int],
-    collected: tuple[int, str],
-    run: Callable[[], Outcome],
-) -> None:
+
+class Recorder:
+    """Changes nothing, and keeps the first calls: what the tests ask of the function."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def __call__(self, values: Mapping[str, Any], theirs: Gradients) -> Gradients:
+        """Keep the call if there is room."""
+        held = sum(np.size(v) for call in self.calls for v in call["values"].values())
+        if len(self.calls) < MOST_CALLS and held < MOST_NUMBERS:
+            self.calls.append({"values": dict(values), "gradients": dict(theirs)})
+        return theirs
+
+
+def mutant(right: Recipe, wrong: Recipe) -> Change:
+    """The gradients of another recipe, where ``right`` gives theirs."""
+
+    def change(values: Mapping[str, Any], theirs: Gradients) -> Gradients:
+        if not reproduced(right, values, theirs):
+            return theirs
+        _, found = run(wrong, values)
+        return {**theirs, **{name: found[name] for name in found.keys() & theirs.keys()}}
+
+    return change
+
+
+def noise(right: Recipe, name: str, relative: float) -> Change:
+    """One gradient with an error of a size relative to its largest entry, of either sign."""
+
+    def change(values: Mapping[str, Any], theirs: Gradients) -> Gradients:
+        if name not in theirs or not reproduced(right, values, theirs):
+            return theirs
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], np.shape(theirs[name]))
+        _, exact = run(right, values)  # theirs may be rounding where the gradient is 0
+        error = relative * size(exact[name], values["dy"]) * signs
+        return {**theirs, name: np.asarray(theirs[name], np.longdouble) + error}
+
+    return change
+
+
+def serve_runs(count: int, problem: str, tests: Callable[[], Result]) -> None:
     """Say what was found, then run the tests once for each request until there are no more.
 
-    ``replaced``: the function, as ``FILE.py:name`` or ``module:name``; ``seconds``: the limit of
-    one run; ``pipes``: file descriptors of requests and replies; ``collected``: how many tests,
-    and why they could not be collected.
+    ``count``: how many tests were collected; ``problem``: why they could not be.
     """
-    with os.fdopen(pipes[0], "rb") as questions, os.fdopen(pipes[1], "wb") as answers:
-        try:
-            found = _found(Target.parse(replaced), *collected)
-        except CannotAsk as error:
-            wire.send(answers, {"error": str(error)})
-            return
-        wire.send(answers, {"ok": {"tests": collected[0], "candidate": asdict(found[0].candidate)}})
-        _answer_all(found, run, seconds, questions, answers)
-
-
-def _found(target: Target, count: int, problem: str) -> list[Found]:
-    if problem:
-        raise CannotAsk(f"the tests cannot be collected: {problem}")
-    if not count:
-        raise CannotAsk("no tests were collected; expected functions called test_...")
-    return _located(target)
-
-
-def _answer_all(
-    found: list[Found],
-    run: Callable[[], Outcome],
-    seconds: float,
-    questions: BinaryIO,
-    answers: BinaryIO,
-) -> None:
-    while True:
-        try:
-            question = wire.receive(questions)
-        except EOFError:
-            return
-        work = partial(_carried_out, found, question, run)
-        wire.send(answers, _forked(work, seconds))
+    connection, settings = told()
+    target, seconds = Target(**settings["replaced"]), settings["seconds"]
+    try:
+        if problem:
+            raise CannotAsk(f"the tests cannot be collected: {problem}")
+        if not count:
+            raise CannotAsk("no tests were collected; expected functions called test_...")
+        found = _located(target)
+    except CannotAsk as error:
+        connection.send_bytes(encoded(("cannot", str(error))))
+        return
+    connection.send_bytes(encoded(("found", (count, found[0].summary))))
+    serve(
+        connection, lambda question: _forked(partial(_carried_out, found, question, tests), seconds)
+    )
 
 
 def _carried_out(
-    found: list[Found], question: dict[str, Any], run: Callable[[], Outcome]
+    found: list[Implementation], question: dict[str, Any], tests: Callable[[], Result]
 ) -> dict[str, Any]:
     """One run of the tests, in a fork; the calls of the function where they are asked for."""
     recorder = Recorder()
@@ -89,59 +106,40 @@ def _carried_out(
             else noise(right, question["gradient"], question["relative"])
         )
     for one in found:
-        install(one, change)
-    failure, ran = run()
+        try:
+            convention_of(one).exchange(one, change)
+        except CannotAsk as error:
+            return {"cannot": str(error)}
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            return {
+                "cannot": f"bncheck cannot put anything in the place of {one.summary.name}: {why}"
+            }
+    failure, ran = tests()
     return {"failure": failure, "ran": ran, "calls": recorder.calls}
 
 
 def _forked(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
     """What the work gives in a process of its own; ``stopped`` says why it gave nothing."""
-    hear, say = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a fork among threads: they are not used after it
-        child = os.fork()
-    if not child:
-        os.close(hear)
-        os.setsid()
-        signal.alarm(math.ceil(seconds) + 5)  # should the server be gone by then
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)  # what the tests print is nobody's business, however much it is
+
+    def guarded() -> dict[str, Any]:
         try:
-            answer = work()
+            return work()
         except BaseException as error:
-            answer = {"stopped": f"{type(error).__name__}: {error}"}
-        with os.fdopen(say, "wb") as reply:
-            wire.send(reply, answer)
-        os._exit(0)
-    os.close(say)
-    late: list[bool] = []
+            return {"stopped": f"{type(error).__name__}: {error}"}
 
-    def stop() -> None:
-        late.append(True)
-        _end(child)
-
-    timer = Timer(seconds, stop)
-    timer.start()
-    with os.fdopen(hear, "rb") as stream:
-        try:
-            answer = dict(wire.receive(stream))
-        except (EOFError, OSError, ValueError):
-            answer = {}
-    timer.cancel()
-    _end(child)
-    _, status = os.waitpid(child, 0)
-    if late:
-        return {"stopped": f"took more than {seconds:g} s", "late": True}
-    return answer or {"stopped": f"ended the interpreter (status {status})"}
+    child = Child.forked(guarded, seconds)
+    try:
+        return dict(child.hear(seconds))
+    except Gone as gone:
+        if gone.late:
+            return {"stopped": f"took more than {seconds:g} s", "late": True}
+        return {"stopped": f"ended the interpreter (exit code {gone.code})"}
+    finally:
+        child.close(patience=0.0)
 
 
-def _end(child: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child, signal.SIGKILL)
-
-
-def _located(target: Target) -> list[Found]:
+def _located(target: Target) -> list[Implementation]:
     """The function, in each module that the tests imported it from."""
     modules = [m for m in list(sys.modules.values()) if _is_place(m, target)]
     modules = modules or _imported(target)
@@ -152,10 +150,10 @@ def _located(target: Target) -> list[Found]:
     name = target.name.partition(".")[0] if target.name else None
     found = [find(vars(module), name, target.place) for module in modules]
     if len(found[0]) > 1:
-        names = ", ".join(f.candidate.name for f in found[0])
+        names = ", ".join(f.summary.name for f in found[0])
         raise CannotAsk(
             f"{target.place} has several backward passes: {names}; "
-            f"name one, --replace {target.shown(found[0][0].candidate.name)}"
+            f"name one, --replace {target.shown(found[0][0].summary.name)}"
         )
     return [one[0] for one in found]
 

@@ -16,7 +16,7 @@ from bncheck.mutants.recipe import Recipe
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import RECOMPUTED, alike
 from bncheck.numbers.arithmetic import Array, evaluate
-from bncheck.numbers.trials import trials
+from bncheck.numbers.trials import draw
 from bncheck.telling.codes import Finding
 from bncheck.writers.numpy_source import arguments, source
 
@@ -39,7 +39,7 @@ class Mistake:
     recipe: Recipe
 
 
-def mistakes(found: Derivation, **call: Any) -> tuple[Mistake, ...]:
+def mistakes_in(found: Derivation, **call: Any) -> tuple[Mistake, ...]:
     """Mistakes that people make in this layer, as text to run.
 
     ``call``: ``fold`` and ``defaults`` of the recipes.
@@ -62,7 +62,7 @@ def wrong_programs(found: Derivation) -> Iterator[tuple[Finding, Program, frozen
     Each kind once, no two with the same results. Those that change nothing on generic inputs are
     no mistakes, and are left out.
     """
-    values = next(trials(found.forward)).values
+    values = next(draw(found.forward)).values
     forward = {name: b.value for name, b in evaluate(found.forward, values).items()}
     known = {**forward, **{name_of(u): values[name_of(u)] for u in found.upstream}}
     right = _gradients(found.chain, known)

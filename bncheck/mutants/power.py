@@ -50,7 +50,7 @@ class Power:
         return tuple(chosen)
 
 
-def power(forward: Program, seed: int = 0) -> Power:
+def measured(forward: Program, seed: int = 0) -> Power:
     """Every identity of a layer against every mistake."""
     layer = words(derived_once(forward))
     found = list(wrong_programs(layer.found))

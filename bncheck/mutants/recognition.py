@@ -10,7 +10,7 @@ from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.passes import derived
-from bncheck.identity.by_outputs import USUAL_EPS
+from bncheck.identity.readings import USUAL_EPS
 from bncheck.mutants.mistakes import recipe
 from bncheck.mutants.recipe import Array, Recipe, reproduced
 

@@ -4,14 +4,14 @@ The mistakes are changes of the layer's program; each is put in the place of the
 while the tests run, in a child process. What is missed gets the input that would have shown it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.layers import layer as layer_by_name
 from bncheck.algebra.program import Program
-from bncheck.mutants.mistakes import gradient_roles, mistakes
+from bncheck.mutants.mistakes import Mistake, gradient_roles, mistakes_in
 from bncheck.mutants.recipe import Recipe
 from bncheck.mutants.recognition import Call, Recognised, recognise
 from bncheck.mutants.remedies import remedy
@@ -39,17 +39,15 @@ def examine(
     target = Target.parse(replaced)
     if target.file and not target.file.is_file():
         raise CannotAsk(f"{target.place} does not exist; expected the file of the function")
-    suite = Suite(tests, replaced, timeout)
+    suite = Suite(tests, target, timeout)
     try:
         count, name, hint = suite.collected()
-        first = suite.run()
-        calls = _calls(first, tests, replaced, timeout)
-        hint = hint or layer_hint(target.stem, Path(tests).stem)
-        known = recognise(calls, asked, hint)
+        calls = _calls(suite.run(), tests, replaced, timeout)
+        known = recognise(calls, asked, hint or layer_hint(target.stem, Path(tests).stem))
         if known is None:
             raise CannotAsk(_unknown(replaced, asked))
-        made = mistakes(known.found, fold=known.right.fold, defaults=known.right.defaults)
         returned = {name for call in known.calls for name in call.gradients}
+        made = mistakes_in(known.found, fold=known.right.fold, defaults=known.right.defaults)
         made = tuple(m for m in made if returned & set(m.gradients))
         failures = [suite.failure(right=known.right, wrong=m.recipe) for m in made]
         tolerances = _tolerances(suite, known, returned, all(failures))
@@ -64,18 +62,24 @@ def examine(
         asked=len(known.calls),
         calls=len(calls),
         mutants=tuple(
-            Mutant(
-                code=m.code,
-                text=m.text,
-                gradients=tuple(names[role] for role in m.gradients),
-                caught=bool(failure),
-                by=failure,
-                remedy="" if failure else remedy(known, m, tolerances),
-            )
-            for m, failure in zip(made, failures, strict=True)
+            _mutant(known, one, failure, names, tolerances)
+            for one, failure in zip(made, failures, strict=True)
         ),
         tolerances={names[role]: passing for role, passing in tolerances.items()},
     )
+
+
+def _mutant(
+    known: Recognised,
+    made: Mistake,
+    failure: str,
+    names: Mapping[str, str],
+    tolerances: Mapping[str, float | None],
+) -> Mutant:
+    """``names``: of the gradients, by role."""
+    gradients = tuple(names[role] for role in made.gradients)
+    advice = "" if failure else remedy(known, made, tolerances)
+    return Mutant(made.code, made.text, gradients, bool(failure), failure, advice)
 
 
 def _calls(first: dict[str, Any], tests: str, replaced: str, timeout: float) -> list[Call]:

@@ -48,7 +48,7 @@ class Differences:
         return f"{self.method} of the reference" if self.of_reference else self.method
 
 
-def differences(
+def measure(
     moved: Pass, found: Derivation, values: Mapping[str, Any], together: bool = True
 ) -> Differences:
     """The gradients of ``sum(dy*y)`` at ``values``, in second order of ``sum(ddx*dx) +

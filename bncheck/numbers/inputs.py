@@ -17,8 +17,9 @@ from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.arithmetic import evaluate
 from bncheck.numbers.layout import Layout, Piece
-from bncheck.numbers.trials import Trial, directed
-from bncheck.subject.returned import is_number
+from bncheck.numbers.observation import Trial
+from bncheck.numbers.trials import directed
+from bncheck.subject.messages import is_number
 from bncheck.telling.errors import CannotAsk
 
 _STEPS = {"mean": ("mu",), "var": ("var", "ms"), "sd": ("sd", "rms", "norm"), "xhat": ("xhat",)}

@@ -12,14 +12,22 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sympy import Idx
 
-from bncheck.algebra.notation import Tensor, indices_of, name_of
+from bncheck.algebra.layers import AXES
+from bncheck.algebra.notation import Tensor, indices_of, name_of, size
 from bncheck.algebra.program import Program
-from bncheck.numbers.arithmetic import Array
+from bncheck.calculus.derivation import normalised
 from bncheck.telling.errors import CannotAsk
+
+Array = NDArray[Any]
 
 Piece = tuple[str, int]
 """An index by name, and which part of it: always 0 where it is not split."""
+
+Order = tuple[tuple[Piece, ...], ...]
+"""For each axis of an array the pieces that it joins."""
 
 Parts = Mapping[str, tuple[int, ...]]
 """The lengths of the parts of every index that is split."""
@@ -30,12 +38,13 @@ class Layout:
     """``order``: for each axis of the user's input the pieces that it joins.
 
     ``kept``: whether parameters have all axes of the input, of length 1 where they do not vary
-    ((1, C, 1, 1), say), rather than only those where they vary.
+    ((1, C, 1, 1), say), rather than only those where they vary. ``rare``: few people write it so.
     """
 
     name: str
-    order: tuple[tuple[Piece, ...], ...]
+    order: Order
     kept: bool = False
+    rare: bool = False
 
     def split(self) -> dict[str, int]:
         """How many parts each index has, for those that have more than one."""
@@ -43,60 +52,90 @@ class Layout:
         return {name: names.count(name) for name in names if names.count(name) > 1}
 
 
-_SAMPLES = {
-    "(N, D)": "i j",
-    "(B, T, D)": "i0 i1 j",
-    "(D, N)": "j i",
-    "(N, H, W, C)": "i0 i1 i2 j",
-    "(N, C, H, W), all of a sample": "i j0 j1 j2",
-    "(N, C, L), all of a sample": "i j0 j1",
-}
-_LAYOUTS = {
-    "batch-norm": {
-        "(N, D)": "i j",
-        "(N, C, H, W)": "i0 j i1 i2",
-        "(D, N)": "j i",
-        "(N, H, W, C)": "i0 i1 i2 j",
-        "(N, C, L)": "i0 j i1",
-        "(B, T, D)": "i0 i1 j",
-        "(N, C, H, W), each place": "i j0 j1 j2",
-    },
-    "layer-norm": _SAMPLES,
-    "rms-norm": _SAMPLES,
-    "group-norm": {
-        "(N, C, L)": "n hk l",
-        "(N, C, H, W)": "n hk l0 l1",
-        "(N, H, W, C)": "n l0 l1 hk",
-    },
-    "instance-norm": {
-        "(N, C, L)": "n k l",
-        "(N, C, H, W)": "n k l0 l1",
-        "(N, H, W, C)": "n l0 l1 k",
-    },
-    "weight-norm": {"(U, P)": "o p", "(P, U)": "p o", "(U, C, H, W)": "o p0 p1 p2"},
-}
+@dataclass(frozen=True)
+class _Pattern:
+    """A layout as people know it: its name, and what each axis of the user's input is.
+
+    ``axes``: kinds of ``AXES`` by the letters of ``_KINDS``; a number counts the parts of one
+    axis of the program: what is a batch to batch norm is samples by places in an image. ``over``:
+    only where the axis of this kind is normalised.
+    """
+
+    name: str
+    axes: str
+    over: str = ""
+    rare: bool = False
+
+
+_KINDS = {
+    "b": "batch", "f": "feature", "n": "sample", "c": "channel", "l": "position",
+    "u": "output unit", "w": "weight",
+}  # fmt: skip
+_PATTERNS = (
+    _Pattern("(N, D)", "b f"),
+    _Pattern("(B, T, D)", "b0 b1 f", over="f"),
+    _Pattern("(N, C, H, W)", "b0 f b1 b2", over="b"),
+    _Pattern("(D, N)", "f b", rare=True),
+    _Pattern("(N, H, W, C)", "b0 b1 b2 f"),
+    _Pattern("(N, C, L)", "b0 f b1", over="b"),
+    _Pattern("(B, T, D)", "b0 b1 f", over="b"),
+    _Pattern("(N, C, H, W), each place", "b f0 f1 f2", over="b"),
+    _Pattern("(N, C, H, W), all of a sample", "b f0 f1 f2", over="f"),
+    _Pattern("(N, C, L), all of a sample", "b f0 f1", over="f"),
+    _Pattern("(N, C, L)", "n c l"),
+    _Pattern("(N, C, H, W)", "n c l0 l1"),
+    _Pattern("(N, H, W, C)", "n l0 l1 c"),
+    _Pattern("(U, P)", "u w"),
+    _Pattern("(P, U)", "w u", rare=True),
+    _Pattern("(U, C, H, W)", "u w0 w1 w2"),
+)
+"""The likeliest first; of two that lie alike the first has the name."""
 
 
 def layouts(program: Program) -> tuple[Layout, ...]:
-    """The layouts in which people write this layer, the usual one first."""
-    known = _LAYOUTS.get(program.name, {})
-    found = [Layout(name, tuple(map(_axis, text.split()))) for name, text in known.items()]
-    fitting = [at for at in found if {n for axis in at.order for n, _ in axis} == _names(program)]
-    return tuple(fitting) or (usual(program),)
+    """The layouts in which people write a layer with such axes, the usual one first."""
+    axes = _axes(program)
+    over = {i.label.name for i in normalised(program)}
+    made: dict[Order, Layout] = {}
+    for one in _PATTERNS:
+        words = [(_KINDS[word[0]], int(word[1:] or 0)) for word in one.axes.split()]
+        if {kind for kind, _ in words} != axes.keys():
+            continue
+        if not one.over or over.intersection(axes[_KINDS[one.over]]):
+            order = tuple(tuple((n, part) for n in axes[kind]) for kind, part in words)
+            made.setdefault(order, Layout(one.name, order, rare=one.rare))
+    return tuple(made.values()) or (_plain(program),)
 
 
 def usual(program: Program) -> Layout:
     """The program's own axes, joined runs as one."""
-    order: list[tuple[Piece, ...]] = []
-    for index in indices_of(program.inputs[0]):
-        run = next((r for r in program.joined if index in r), (index,))
-        if index == run[0]:
-            order.append(tuple((i.label.name, 0) for i in run))
-    known = _LAYOUTS.get(program.name, {})
-    sizes = "".join("".join(name for name, _ in axis) + " " for axis in order).strip()
-    name = next((n for n, text in known.items() if text == sizes), "")
-    return Layout(name or "(" + ", ".join(_size(program, axis) for axis in order) + ")",
-                  tuple(order))  # fmt: skip
+    own = _plain(program)
+    return next((at for at in layouts(program) if at.order == own.order), own)
+
+
+def _plain(program: Program) -> Layout:
+    sizes = {i.label.name: str(size(i)) for i in program.axes}
+    order = tuple(tuple((i.label.name, 0) for i in run) for run in _runs(program))
+    name = ", ".join("*".join(sizes[n] for n, _ in axis) for axis in order)
+    return Layout(f"({name})", order)
+
+
+def _runs(program: Program) -> tuple[tuple[Idx, ...], ...]:
+    """The axes of the first input; those that are one axis outside, together."""
+    single = ((i,) for i in indices_of(program.inputs[0]))
+    return tuple(dict.fromkeys(
+        next((run for run in program.joined if i in run), (i,)) for (i,) in single
+    ))  # fmt: skip
+
+
+def _axes(program: Program) -> dict[str, tuple[str, ...]]:
+    """The indices of each axis of the first input by what it is; none where two are the same.
+
+    Channels in groups are channels.
+    """
+    found = [("channel" if run[1:] else AXES.get(run[0], ""), tuple(i.label.name for i in run))
+             for run in _runs(program)]  # fmt: skip
+    return dict(found) if len(dict(found)) == len(found) else {}
 
 
 def named(program: Program, name: str) -> Layout:
@@ -208,10 +247,6 @@ def output_from_user(
     return array_from_user(layout, program, out, y, shape, parts) if y.shape == expected else y
 
 
-def _axis(word: str) -> tuple[Piece, ...]:
-    return tuple((name, int(part or 0)) for name, part in re.findall(r"([a-z])(\d?)", word))
-
-
 def _pieces(indices: Sequence[str], parts: Parts) -> list[Piece]:
     return [(name, k) for name in indices for k in range(len(parts.get(name, (0,))))]
 
@@ -250,13 +285,6 @@ def _is_plain(layout: Layout, indices: tuple[str, ...]) -> bool:
 
 def _letters(text: str) -> str:
     return re.sub(r"[^a-z]", "", text.lower())
-
-
-def _size(program: Program, axis: tuple[Piece, ...]) -> str:
-    from bncheck.algebra.notation import size
-
-    by_name = {i.label.name: str(size(i)) for i in program.axes}
-    return "*".join(by_name[name] for name, _ in axis)
 
 
 @cache

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.derivation import Derivation
 from bncheck.numbers.arithmetic import EXACT, Array, Bounded, evaluate
-from bncheck.numbers.observation import Reference
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.observation import Reference, Trial
 from bncheck.telling.errors import Disagreement
 
 SAFETY = 4.0
 """How many times the rounding bound is allowed: other orders of operations than ours."""
 
 
-def reference(
+def reference_at(
     found: Derivation, values: Mapping[str, Any], dtype: np.dtype[Any] | None = None
 ) -> Reference:
     """The reference for inputs and upstream gradient by name; arrays by program axes.
@@ -54,12 +53,12 @@ def reference(
 
 def truth_of(found: Derivation, trial: Trial) -> Reference:
     """The reference on a trial; on built-in trials, which return, it is kept."""
-    return reference(found, trial.values, trial.judged) if trial.own else _kept(found, trial)
+    return reference_at(found, trial.values, trial.judged) if trial.own else _kept(found, trial)
 
 
 @lru_cache(128)
 def _kept(found: Derivation, trial: Trial) -> Reference:
-    return reference(found, trial.values, trial.judged)
+    return reference_at(found, trial.values, trial.judged)
 
 
 def precision(dtype: np.dtype[Any]) -> tuple[float, float]:

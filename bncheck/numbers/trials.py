@@ -6,7 +6,7 @@ only away from zero, and nearly all of them only if the upstream gradient is not
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -18,53 +18,11 @@ from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.numbers import layout as layouts
-from bncheck.numbers.layout import Layout, Parts
-from bncheck.subject.messages import SECOND
+from bncheck.numbers.agreement import FINE
+from bncheck.numbers.layout import Layout
+from bncheck.numbers.observation import Trial
+from bncheck.subject.messages import MEMORY, SECOND
 from bncheck.telling.errors import CannotAsk
-
-TINY = 1e-14
-"""An eps that no output shows; a constant group, where it would matter, is left out then."""
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """Named inputs, the upstream gradient among them, by their names in the program.
-
-    ``easy`` trials decide whether the mathematics is right; the others grade accuracy and look
-    into corners. ``sizes``: values per group, and groups. ``differences``: whether finite
-    differences are taken here too. ``shows_eps``: eps is as large as the variance, so that the
-    output tells which it is. ``cancels``: the mean is so large that raw moments lose all digits.
-    ``grace``: losing digits here is a remark, and no more, up to so many times the bound.
-    ``may_fail``: code that refuses these inputs is not remarked upon. ``own``: these are inputs
-    of the user's. ``parts``: the lengths of the parts of axes that the layout splits. ``memory``:
-    how the arrays that the user's code gets lie in memory, or ``SECOND``. ``at_most``: a
-    precision that is all that can be asked for here, if that of the arrays is not.
-    """
-
-    name: str
-    values: dict[str, Any]
-    easy: bool = True
-    sizes: tuple[int, ...] = ()
-    differences: bool = False
-    shows_eps: bool = False
-    cancels: bool = False
-    grace: float = 0.0
-    may_fail: bool = False
-    own: bool = False
-    parts: Parts = field(default_factory=dict)
-    memory: str = "plain"
-    at_most: np.dtype[Any] | None = None
-
-    @property
-    def judged(self) -> np.dtype[Any]:
-        """The precision at which this trial is judged: that of its arrays, or ``at_most``."""
-        return self.dtype if self.at_most is None else self.at_most
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the widest array."""
-        return max((v.dtype for v in self.values.values() if isinstance(v, np.ndarray)),
-                   key=lambda dtype: dtype.itemsize)  # fmt: skip
 
 
 @lru_cache(64)
@@ -76,11 +34,11 @@ def drawn(
     more: int = 0,
     takes: tuple[str, ...] = (),
 ) -> tuple[Trial, ...]:
-    """``trials`` of a derivation's layer, in second order with their directions: see ``directed``.
+    """The trials of a derivation's layer, in second order with their directions: see ``directed``.
 
     Drawn once: all functions of one layer in a file or test suite share them.
     """
-    made = trials(found.layer, eps, seed, layout, more)
+    made = draw(found.layer, eps, seed, layout, more)
     if found.order == 2:
         at, rng = layout or layouts.usual(found.layer), np.random.default_rng([seed, 2])
         made = (directed(found, at, takes, trial, rng) for trial in made)
@@ -124,7 +82,7 @@ def directed(
     return replace(trial, values=values)
 
 
-def trials(
+def draw(
     program: Program,
     eps: float | None = None,
     seed: int = 0,
@@ -136,55 +94,55 @@ def trials(
     ``more``: how many of random sizes follow. With a layout that splits axes, the lengths of
     these are products.
     """
-    draw = _Draw(program, np.random.default_rng(seed), layout or layouts.usual(program))
+    one = _Draw(program, np.random.default_rng(seed), layout or layouts.usual(program))
     big = 0.125 if eps is None else eps
     small = 1e-5 if eps is None else eps
-    yield draw("7 by 3", (7, 3), big, differences=True)
-    yield draw("8 by 5", (8, 5), small, mean=-2.0, spread=0.5)
-    yield draw("3 by 11", (3, 11), big, mean=0.5)
-    yield draw("5 by 5", (5, 5), big)
-    yield draw("23 by 19", (23, 19), small, spread=3.0)
-    yield draw("large upstream gradient", (12, 4), big, spread=4.0, upstream=20.0)
-    yield draw("variance near eps", (9, 4), small, mean=0.01, spread=0.005, shows_eps=True)
-    yield draw("6 by 1", (6, 1), big)
-    yield draw("70 by 67", (70, 67), big)
-    yield from _hard(draw, eps)
+    yield one("7 by 3", (7, 3), big, differences=True)
+    yield one("8 by 5", (8, 5), small, mean=-2.0, spread=0.5)
+    yield one("3 by 11", (3, 11), big, mean=0.5)
+    yield one("5 by 5", (5, 5), big)
+    yield one("23 by 19", (23, 19), small, spread=3.0)
+    yield one("large upstream gradient", (12, 4), big, spread=4.0, upstream=20.0)
+    yield one("variance near eps", (9, 4), small, mean=0.01, spread=0.005, shows_eps=True)
+    yield one("6 by 1", (6, 1), big)
+    yield one("70 by 67", (70, 67), big)
+    yield from _hard(one, eps)
     for number in range(more):
-        per_group, groups = map(int, draw.rng.integers(2, 40, 2))
-        yield draw(f"random {number + 1}", (per_group, groups), (big, small)[number % 2])
+        per_group, groups = map(int, one.rng.integers(2, 40, 2))
+        yield one(f"random {number + 1}", (per_group, groups), (big, small)[number % 2])
 
 
-def _hard(drawn: "_Draw", eps: float | None) -> Iterator[Trial]:
-    draw = partial(drawn, easy=False)
+def _hard(easy: "_Draw", eps: float | None) -> Iterator[Trial]:
+    one = partial(easy, easy=False)
     small = 1e-5 if eps is None else eps
     rough = 1e-2 if eps is None else eps
-    program = drawn.program
+    program = easy.program
     if eps is None and _has_eps(program):
-        yield draw("eps = 0", (8, 3), 0.0, may_fail=True)
-        yield draw("eps = 1e-3", (6, 4), 1e-3, spread=0.03)
-    yield draw("mean 1e4", (16, 3), small, mean=1e4, cancels=True)
-    yield draw("variance 1e-6", (12, 3), small, mean=0.0, spread=1e-3)
-    yield draw("variance 1e8", (11, 3), small, mean=0.0, spread=1e4)
-    yield _one_hot(program, draw("one-hot upstream gradient", (7, 4), small))
-    yield draw("zero upstream gradient", (6, 3), small, upstream=0.0)
-    without = draw("one gamma of 0", (6, 3), small)
+        yield one("eps = 0", (8, 3), 0.0, may_fail=True)
+        yield one("eps = 1e-3", (6, 4), 1e-3, spread=0.03)
+    yield one("mean 1e4", (16, 3), small, mean=1e4, cancels=True)
+    yield one("variance 1e-6", (12, 3), small, mean=0.0, spread=1e-3)
+    yield one("variance 1e8", (11, 3), small, mean=0.0, spread=1e4)
+    yield _one_hot(program, one("one-hot upstream gradient", (7, 4), small))
+    yield one("zero upstream gradient", (6, 3), small, upstream=0.0)
+    without = one("one gamma of 0", (6, 3), small)
     if "gamma" in without.values:
         without.values["gamma"].flat[0] = 0.0
         yield without
-    if _has_eps(program) and small > TINY:
-        constant = draw("one group constant", (10, 3), small)
+    if _has_eps(program) and small > FINE:  # a smaller eps is known from no output
+        constant = one("one group constant", (10, 3), small)
         first = constant.values[name_of(program.inputs[0])]
         first[_first_group(program)] = 0.75
         yield constant
-        yield draw("two values", (2, 4), small)
-        yield draw("one value", (1, 3), small)
-    for memory in ("read-only", "not contiguous", "Fortran order"):
-        yield draw(memory, (6, 4), small, memory=memory)
+        yield one("two values", (2, 4), small)
+        yield one("one value", (1, 3), small)
+    for memory in MEMORY[1:]:
+        yield one(memory, (6, 4), small, memory=memory)
     for dtype, grace in (("float32", 10.0), ("float16", np.inf)):
         # at a size where even half precision has digits left to judge
-        short = draw(dtype, (9, 4), rough, mean=0.5, spread=1.0, grace=grace, may_fail=True)
+        short = one(dtype, (9, 4), rough, mean=0.5, spread=1.0, grace=grace, may_fail=True)
         yield replace(short, values=_cast(short.values, np.dtype(dtype)))
-    yield draw(SECOND, (7, 4), small, memory=SECOND)
+    yield one(SECOND, (7, 4), small, memory=SECOND)
 
 
 def with_eps(trial: Trial, eps: float) -> Trial:

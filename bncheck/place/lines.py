@@ -8,34 +8,33 @@ whatever convention it follows, only what mends the gradient is blamed.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from pathlib import PurePath
+from typing import Any, Protocol
 
 import numpy as np
 
 from bncheck.calculus.derivation import Derivation
-from bncheck.numbers import layout
 from bncheck.numbers.agreement import FITTED
 from bncheck.numbers.arithmetic import Array
-from bncheck.numbers.observation import Observation
-from bncheck.numbers.trials import Trial
+from bncheck.numbers.observation import Observation, Trial
 from bncheck.place.intermediates import right_values
 from bncheck.place.mending import (
-    Experiment,
+    Probe,
     Rerun,
-    experiment,
     is_mended,
     is_tried,
     mended_together,
+    probe,
     simplest,
     that_matter,
 )
-from bncheck.place.recognition import Recognised, origin, recognised, source
+from bncheck.place.recognition import Sighting, origin, sightings, source
 from bncheck.place.values import RightValues, fingerprint, multiple, spelled
-from bncheck.subject.messages import Edit, Inputs, Replacement, Subject, Written
+from bncheck.subject.messages import Assigned, Edit, Replacement, Written
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import BncheckError, CannotAsk
 from bncheck.telling.report import Cause
-from bncheck.verdict.bench import Case, user_inputs
 
 NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 """Causes that no line of arithmetic is to blame for, as far as bncheck can tell."""
@@ -43,103 +42,73 @@ NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 VAGUE = ("unexplained", "term-factor", "two-changes")
 """Causes for which other ways to write the line are looked for."""
 
-RUNS, WORK = 4_000, 1_000_000
-"""How often the code is run for one gradient, and how many values it gives to names in that."""
+RUNS, WORK, AT_ONCE = 2_000, 1_000_000, 50
+"""How often the code is run for one gradient, how many values it gives to names in that, and how
+often it is run for one question: a time limit holds for each."""
 
 LARGEST = 300
 """Entries of a gradient on a trial that is traced."""
 
 
-@dataclass(frozen=True)
-class Traceable:
-    """The user's code: ``inputs`` gives what it gets in a trial, ``read`` its gradients as ours."""
-
-    subject: Subject
-    name: str
-    derivation: Derivation
-    inputs: Callable[[Trial], Inputs]
-    read: Callable[[Trial, Mapping[str, Array]], Mapping[str, Array]]
+Ways = Callable[[int, str], Sequence[Written]]
+"""Other ways to write a line that gives a name its value, and what they give."""
 
 
-@dataclass(frozen=True)
-class _Traced:
-    """One trial as it went, line by line."""
+class Rerunnable(Protocol):
+    """The user's code on our numbers, as ``Bench`` has it; raises ``CannotAsk`` where it fails."""
 
-    one: Observation
-    inputs: Inputs
-    values: RightValues
-    looked: tuple[Recognised, ...]
-    rerun: Rerun
+    def traced(self, trial: Trial) -> Sequence[Assigned]:
+        """Every value that a line gives to a name, as it lies in the user's axes."""
+
+    def replaced(
+        self, trial: Trial, tries: Sequence[Sequence[Replacement]]
+    ) -> Sequence[Mapping[str, Array] | None]:
+        """The gradients with other values in some places; None where the code fails."""
+
+    def rewritten(self, trial: Trial, line: int, variable: str) -> Sequence[Written]:
+        """What other ways to write a line would give."""
 
 
 @dataclass(frozen=True)
 class _WrongLine:
-    """``findings``: what is wrong there; ``edits``: with which it would be right, if any are."""
+    """``findings``: what is wrong there; ``edits``: with which it would be right, if any are.
 
-    line: int
+    ``line``: None in another file than that of the backward pass.
+    """
+
+    line: int | None
     findings: tuple[Finding, ...]
     edits: tuple[Edit, ...] = ()
 
 
-def traceable(case: Case) -> Traceable:
-    """The code of a case, to be called once more."""
-
-    def inputs(trial: Trial) -> Inputs:
-        return user_inputs(case, trial.values, trial)
-
-    def read(trial: Trial, made: Mapping[str, Array]) -> Mapping[str, Array]:
-        at, program = case.identity.layout, case.found.forward
-        back = layout.from_user(at, program, made, trial.values, trial.parts)
-        if case.swapped and {"dgamma", "dbeta"} <= back.keys():
-            back |= {"dgamma": back["dbeta"], "dbeta": back["dgamma"]}
-        return back
-
-    return Traceable(case.subject, case.candidate.name, case.found, inputs, read)
-
-
 def locate(
     causes: Sequence[Cause],
-    code: Traceable,
-    seen: Sequence[Observation],
-    trials: Sequence[Trial],
+    derivation: Derivation,
+    code: Rerunnable,
+    seen: Sequence[tuple[Trial, Observation]],
 ) -> tuple[Cause, ...]:
-    """Each cause with its line; as it is where none can be told."""
-    traced: dict[str, _Traced] = {}
-    located = []
+    """Each cause with its line; as it is where none can be told. ``seen``: the easy trials."""
+    search = _Search(derivation, code, {})
     with np.errstate(all="ignore"):
-        for cause in causes:
-            pairs = [(t, s) for t in trials if t.easy for s in seen if s.values is t.values]
-            scores = [_off(trial, one, cause.gradient) for trial, one in pairs]
-            best = max(scores, default=0.0)
-            if best and cause.code not in NO_LINE:
-                try:
-                    located.append(_located(cause, code, *pairs[scores.index(best)], traced))
-                    continue
-                except (BncheckError, ArithmeticError, LookupError, ValueError):
-                    pass  # a verdict is not lost for want of a line
-            located.append(cause)
-    return tuple(located)
+        return tuple(_located(cause, search, seen) for cause in causes)
 
 
-def _located(
-    cause: Cause, code: Traceable, trial: Trial, one: Observation, traced: dict[str, _Traced]
-) -> Cause:
-    if trial.name not in traced:
-        traced[trial.name] = _traced(code, trial, one)
-    there = traced[trial.name]
-    truth = {n: (g, one.reference.allowed[n]) for n, g in one.reference.gradients.items()}
-    here = experiment(
-        cause.gradient, there.values, there.looked, one.gradients, truth,
-        _counted(there.rerun, sum(len(each.made.values) for each in there.looked)),
-    )  # fmt: skip
-
-    def ways(line: int, name: str) -> Sequence[Written]:
-        if cause.code not in VAGUE:
-            return ()
-        return code.subject.rewritten(code.name, there.inputs, line, name)
-
-    wrong = _first_wrong(here, one.gradients[cause.gradient], ways)
+def _located(cause: Cause, search: "_Search", seen: Sequence[tuple[Trial, Observation]]) -> Cause:
+    scores = [_off(trial, one, cause.gradient) for trial, one in seen]
+    if not any(scores) or cause.code in NO_LINE:
+        return cause
+    trial, one = seen[scores.index(max(scores))]
+    ways = partial(search.code.rewritten, trial) if cause.code in VAGUE else _no_ways
+    try:
+        here = search.probe(cause.gradient, trial, one)
+        wrong = _first_wrong(here, ways)
+    except (BncheckError, ArithmeticError, LookupError, ValueError):
+        return cause  # a verdict is not lost for want of a line
     return cause if wrong is None else _with_line(cause, wrong)
+
+
+def _no_ways(line: int, variable: str) -> Sequence[Written]:
+    return ()
 
 
 def _with_line(cause: Cause, wrong: _WrongLine) -> Cause:
@@ -154,20 +123,26 @@ def _with_line(cause: Cause, wrong: _WrongLine) -> Cause:
     return replace(cause, finding=edit, limits=(), terms=())
 
 
-def _traced(code: Traceable, trial: Trial, one: Observation) -> _Traced:
-    inputs = code.inputs(trial)
-    values = right_values(code.derivation, trial.values)
-    looked = recognised(values, code.subject.traced(code.name, inputs))
+@dataclass(frozen=True)
+class _Search:
+    """``known``: the right values and the user's, of trials that were traced already."""
 
-    def rerun(tries: Sequence[Sequence[Replacement]]) -> list[Mapping[str, Array] | None]:
-        made = code.subject.replaced(code.name, inputs, tries)
-        return [None if each is None else code.read(trial, each) for each in made]
+    derivation: Derivation
+    code: Rerunnable
+    known: dict[Trial, tuple[RightValues, tuple[Sighting, ...]]]
 
-    return _Traced(one, inputs, values, looked, rerun)
+    def probe(self, gradient: str, trial: Trial, one: Observation) -> Probe:
+        """The code on one trial, to be run on; a trial is traced once for all gradients."""
+        if trial not in self.known:
+            values = right_values(self.derivation, trial.values)
+            self.known[trial] = values, sightings(values, self.code.traced(trial))
+        values, seen = self.known[trial]
+        rerun = _counted(self.code, trial, sum(len(each.made.values) for each in seen))
+        return probe(gradient, one, values, seen, rerun)
 
 
-def _counted(rerun: Rerun, events: int) -> Rerun:
-    """The same as long as no more than ``RUNS`` and ``WORK`` are asked for.
+def _counted(code: Rerunnable, trial: Trial, events: int) -> Rerun:
+    """Runs on a trial, as long as no more than ``RUNS`` and ``WORK`` are asked for.
 
     ``events``: how many values one run gives to names.
     """
@@ -175,10 +150,11 @@ def _counted(rerun: Rerun, events: int) -> Rerun:
 
     def counted(tries: Sequence[Sequence[Replacement]]) -> Sequence[Mapping[str, Array] | None]:
         nonlocal left
-        if left <= 0:
-            raise CannotAsk("the code would have to be run too often to look into each line")
         left -= len(tries)
-        return rerun(tries)
+        if left < 0:
+            raise CannotAsk("the code would have to be run too often to look into each line")
+        parts = (tries[k : k + AT_ONCE] for k in range(0, len(tries), AT_ONCE))
+        return [result for part in parts for result in code.replaced(trial, part)]
 
     return counted
 
@@ -194,26 +170,22 @@ def _off(trial: Trial, one: Observation, gradient: str) -> float:
     return min(1e-3, apart) if apart > FITTED else 0.0
 
 
-def _first_wrong(
-    here: Experiment, yours: Array, ways: Callable[[int, str], Sequence[Written]]
-) -> _WrongLine | None:
-    """The line to mend for one gradient, ``yours``; None where no line gives its value.
-
-    ``ways``: other ways to write a line that gives a name its value, and what they give.
-    """
-    last = origin(here.looked, yours, here.gradient)
+def _first_wrong(here: Probe, ways: Ways) -> _WrongLine | None:
+    """The line to mend for the gradient; None where no line gives its value."""
+    last = origin(here.sightings, here.yours, here.gradient)
     if last is None:
         return None
-    matter = _looked_into(here, here.looked[: here.looked.index(last)])
+    matter = _looked_into(here, here.sightings[: here.sightings.index(last)])
     mending = next((one for one in matter if is_mended(here, one)), None)
     chosen = mending or mended_together(here, matter) or last
-    blamed = source(here.looked, chosen)
-    edits = _edits(here, blamed, yours, ways)
+    blamed = source(here.sightings, chosen)
+    edits = _edits(here, blamed, ways)
     beside = _not_right(matter, last) if chosen is last and not edits else ()
-    return _WrongLine(blamed.made.line, (*_said(here, blamed, chosen), *beside), edits)
+    line = None if blamed.made.file else blamed.made.line
+    return _WrongLine(line, (*_said(here, blamed, chosen), *beside), edits)
 
 
-def _looked_into(here: Experiment, before: Sequence[Recognised]) -> list[Recognised]:
+def _looked_into(here: Probe, before: Sequence[Sighting]) -> list[Sighting]:
     """Those that may have to be mended.
 
     Not a right one of whose name another line does not matter: it is that later line, which
@@ -228,30 +200,28 @@ def _looked_into(here: Experiment, before: Sequence[Recognised]) -> list[Recogni
     ]  # fmt: skip
 
 
-def _edits(
-    here: Experiment, blamed: Recognised, yours: Array,
-    ways: Callable[[int, str], Sequence[Written]],
-) -> tuple[Edit, ...]:  # fmt: skip
-    if len(blamed.numbers) != 1:
+def _edits(here: Probe, blamed: Sighting, ways: Ways) -> tuple[Edit, ...]:
+    if len(blamed.numbers) != 1 or blamed.made.file:
         return ()
     try:
         written = ways(blamed.made.line, blamed.made.name)
     except CannotAsk:
         return ()  # the line is known without it
-    return simplest(here, blamed, yours, written)
+    return simplest(here, blamed, written)
 
 
-def _said(here: Experiment, blamed: Recognised, chosen: Recognised) -> Iterator[Finding]:
+def _said(here: Probe, blamed: Sighting, chosen: Sighting) -> Iterator[Finding]:
     """How the value differs from the one that belongs there, and what is right before it."""
     name = here.gradient if chosen.made.returned else chosen.made.name
     form, more = _difference(here, chosen)
-    yield found("line", form, line=blamed.made.line, name=name, **more)
+    file = PurePath(blamed.made.file).name
+    yield found("line", form, line=blamed.made.line, file=file, name=name, **more)
     before = _last_right(here, blamed)
     if before is not None:
         yield found("line-before", name=before.made.name, line=before.made.line)
 
 
-def _difference(here: Experiment, one: Recognised) -> tuple[str, Mapping[str, Any]]:
+def _difference(here: Probe, one: Sighting) -> tuple[str, Mapping[str, Any]]:
     wholes = here.values.wholes
     belong = one.wanted.values if one.wanted is not None else ()
     if not belong and here.gradient in wholes:
@@ -267,19 +237,23 @@ def _difference(here: Experiment, one: Recognised) -> tuple[str, Mapping[str, An
     return "", {}
 
 
-def _last_right(here: Experiment, blamed: Recognised) -> Recognised | None:
+def _last_right(here: Probe, blamed: Sighting) -> Sighting | None:
     """The last line before it, of the same function, that gives a gradient its right value."""
     before = [
-        (one, one.wanted) for one in here.looked[: here.looked.index(blamed)]
+        (one, one.wanted) for one in here.sightings[: here.sightings.index(blamed)]
         if one.right and one.wanted is not None and not one.made.given
-        and one.made.function == blamed.made.function and one.made.line != blamed.made.line
+        and _function(one) == _function(blamed) and one.made.line != blamed.made.line
         and fingerprint(one.value).size > 1
     ]  # fmt: skip
     gradients = [(one, wanted) for one, wanted in before if wanted.name[:1] == "d"]
     return (gradients or before)[-1][0] if before else None
 
 
-def _not_right(matter: Sequence[Recognised], last: Recognised) -> tuple[Finding, ...]:
+def _function(one: Sighting) -> tuple[str, str]:
+    return one.made.file, one.made.function
+
+
+def _not_right(matter: Sequence[Sighting], last: Sighting) -> tuple[Finding, ...]:
     """The first value that is not what its name says, where mending it alone is not enough."""
     others = (
         one for one in matter

@@ -15,7 +15,8 @@ from bncheck.numbers.agreement import (
     negligible,
 )
 from bncheck.numbers.arithmetic import Array
-from bncheck.place.recognition import Recognised
+from bncheck.numbers.observation import Observation
+from bncheck.place.recognition import Sighting
 from bncheck.place.values import (
     HEAVY,
     Arrangement,
@@ -30,78 +31,83 @@ from bncheck.subject.messages import Edit, Replacement, Written
 Rerun = Callable[[Sequence[Sequence[Replacement]]], Sequence[Mapping[str, Array] | None]]
 """The gradients by name, in the program's axes, with other values in some places."""
 
-Truth = Mapping[str, tuple[Array, Array]]
-"""Gradients by name: what is right, and what rounding allows."""
-
-AT_ONCE = 400
+MOST = 400
 """How many values are tried in one place at most."""
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """One gradient that is wrong, and the user's code, to be run on with other values.
+class Probe:
+    """One gradient that is wrong on one trial, and the user's code, to be run on with other values.
 
-    ``values``: the right ones; ``looked``: every assignment; ``kept``: the gradients that are
+    ``values``: the right ones; ``sightings``: every assignment; ``kept``: the gradients that are
     right already, and have to stay so.
     """
 
     gradient: str
+    one: Observation
     values: RightValues
-    looked: tuple[Recognised, ...]
+    sightings: tuple[Sighting, ...]
     arranged: Arrangement
-    truth: Truth
-    kept: frozenset[str]
+    kept: tuple[str, ...]
     rerun: Rerun
 
     @property
     def right(self) -> Array:
         """The gradient in question as it should be."""
-        return np.asarray(self.truth[self.gradient][0], float)
+        return np.asarray(self.one.reference.gradients[self.gradient], float)
+
+    @property
+    def yours(self) -> Array:
+        """The gradient in question as it is."""
+        return self.one.gradients[self.gradient]
 
     def run(self, *tries: Sequence[Replacement]) -> list[Array | None]:
         """The gradient in question; None where the try fails, or spoils another gradient."""
         results = self.rerun(tries) if tries else ()
-        return [None if r is None or self._spoils(r) else r.get(self.gradient) for r in results]
+        return [
+            r.get(self.gradient) if r is not None and self._keeps(r) else None
+            for r in results
+        ]  # fmt: skip
 
     def mends(self, result: Array | None) -> bool:
         """Whether a gradient is the right one."""
-        return result is not None and is_right(result, *self.truth[self.gradient])
+        return result is not None and _is_right(self.one, self.gradient, result)
 
-    def is_upstream(self, one: Recognised) -> bool:
+    def _keeps(self, result: Mapping[str, Array]) -> bool:
+        return all(n in result and _is_right(self.one, n, result[n]) for n in self.kept)
+
+    def is_upstream(self, one: Sighting) -> bool:
         """Whether it is the upstream gradient, and is called after what holds it: ``dout_T``."""
         name = self.values.upstream
         holders = (
-            given.made.name for given in self.looked
+            given.made.name for given in self.sightings
             if given.made.given and given.match is not None and given.match.of.name == name
         )  # fmt: skip
         holder = next(holders, None)
         is_it = one.match is not None and one.match.of.name == name
         return is_it and holder is not None and holder in one.made.name
 
-    def _spoils(self, result: Mapping[str, Array]) -> bool:
-        return not all(n in result and is_right(result[n], *self.truth[n]) for n in self.kept)
 
-
-def experiment(
+def probe(
     gradient: str,
+    one: Observation,
     values: RightValues,
-    looked: tuple[Recognised, ...],
-    yours: Mapping[str, Array],
-    truth: Truth,
+    sightings: tuple[Sighting, ...],
     rerun: Rerun,
-) -> Experiment:
-    """``yours``, ``truth``: the gradients as they are, and as they should be."""
-    arranged = Arrangement.learnt((one.value, one.match) for one in looked)
-    kept = frozenset(n for n, t in truth.items() if n in yours and is_right(yours[n], *t))
-    return Experiment(gradient, values, looked, arranged, truth, kept, rerun)
+) -> Probe:
+    """From what is right and what was assigned on a trial."""
+    arranged = Arrangement.learnt((each.value, each.match) for each in sightings)
+    there = {n: g for n, g in one.gradients.items() if n in one.reference.gradients}
+    kept = tuple(n for n, yours in there.items() if _is_right(one, n, yours))
+    return Probe(gradient, one, values, sightings, arranged, kept, rerun)
 
 
-def is_right(yours: Array, right: Array, allowed: Array) -> bool:
-    """Whether a gradient is the right one, but for rounding."""
+def _is_right(one: Observation, name: str, yours: Array) -> bool:
+    right, allowed = one.reference.gradients[name], one.reference.allowed[name]
     return explains(right, yours, allowed, RECOMPUTED)
 
 
-def is_tried(here: Experiment, one: Recognised) -> bool:
+def is_tried(here: Probe, one: Sighting) -> bool:
     """Whether a line is looked into: it is not right, or right only as a part or by itself."""
     if not np.all(np.isfinite(one.value)):
         return False
@@ -114,34 +120,34 @@ def is_tried(here: Experiment, one: Recognised) -> bool:
     return not one.is_scalar and not negligible(one.value, here.right, ROUNDING)
 
 
-def put(one: Recognised, value: Array) -> list[Replacement]:
+def put(one: Sighting, value: Array) -> list[Replacement]:
     """The value in this line's place, every time that the line runs."""
     several = value.reshape(len(one.numbers), *one.made.values.shape[1:])
     return [
-        Replacement(one.made.line, one.made.name, number, np.asarray(each))
+        Replacement(one.made.line, one.made.name, number, np.asarray(each), one.made.file)
         for number, each in zip(one.numbers, several, strict=True)
     ]
 
 
-def that_matter(here: Experiment, looked: Sequence[Recognised]) -> list[Recognised]:
+def that_matter(here: Probe, seen: Sequence[Sighting]) -> list[Sighting]:
     """Those on which the gradient depends."""
-    still, *moved = here.rerun([[], *(put(one, _moved(one)) for one in looked)])
+    still, *moved = here.rerun([[], *(put(one, _moved(one)) for one in seen)])
     name = here.gradient
     if still is None or name not in still:
         return []
     return [
-        one for one, result in zip(looked, moved, strict=True)
+        one for one, result in zip(seen, moved, strict=True)
         if result is None or name not in result or not alike(result[name], still[name], RECOMPUTED)
     ]  # fmt: skip
 
 
-def _moved(one: Recognised) -> Array:
+def _moved(one: Sighting) -> Array:
     if one.made.values.dtype.kind in "iu":
         return one.value + 1
     return one.value * 1.375 + 0.0625
 
 
-def is_mended(here: Experiment, one: Recognised) -> bool:
+def is_mended(here: Probe, one: Sighting) -> bool:
     """Whether a right value in this place makes the gradient right."""
     if one.wanted is not None:
         tried = one.wanted.tried[one.right :]  # a part that is right is not the whole
@@ -157,7 +163,7 @@ def is_mended(here: Experiment, one: Recognised) -> bool:
     return _is_another(here, one)
 
 
-def _is_multiple(here: Experiment, one: Recognised, turned: bool = False) -> bool:
+def _is_multiple(here: Probe, one: Sighting, turned: bool = False) -> bool:
     """Whether some number times this value makes the gradient right.
 
     ``turned``: and is then what its name says, but for the sign.
@@ -175,7 +181,7 @@ def _is_multiple(here: Experiment, one: Recognised, turned: bool = False) -> boo
     return here.mends(here.run(put(one, factor * one.value))[0])
 
 
-def _is_another(here: Experiment, one: Recognised) -> bool:
+def _is_another(here: Probe, one: Sighting) -> bool:
     """Whether another right value does, or a plain multiple of one.
 
     Where the value is a right one by itself, only those that are as simple, or that it is a
@@ -189,7 +195,7 @@ def _is_another(here: Experiment, one: Recognised) -> bool:
         factor * value
         for right in others for value in here.arranged(right.value, one.value)
         for factor in factors
-    ][:AT_ONCE]  # fmt: skip
+    ][:MOST]  # fmt: skip
     none, *results = here.run(*(put(one, v) for v in (0 * one.value, *values)))
     for value, result in zip(values, results, strict=True):
         if here.mends(result):
@@ -202,7 +208,7 @@ def _is_another(here: Experiment, one: Recognised) -> bool:
     return False
 
 
-def _is_likely(here: Experiment, one: Recognised, right: RightValue) -> bool:
+def _is_likely(here: Probe, one: Sighting, right: RightValue) -> bool:
     factor = multiple(one.value, right)
     if factor is not None:
         return bool(right.name) and not near(abs(factor), 1, FITTED)
@@ -210,7 +216,7 @@ def _is_likely(here: Experiment, one: Recognised, right: RightValue) -> bool:
     return weight < HEAVY and weight <= here.values.weight(one.value)
 
 
-def _solved(here: Experiment, base: Array, slope: Array) -> float | None:
+def _solved(here: Probe, base: Array, slope: Array) -> float | None:
     """The number t for which ``base + t*slope`` is the right gradient."""
     base, slope = np.asarray(base, float), np.asarray(slope, float)
     wanted = np.asarray(here.right, float) - base
@@ -222,9 +228,9 @@ def _solved(here: Experiment, base: Array, slope: Array) -> float | None:
     return factor if negligible(left, here.right, FITTED) else None
 
 
-def mended_together(here: Experiment, looked: Iterable[Recognised]) -> Recognised | None:
+def mended_together(here: Probe, seen: Iterable[Sighting]) -> Sighting | None:
     """The first of several wrong lines that have to be mended together."""
-    wrong = [(one, one.wanted) for one in looked if one.wanted is not None and not one.right]
+    wrong = [(one, one.wanted) for one in seen if one.wanted is not None and not one.right]
     puts = [
         replacement
         for one, wanted in wrong
@@ -234,17 +240,12 @@ def mended_together(here: Experiment, looked: Iterable[Recognised]) -> Recognise
     return wrong[0][0] if len(wrong) > 1 and here.mends(here.run(puts)[0]) else None
 
 
-def simplest(
-    here: Experiment, blamed: Recognised, yours: Array, ways: Iterable[Written]
-) -> tuple[Edit, ...]:
-    """The first way to write the line with which the gradient is right; its edits, or none.
-
-    ``yours``: the gradient as it is.
-    """
+def simplest(here: Probe, blamed: Sighting, ways: Iterable[Written]) -> tuple[Edit, ...]:
+    """The first way to write the line with which the gradient is right; its edits, or none."""
     wanted = [right.value for right in blamed.wanted.tried] if blamed.wanted is not None else []
-    if is_same(blamed.value, yours):
+    if is_same(blamed.value, here.yours):
         wanted.append(here.right)
-    likely = [way for way in ways if any(is_same(way.value, value) for value in wanted)][:AT_ONCE]
+    likely = [way for way in ways if any(is_same(way.value, value) for value in wanted)][:MOST]
     results = here.run(*(put(blamed, np.asarray(way.value, float)) for way in likely))
     mended = (way.edits for way, r in zip(likely, results, strict=True) if here.mends(r))
     return next(mended, ())

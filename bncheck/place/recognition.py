@@ -40,7 +40,7 @@ class Expected:
 
 
 @dataclass(frozen=True, eq=False)
-class Recognised:
+class Sighting:
     """One assignment: all its values, or those that a loop ended with (``numbers``).
 
     ``match``: what the value is; ``wanted``: what its name says that it should be; ``changed``:
@@ -69,39 +69,39 @@ class Recognised:
         return _is_scalar(self.made)
 
 
-def recognised(right: RightValues, traced: Sequence[Assigned]) -> tuple[Recognised, ...]:
+def sightings(right: RightValues, traced: Sequence[Assigned]) -> tuple[Sighting, ...]:
     """Everything that was assigned, but for what only starts a sum or an array to fill."""
     later = _later(traced)
     kept = [
         made for made, changed in zip(traced, later, strict=True)
         if not (changed and _is_start(made, traced))
     ]  # fmt: skip
-    return tuple(_recognised(right, kept))
+    return tuple(_sightings(right, kept))
 
 
-def _recognised(right: RightValues, traced: Sequence[Assigned]) -> Iterator[Recognised]:
+def _sightings(right: RightValues, traced: Sequence[Assigned]) -> Iterator[Sighting]:
     names = _forward_names(right, traced)
     for made, changed in zip(traced, _later(traced), strict=True):
         wanted = None if made.given else _expected(right, made, names, changed)
         if changed and wanted is not None and not _is_alike(made, wanted):
             wanted = None  # the name is not yet what it says: dvar before its sum
-        looked = []
+        seen = []
         views = [made.ends, tuple(range(len(made.values)))]
         for numbers in dict.fromkeys(views if _gathers(made) else views[::-1]):
             value = np.asarray(made.values[list(numbers)], float)
             value = value[0] if len(numbers) == 1 else value
             match = right.match(value, wanted.values if wanted else ())
-            looked.append(Recognised(made, value, numbers, match, wanted, changed))
-        yield next((one for one in looked if one.match is not None), looked[0])
+            seen.append(Sighting(made, value, numbers, match, wanted, changed))
+        yield next((one for one in seen if one.match is not None), seen[0])
 
 
-def origin(looked: Sequence[Recognised], yours: Array, gradient: str) -> Recognised | None:
+def origin(seen: Sequence[Sighting], yours: Array, gradient: str) -> Sighting | None:
     """Where the gradient that was returned comes from: the first line that has it, and should not.
 
     Where all may have it under the names they have, it is the last.
     """
     whole = fingerprint(yours).size > 1
-    same = [one for one in looked if is_same(one.value, yours)]
+    same = [one for one in seen if is_same(one.value, yours)]
     there = [one for one in same if whole and not one.made.given]
     if there:
         own = [one for one in there if not one.made.returned] or there
@@ -110,11 +110,11 @@ def origin(looked: Sequence[Recognised], yours: Array, gradient: str) -> Recogni
     return named[-1] if named else None
 
 
-def source(looked: Sequence[Recognised], chosen: Recognised) -> Recognised:
+def source(seen: Sequence[Sighting], chosen: Sighting) -> Sighting:
     """Where a wrong value came from: a helper's line, say, that returned it."""
     whole = fingerprint(chosen.value).size > 1
     before = [
-        one for one in looked[: looked.index(chosen)] if whole and is_same(one.value, chosen.value)
+        one for one in seen[: seen.index(chosen)] if whole and is_same(one.value, chosen.value)
     ]
     if any(one.right and not one.made.returned for one in before):
         return chosen
@@ -135,7 +135,7 @@ def _later(traced: Sequence[Assigned]) -> list[bool]:
 
 def _is_start(made: Assigned, traced: Sequence[Assigned]) -> bool:
     """Whether it is the zero that a sum starts from, or an array that is filled later."""
-    filled = any(o.text.startswith(f"{made.name}[") for o in traced if o is not made)
+    filled = any(o.source.startswith(f"{made.name}[") for o in traced if o is not made)
     return filled or not made.values.any()
 
 
@@ -147,7 +147,7 @@ def _is_alike(made: Assigned, wanted: Expected) -> bool:
 
 def _gathers(made: Assigned) -> bool:
     """Whether the line goes on from the value that it finds: ``s += a``, ``s[i] = a``."""
-    target, _, rest = made.text.partition("=")
+    target, _, rest = made.source.partition("=")
     return target.strip() != made.name or bool(re.search(rf"\b{re.escape(made.name)}\b", rest))
 
 
@@ -213,7 +213,7 @@ def _number(right: RightValues, made: Assigned, name: str) -> Expected | None:
     value = float(made.values.flat[0])
     if role(name) == "eps" and "eps" in right.nodes:
         return Expected("eps", (right.nodes["eps"],))
-    if not value.is_integer() or "," in made.text.partition("=")[0]:
+    if not value.is_integer() or "," in made.source.partition("=")[0]:
         return None
     counts = _counts(right)
     if role(name) == "width" and value == right.width and value != counts[0]:

@@ -8,164 +8,115 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.numbers.agreement import RECOMPUTED, alike
-from bncheck.subject import running
-from bncheck.subject.conventions import autograd as tensors
-from bncheck.subject.conventions import double as second_calling
-from bncheck.subject.conventions import object as objects
-from bncheck.subject.conventions import pair as passes
-from bncheck.subject.conventions.convention import Found
-from bncheck.subject.conventions.pair import Ran
+from bncheck.subject.conventions import autograd, convention_of, running
+from bncheck.subject.conventions.implementations import Implementation, Ran
+from bncheck.subject.conventions.returned import by_field
 from bncheck.subject.messages import SECOND, Inputs, Outcome
-from bncheck.subject.returned import by_field, gradients, output
+from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
-from bncheck.telling.report import Remark
 
 
-def forward(found: Found, inputs: Inputs) -> NDArray[Any]:
-    """The output of the user's forward pass."""
-    return _tried(found, _FORWARDS[found.candidate.kind], _copied(inputs))
+def outputs(own: Implementation, many: Sequence[Inputs]) -> list[NDArray[Any]]:
+    """The outputs of the user's forward pass."""
+    return [_tried(own, convention_of(own).output, _copied(inputs)) for inputs in many]
 
 
-def call(found: Found, inputs: Inputs, memory: str = "plain") -> Outcome:
+def call(own: Implementation, inputs: Inputs, memory: str = "plain") -> Outcome:
     """Forward pass, where there is one, and backward pass, on copies of the inputs."""
     given = _copied(inputs, memory)
-    if memory == SECOND:
-        given["before"] = 2.0 * given["x"][::-1] + 1.0
-    ran: Ran = _tried(found, _WAYS[found.candidate.kind], given)
-    named, remarks = _read(found, ran, inputs)
-    given.pop("before", None)
+    earlier = {**given, "x": 2.0 * given["x"][::-1] + 1.0} if memory == SECOND else {}
+    ran: Ran = _tried(own, convention_of(own).run, {**given, "earlier": earlier})
+    named, remarks = convention_of(own).read(own, ran, inputs)
     remarks = [*ran.remarks, *remarks, *_overwritten(given, inputs), *_aliased(named, given)]
     returned_by_name = isinstance(by_field(ran.result), dict)
     in_order = not (returned_by_name or {"dgamma", "dbeta"} <= ran.by_name)
     return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks), in_order)
 
 
-def repeated(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
+def repeated(own: Implementation, first: Inputs, second: Inputs) -> tuple[Finding, ...]:
     """What the first result has to do with later calls: it should not change, nor differ.
 
     Both inputs have the same shapes, so that a cache or a work buffer would be used again.
     """
-
-    def once_more(inputs: Inputs) -> dict[str, Any]:
-        ran: Ran = _tried(found, _WAYS[found.candidate.kind], _copied(inputs))
-        return _read(found, ran, inputs)[0]
-
-    once = once_more(first)
-    kept = {name: np.array(value) for name, value in once.items()}
-    once_more(second)
+    once = _read(own, first)
+    kept = {name: np.array(value) for name, value in once.items() if name != "y"}
+    _read(own, second)
     changed = {n for n, v in kept.items() if not np.array_equal(once[n], v, equal_nan=True)}
-    again = once_more(first)
+    again = _read(own, first)
     remarks = []
     for name, value in kept.items():
         if not np.array_equal(again[name], value, equal_nan=True):
-            text = f"{name} differs when the same call is made again: state, or chance"
-            remarks.append(Remark("state", text))
+            remarks.append(found("state", "again", name=name))
         elif name in changed:
-            text = f"{name} is overwritten by the next call: it lives in a buffer used again"
-            remarks.append(Remark("reused-buffer", text))
-    if not remarks and found.candidate.kind == "class":
-        remarks = _in_one_object(found, first, second)
-    return remarks
+            remarks.append(found("reused-buffer", name=name))
+    if not remarks and own.summary.has_object:
+        remarks = _in_one_object(own, first, second)
+    return tuple(remarks)
 
 
-def _in_one_object(found: Found, first: Inputs, second: Inputs) -> list[Remark]:
-    """Whether a second batch through an object gives what it gives in a fresh one.
+def _in_one_object(own: Implementation, first: Inputs, second: Inputs) -> list[Finding]:
+    """Whether a second batch through an object, there and back, gives what it gives in a fresh one.
 
     Parameter gradients may add up from batch to batch: many want it so.
     """
-
-    def once(given: Inputs, way: Callable[..., Ran]) -> dict[str, Any]:
-        ran: Ran = _tried(found, way, _copied(given))
-        return {"y": ran.y} | gradients(found.candidate.name, ran.result, ran.extra, given)[0]
-
-    def after(found: Found, given: Inputs) -> Ran:
-        before = _copied(second)
-        wanted = found.memory["tensors"] == (True,)
-        return objects.run_again(found, given, tensors.to_tensors(before) if wanted else before)
-
+    same = partial(alike, tolerance=RECOMPUTED, least=1.0)
     try:
-        fresh, other = once(first, objects.run), once(second, objects.run)
-        again = once(first, after)
+        fresh, other = _read(own, first), _read(own, second)
+        again = _read(own, first, earlier=_copied(second), there_and_back=True)
     except Exception:
         return []  # one use for each object
-    stale = [
-        name for name, value in fresh.items()
-        if name not in again or not (
-            _alike(again[name], value)
-            or (name not in ("y", "dx") and _alike(again[name], value + other[name]))
+    for name, value in fresh.items():
+        added_up = (
+            name not in ("y", "dx") and name in again and same(again[name], value + other[name])
         )
-    ]  # fmt: skip
-    what = {"y": "the output"}.get(stale[0], stale[0]) if stale else ""
-    text = f"{what} of a second batch in the same object is not that of a fresh one: it is stale"
-    return [Remark("state", text)] if stale else []
+        if name not in again or not (same(again[name], value) or added_up):
+            return [found("state", "stale", name="the output" if name == "y" else name)]
+    return []
 
 
-_alike = partial(alike, tolerance=RECOMPUTED, least=1.0)
+def _read(own: Implementation, inputs: Inputs, **earlier: Any) -> dict[str, Any]:
+    """The output and the gradients by name; of a backward pass that is none of an object's, or
+    with what goes through the object before.
+    """
+    ran: Ran = _tried(own, convention_of(own).run, {**_copied(inputs), **earlier})
+    named, _ = convention_of(own).read(own, ran, inputs)
+    return {"y": ran.y, **named}
 
 
-def first_gradients(found: Found, many: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
+def first_gradients(own: Implementation, many: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
     """The gradients of the backward pass below a double one, for several inputs."""
-    below = found.first
+    below = own.first
     if below is None:
-        raise CannotAsk(f"{found.candidate.name} has no backward pass below it")
-    made = []
-    for inputs in many:
-        ran: Ran = _tried(below, _WAYS[below.candidate.kind], _copied(inputs))
-        named, _ = gradients(below.candidate.name, ran.result, ran.extra, inputs, ran.shapes)
-        made.append({n: np.array(g) for n, g in named.items()})
-    return made
+        raise CannotAsk(f"{own.summary.name} has no backward pass below it")
+    made = (_read(below, inputs) for inputs in many)
+    return [{n: np.array(g) for n, g in one.items() if n != "y"} for one in made]
 
 
-def running_statistics(found: Found, inputs: Inputs) -> dict[str, Any] | None:
+def running_statistics(own: Implementation, inputs: Inputs) -> dict[str, Any] | None:
     """What the code keeps from batch to batch, and its evaluation mode: see ``running``."""
-    return _tried(found, running.observed, _copied(inputs))
+
+    def observed(own: Implementation, given: Inputs) -> dict[str, Any] | None:
+        return running.observed(convention_of(own).kept(own, given), given)
+
+    return _tried(own, observed, _copied(inputs))
 
 
-def _read(found: Found, ran: Ran, inputs: Inputs) -> tuple[dict[str, Any], list[Remark]]:
-    """Gradients by name; those of a double backward pass by their place."""
-    if found.candidate.kind == "double":
-        return second_calling.parts(found.candidate.name, ran.result, inputs)
-    return gradients(found.candidate.name, ran.result, ran.extra, inputs, ran.shapes)
-
-
-def _tried(found: Found, way: Callable[..., Any], given: dict[str, Any]) -> Any:
+def _tried(own: Implementation, way: Callable[..., Any], given: dict[str, Any]) -> Any:
     """With arrays or with tensors, whichever the code turns out to want."""
-    learnt = found.memory.get("tensors")
+    learnt = own.memory.get("tensors")
     if learnt is None:
-        learnt = (True, False) if tensors.are_used_by(found.backward) else (False,)
+        learnt = (True, False) if autograd.are_used_by(own.backward) else (False,)
     problem: Exception | None = None
     for wanted in learnt:
         try:
-            handed = tensors.to_tensors(given) if wanted else given
-            result = way(found, handed)
+            result = way(own, autograd.to_tensors(given) if wanted else given)
         except Exception as error:
             problem = problem or error
             continue
-        found.memory["tensors"] = (wanted,)
+        own.memory["tensors"] = (wanted,)
         return result
     assert problem is not None
     raise problem
-
-
-def _function_output(found: Found, given: Inputs) -> NDArray[Any]:
-    if found.forward is None:
-        raise CannotAsk(f"{found.candidate.name} has no forward pass")
-    return output(passes.called(found.forward, given, found.roles))
-
-
-def _double_output(found: Found, given: Inputs) -> NDArray[Any]:
-    way = objects.output_of if found.candidate.has_object else _function_output
-    return way(found, given)
-
-
-_WAYS: dict[str, Callable[..., Ran]] = {
-    "class": objects.run, "pair": passes.run_pair, "function": passes.run_function,
-    "autograd": tensors.run_autograd, "double": second_calling.run_double,
-}  # fmt: skip
-_FORWARDS: dict[str, Callable[..., NDArray[Any]]] = {
-    "class": objects.output_of, "pair": _function_output, "function": _function_output,
-    "autograd": tensors.output_of, "double": _double_output,
-}  # fmt: skip
 
 
 def _copied(inputs: Inputs, memory: str = "plain") -> dict[str, Any]:
@@ -183,19 +134,18 @@ def _laid_out(value: NDArray[Any], memory: str) -> NDArray[Any]:
     return copied
 
 
-def _overwritten(given: Inputs, inputs: Inputs) -> list[Remark]:
+def _overwritten(given: Inputs, inputs: Inputs) -> list[Finding]:
     changed = [
         name
         for name, value in given.items()
         if isinstance(value, np.ndarray) and not np.array_equal(value, inputs[name], equal_nan=True)
     ]
-    text = f"the call overwrites its argument {', '.join(changed)}"
-    return [Remark("input-overwritten", text)] if changed else []
+    return [found("input-overwritten", names=tuple(changed))] if changed else []
 
 
-def _aliased(named: Mapping[str, Any], given: Inputs) -> list[Remark]:
+def _aliased(named: Mapping[str, Any], given: Inputs) -> list[Finding]:
     for name, result in named.items():
         for source, value in given.items():
             if isinstance(value, np.ndarray) and value.size and np.shares_memory(result, value):
-                return [Remark("aliases-input", f"{name} shares its memory with {source}")]
+                return [found("aliases-input", name=name, source=source)]
     return []

@@ -1,10 +1,10 @@
-"""The code under test as the rest of bncheck sees it: arrays by role in, outcomes back.
+"""A child process that is asked one thing after the other, each within a time limit.
 
-Two kinds with the same methods: code in a file, run in a child process with a time limit, and
-callables given from Python, run here.
+What passes is ``messages.encoded``; nothing that comes from the other side is ever unpickled.
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,261 +12,168 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from functools import partial
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from threading import TIMEOUT_MAX, Thread, Timer
+from threading import Thread
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from bncheck.subject.messages import decoded, encoded
 
-from bncheck.subject import calling, rewriting, tracing, wire
-from bncheck.subject.conventions.second_convention import from_callables
-from bncheck.subject.exceptions import refusal
-from bncheck.subject.messages import Assigned, Backward, Edit, Inputs, Outcome, Replacement, Written
-from bncheck.subject.target import Target
-from bncheck.telling.errors import CannotAsk, Refused
-from bncheck.telling.report import Remark
+SETTINGS = "BNCHECK_CHILD"
+"""The environment variable with what the child is told when it starts, as JSON."""
 
 SHOWN = 64 * 1024
-"""Bytes of what the user's code prints that are kept."""
+"""Bytes of what the child prints that are kept."""
+
+LARGEST, LONGEST = 1 << 33, 1e6
+"""Bytes of a message, and seconds that may be waited for one."""
 
 
-class FileSubject:
-    """A file or module in a child process, started at once and asked later."""
+class Gone(Exception):
+    """The child does not answer any more; ``late``: because it took too long and was stopped.
+
+    ``code``: how it ended, negative for a signal; -9 also where it closed the connection.
+    """
+
+    def __init__(self, late: bool, code: int) -> None:
+        super().__init__(f"late: {late}, code: {code}")
+        self.late, self.code = late, code
+
+
+class Child:
+    """A process, the connection to it, and how to wait for its end."""
 
     def __init__(
-        self,
-        target: str,
-        timeout: float = 30.0,
-        names: Mapping[str, str] | None = None,
-        ordinary: bool = False,
+        self, pid: int, connection: "Connection[Any, Any]", ended: Callable[[float | None], int]
     ) -> None:
-        """Start the child; ``timeout``: seconds that one request may take.
+        self._pid, self._connection, self._ended = pid, connection, ended
+        self._printed, self._reader = bytearray(), Thread()
+        self._code: int | None = None
 
-        ``target``: as ``Target.parse`` takes it, which raises ``CannotAsk``; ``names``: roles of
-        parameters by name; ``ordinary``: import the file as Python would.
-        """
-        self.target, self._timeout = Target.parse(target), min(timeout, TIMEOUT_MAX)
-        self._printed, self._death = bytearray(), ""
-        place = asdict(self.target)
-        told = json.dumps({"target": place, "names": dict(names or {}), "ordinary": ordinary})
-        requests, self._ask = os.pipe()
-        self._hear, replies = os.pipe()
+    @staticmethod
+    def started(command: Sequence[str], settings: Mapping[str, Any], **environment: str) -> "Child":
+        """``python COMMAND`` with the settings that ``told`` gives it there."""
+        mine, theirs = Pipe()
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        self._child = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",  # what lies beside the code must not stand in for the standard library
-                "-m",
-                "bncheck.subject.worker",
-                str(requests),
-                str(replies),
-                told,
-            ],
-            pass_fds=(requests, replies),
+        told = json.dumps({**settings, "connection": theirs.fileno()})
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": path, "MPLBACKEND": "Agg"},
+            env={
+                **os.environ, "PYTHONPATH": path, "MPLBACKEND": "Agg", SETTINGS: told, **environment
+            },
             start_new_session=True,
-        )
-        os.close(requests)
-        os.close(replies)
-        self._questions = os.fdopen(self._ask, "wb")
-        self._answers = os.fdopen(self._hear, "rb")
-        self._reader = Thread(target=self._drain, daemon=True)
-        self._reader.start()
-        self.notes: tuple[str, ...] = ()
+        )  # fmt: skip
+        theirs.close()
+        child = Child(process.pid, mine, process.wait)
+        child._reader = Thread(target=child._drain, args=(process.stdout,), daemon=True)
+        child._reader.start()
+        return child
+
+    @staticmethod
+    def forked(work: Callable[[], Any], seconds: float) -> "Child":
+        """A copy of this process that sends what ``work`` gives; it prints nowhere."""
+        mine, theirs = Pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a fork among threads: they are not used after it
+            pid = os.fork()
+        if not pid:
+            mine.close()
+            os.setsid()
+            signal.alarm(math.ceil(seconds) + 5)  # should this process be gone by then
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.dup2(nowhere, 2)
+            try:
+                theirs.send_bytes(encoded(work()))
+            finally:
+                os._exit(0)
+        theirs.close()
+        return Child(pid, mine, partial(_reaped, pid))
 
     @property
     def printed(self) -> str:
-        """What the code printed, at most ``SHOWN`` bytes of it."""
+        """What it printed so far, at most ``SHOWN`` bytes of it."""
         return self._printed.decode(errors="replace")
 
-    def candidates(self) -> tuple[Backward, ...]:
-        """What was found in the file; raises ``CannotAsk`` where it cannot be loaded."""
-        answer = self._request({"do": "list"})
-        self.notes = tuple(answer["notes"])
-        return tuple(Backward(**{**c, "takes": tuple(c["takes"])}) for c in answer["candidates"])
+    def ask(self, question: Any, seconds: float) -> Any:
+        """The answer to a question; raises ``Gone``."""
+        try:
+            self._connection.send_bytes(encoded(question))
+        except OSError:
+            raise self._gone(late=False) from None
+        return self.hear(seconds)
 
-    def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
-        """The outputs of the forward pass for several inputs."""
-        return list(self._request({"do": "forward", "name": name, "inputs": list(inputs)}))
+    def hear(self, seconds: float) -> Any:
+        """The next message; raises ``Gone``."""
+        late = False
+        try:
+            if self._connection.poll(min(seconds, LONGEST)):
+                return decoded(self._connection.recv_bytes(LARGEST))
+            late = True
+        except (OSError, EOFError, ValueError):
+            pass  # it has gone, or something else has written here
+        raise self._gone(late)
 
-    def firsts(self, name: str, inputs: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
-        """The gradients of the backward pass below a double one, for several inputs."""
-        return list(self._request({"do": "firsts", "name": name, "inputs": list(inputs)}))
-
-    def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
-        """One forward and backward pass; ``memory``: how the arrays lie (``calling.MEMORY``)."""
-        asked = {"do": "call", "name": name, "inputs": dict(inputs), "memory": memory}
-        answer = self._request(asked)
-        remarks = tuple(Remark(**r) for r in answer["remarks"])
-        return Outcome(answer["y"], answer["gradients"], remarks, answer["in_order"])
-
-    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
-        """Whether results depend on earlier calls or change in later ones."""
-        asked = [dict(first), dict(second)]
-        answer = self._request({"do": "repeat", "name": name, "inputs": asked})
-        return tuple(Remark(**r) for r in answer)
-
-    def traced(self, name: str, inputs: Inputs) -> list[Assigned]:
-        """Every value that a line gives to a name in one call; see ``tracing``."""
-        answer = self._request({"do": "trace", "name": name, "inputs": dict(inputs)})
-        return [Assigned(**{**one, "ends": tuple(one["ends"])}) for one in answer]
-
-    def replaced(
-        self, name: str, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
-    ) -> list[dict[str, NDArray[Any]] | None]:
-        """The gradients with other values in some places, for each try."""
-        told = [[vars(r) for r in one] for one in tries]
-        asked = {"do": "replace", "name": name, "inputs": dict(inputs), "tries": told}
-        return list(self._request(asked))
-
-    def rewritten(self, name: str, inputs: Inputs, line: int, variable: str) -> list[Written]:
-        """What other ways to write a line would give; see ``rewriting``."""
-        asked = {"do": "rewrite", "name": name, "inputs": dict(inputs)}
-        answer = self._request({**asked, "line": line, "variable": variable})
-        return [Written(tuple(Edit(**e) for e in w["edits"]), w["value"]) for w in answer]
-
-    def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
-        """Running statistics after each batch, and outputs in evaluation mode (``running``)."""
-        return self._request({"do": "running", "name": name, "inputs": dict(inputs)})
-
-    def close(self) -> None:
+    def close(self, patience: float = 2.0) -> None:
         """End the child and whatever it started; once is enough."""
-        if self._answers.closed:
-            return
-        for stream in (self._questions, self._answers):
-            with suppress(OSError):
-                stream.close()
-        self._kill(patience=2.0)
-        self._child.wait()
-        self._reader.join(1.0)
+        self._connection.close()
+        self._end(patience)
 
-    def _drain(self) -> None:
-        """Read what the code prints, lest it blocks; keep the beginning."""
-        assert self._child.stdout is not None
-        with suppress(OSError, ValueError), self._child.stdout as stream:
-            while part := stream.read1(1 << 16):  # type: ignore[attr-defined]
+    def _gone(self, late: bool) -> Gone:
+        return Gone(late, self._end(0.0 if late else 0.05))
+
+    def _end(self, patience: float) -> int:
+        """How it ended, after a while of waiting by force."""
+        if self._code is None:
+            if patience:
+                with suppress(subprocess.TimeoutExpired):
+                    self._code = self._ended(patience)
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGKILL)
+            if self._code is None:
+                self._code = self._ended(None)
+            if self._reader.ident:
+                self._reader.join(1.0)
+        return self._code
+
+    def _drain(self, stream: Any) -> None:
+        """Read what it prints, lest it blocks; keep the beginning."""
+        with suppress(OSError, ValueError), stream:
+            while part := stream.read1(1 << 16):
                 self._printed += part[: max(0, SHOWN - len(self._printed))]
 
-    def _request(self, question: dict[str, Any]) -> Any:
-        late: list[bool] = []
 
-        def stop() -> None:
-            late.append(True)
-            self._kill()
+def _reaped(pid: int, patience: float | None) -> int:
+    """How a fork ended; raises ``TimeoutExpired`` where it has not, unless it is waited for."""
+    ended, status = os.waitpid(pid, 0 if patience is None else os.WNOHANG)
+    if not ended:
+        raise subprocess.TimeoutExpired("fork", 0.0)
+    return os.waitstatus_to_exitcode(status)
 
-        if self._death:
-            raise CannotAsk(self._death)
-        timer = Timer(self._timeout, stop)
-        timer.start()
+
+def told() -> "tuple[Connection[Any, Any], dict[str, Any]]":
+    """In the child: the connection to the parent, and what else it was told."""
+    settings = json.loads(os.environ.pop(SETTINGS))
+    return Connection(settings.pop("connection")), settings
+
+
+def serve(connection: "Connection[Any, Any]", answer: Callable[[Any], Any]) -> None:
+    """In the child: answer questions until there are no more, then end at once."""
+    own = os.getpid()
+    while True:
         try:
-            wire.send(self._questions, question)
-            answer = wire.receive(self._answers)
-        except (OSError, EOFError, ValueError):
-            self._death = self._gone(bool(late))
-            raise CannotAsk(self._death) from None
-        finally:
-            timer.cancel()
-        if "refused" in answer:
-            kinds, speaks_of, file, line = answer["refused"]
-            raise Refused(answer["error"], frozenset(kinds), frozenset(speaks_of), file, line)
-        if "error" in answer:
-            raise CannotAsk(answer["error"])
-        return answer["ok"]
-
-    def _gone(self, late: bool) -> str:
-        """Why the child does not answer: out of time, a signal, an exit."""
-        if late:
-            return (
-                f"{self.target} took more than {self._timeout:g} s and was stopped; "
-                "give it more time with --timeout, or a smaller problem"
-            )
-        self._kill()
-        code = self._child.wait()
-        if code == -signal.SIGKILL:
-            return f"{self.target} closed its connection to bncheck, or was killed (out of memory?)"
-        if code < 0:
-            return f"{self.target} crashed the interpreter ({signal.Signals(-code).name})"
-        return f"{self.target} ended the interpreter (exit code {code}) instead of returning"
-
-    def _kill(self, patience: float = 0.05) -> None:
-        with suppress(subprocess.TimeoutExpired):
-            self._child.wait(patience)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._child.pid, signal.SIGKILL)
-
-
-class CallableSubject:
-    """Callables given from Python, run in this process."""
-
-    notes: tuple[str, ...] = ()
-    printed = ""
-
-    def __init__(
-        self,
-        backward: Callable[..., Any],
-        forward: Callable[..., Any] | None = None,
-        first: Callable[..., Any] | None = None,
-    ) -> None:
-        """Raises ``CannotAsk`` where bncheck does not know how to call them.
-
-        ``first``: the backward pass of which ``backward`` is the double one.
-        """
-        self._found = from_callables(backward, forward, first)
-
-    def candidates(self) -> tuple[Backward, ...]:
-        """The one candidate."""
-        return (self._found.candidate,)
-
-    def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
-        """The outputs of the forward pass for several inputs."""
-        return [self._guarded(calling.forward, one) for one in inputs]
-
-    def firsts(self, name: str, inputs: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
-        """The gradients of the backward pass below a double one, for several inputs."""
-        return list(self._guarded(calling.first_gradients, inputs))
-
-    def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
-        """One forward and backward pass; ``memory``: how the arrays lie (``calling.MEMORY``)."""
-        outcome: Outcome = self._guarded(calling.call, inputs, memory)
-        return outcome
-
-    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
-        """Whether results depend on earlier calls or change in later ones."""
-        return tuple(self._guarded(calling.repeated, first, second))
-
-    def traced(self, name: str, inputs: Inputs) -> list[Assigned]:
-        """Every value that a line gives to a name in one call; see ``tracing``."""
-        return list(self._guarded(tracing.traced, inputs))
-
-    def replaced(
-        self, name: str, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
-    ) -> list[dict[str, NDArray[Any]] | None]:
-        """The gradients with other values in some places, for each try."""
-        return list(self._guarded(tracing.replaced, inputs, tries))
-
-    def rewritten(self, name: str, inputs: Inputs, line: int, variable: str) -> list[Written]:
-        """What other ways to write a line would give; see ``rewriting``."""
-        return list(self._guarded(rewriting.rewritten, inputs, line, variable))
-
-    def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
-        """Running statistics after each batch, and outputs in evaluation mode (``running``)."""
-        return self._guarded(calling.running_statistics, inputs)
-
-    def close(self) -> None:
-        """Nothing to end."""
-
-    def _guarded(self, way: Callable[..., Any], *inputs: Any) -> Any:
-        try:
-            with np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return way(self._found, *inputs)
-        except CannotAsk:
-            raise
-        except Exception as error:
-            raise refusal(error, self._found.candidate.name, with_line=False) from error
+            question = decoded(connection.recv_bytes())
+        except EOFError:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)  # what the code would still do at the end, nobody waits for
+        said = encoded(answer(question))
+        if os.getpid() != own:
+            os._exit(0)  # the user's code forked: only one of us may speak
+        connection.send_bytes(said)

@@ -1,15 +1,21 @@
 """What an object holds: its parameters, and the gradients that backward left in it."""
 
 import inspect
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bncheck.subject.messages import Inputs, plain
 from bncheck.subject.names import gradient, role
 from bncheck.subject.signature import required
 
 Holder = MutableMapping[Any, Any]
+
+RATE = 2.0**20
+"""The learning rate that is set where backward updates parameters: the update is the gradient
+times this, exactly, and the parameter's own digits do not drown it."""
 
 
 class _Slots(MutableMapping[Any, Any]):
@@ -134,3 +140,92 @@ def _of(name: str) -> str | None:
 def is_array(value: Any) -> bool:
     """A NumPy array or number, or a tensor."""
     return isinstance(value, np.ndarray | np.generic) or hasattr(value, "detach")
+
+
+def parameters(instance: Any) -> Iterator[tuple[str, Any]]:
+    """The object's gamma and beta, wherever they are."""
+    for _, holder in holders(instance):
+        for name, value in list(holder.items()):
+            known = role(str(name))
+            inner = content(value)
+            if known in ("gamma", "beta") and inner is not None:
+                yield known, inner[1]
+
+
+def set_parameters(instance: Any, inputs: Inputs) -> bool:
+    """Give the object the trial's gamma, beta and eps; whether a parameter was changed by it."""
+    changed = False
+    for _, holder in holders(instance):
+        for name, value in list(holder.items()):
+            known = role(str(name))
+            if known not in ("gamma", "beta", "eps") or known not in inputs:
+                continue
+            if known == "eps" and isinstance(value, float | int) and not isinstance(value, bool):
+                holder[name] = inputs["eps"]
+                continue
+            inner = content(value)
+            if inner is None or np.prod(inner[1].shape) != np.prod(inputs[known].shape):
+                continue
+            new = inputs[known].reshape(inner[1].shape)
+            new = new.copy() if isinstance(new, np.ndarray) else new.clone()
+            changed |= not np.array_equal(plain(new), plain(inner[1]))
+            _put(holder, name, inner, new)
+    return changed
+
+
+def _put(holder: Holder, name: Any, inner: tuple[str | None, Any], new: Any) -> None:
+    """In place where the type allows it, since lists of parameters may hold the same array."""
+    attribute, old = inner
+    if isinstance(old, np.ndarray) and old.dtype == new.dtype and old.flags.writeable:
+        old[...] = new
+    elif attribute is None:
+        holder[name] = new
+    else:
+        setattr(holder[name], attribute, new)
+
+
+def updates(instance: Any, before: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Gradients read off a plain step of descent: (before - after)/rate."""
+    if not any(role(n) == "rate" for n in attributes(instance)):
+        return {}
+    after = {n: np.asarray(plain(v)) for n, v in parameters(instance)}
+    return {
+        "d" + name: (before[name] - value) / RATE
+        for name, value in after.items()
+        if name in before and before[name].shape == value.shape
+        and not np.array_equal(before[name], value)
+    }  # fmt: skip
+
+
+class Watch:
+    """Stands in for an optimizer: notes each gradient that it is given.
+
+    What it gives back is a parameter that has moved, so that its use after the update shows.
+    """
+
+    def __init__(self, parameters: Callable[[], Iterator[tuple[str, Any]]]) -> None:
+        self.parameters, self.seen = parameters, dict[str, Any]()
+        self.lr = self.learning_rate = 1.0
+
+    def __copy__(self) -> "Watch":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Watch":
+        return self
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """An update: a step against the gradient."""
+        arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
+        if len(arrays) < 2:
+            return self if not arrays else arrays[0]
+        for name, value in self.parameters():
+            for one, other in (arrays[:2], arrays[1::-1]):
+                if value is one:
+                    self.seen["d" + name] = np.array(other)
+                    return one - other.reshape(one.shape) if one.size == other.size else one
+        return arrays[0]

@@ -7,19 +7,23 @@ A missing import becomes a stand-in that fails only when it is used, naming itse
 import ast
 import importlib
 import importlib.util
+import io
+import json
 import linecache
+import re
 import sys
+import tokenize
 import types
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bncheck.subject.exceptions import described
+import numpy as np
+
 from bncheck.subject.imports import beside, carried_out, in_package
-from bncheck.subject.removed import supply
 from bncheck.subject.target import Target
-from bncheck.subject.texts import code_of, text_of
+from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
 
 MAKERS = frozenset({
@@ -32,12 +36,28 @@ MAKERS = frozenset({
 """What a constant may call: it makes a value, and reads and writes nothing."""
 
 
+LONGEST = 400
+"""Characters of an exception's message that are shown."""
+
+LARGEST = 5_000_000
+"""Bytes of source that are read; hand-written code is far below."""
+
+
+REMOVED = {
+    "float": float, "int": int, "bool": bool, "object": object, "complex": complex, "str": str,
+    "float_": "float64", "complex_": "complex128", "NaN": "nan", "NAN": "nan", "Inf": "inf",
+    "infty": "inf", "product": "prod", "cumproduct": "cumprod", "alltrue": "all",
+    "sometrue": "any", "in1d": "isin", "row_stack": "vstack", "trapz": "trapezoid",
+}  # fmt: skip
+"""Names that NumPy 2 removed, and what they meant."""
+
+
 @dataclass(frozen=True)
 class Source:
     """What was loaded: the namespace, what is worth saying about how it was loaded, its file."""
 
     namespace: dict[str, Any]
-    notes: tuple[str, ...]
+    notes: tuple[Finding, ...]
     file: str
 
 
@@ -141,7 +161,7 @@ def _parsed(text: str, path: Path) -> ast.Module:
         raise CannotAsk(f"{path}{where} does not parse: {reason}") from None
 
 
-def _run(node: ast.stmt, module: types.ModuleType, path: Path) -> tuple[str, ...]:
+def _run(node: ast.stmt, module: types.ModuleType, path: Path) -> tuple[Finding, ...]:
     """Run one top-level statement if it only imports, defines or names a constant."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return _import(node, module, path)
@@ -155,7 +175,7 @@ def _run(node: ast.stmt, module: types.ModuleType, path: Path) -> tuple[str, ...
             if bare := _without_missing(node, module):
                 return _run(bare, module, path)
             name = getattr(node, "name", "a constant")
-            return (f"line {node.lineno}: {name} could not be defined: {described(error)}",)
+            return (found("undefined", line=node.lineno, name=name, error=described(error)),)
     return ()
 
 
@@ -194,8 +214,8 @@ def _called(call: ast.Call) -> str:
 
 def _import(
     node: ast.Import | ast.ImportFrom, module: types.ModuleType, path: Path
-) -> tuple[str, ...]:
-    notes: list[str] = []
+) -> tuple[Finding, ...]:
+    notes: list[Finding] = []
     for alias in node.names:
         try:
             _carry_out(node, alias, module, path)
@@ -205,7 +225,7 @@ def _import(
             name = (alias.asname or alias.name).split(".")[0]
             if name != "*":
                 vars(module)[name] = Missing(_full_name(node, alias), described(error))
-            notes.append(f"line {node.lineno}: {_full_name(node, alias)} is not there")
+            notes.append(found("missing-import", line=node.lineno, name=_full_name(node, alias)))
     return tuple(notes)
 
 
@@ -246,15 +266,83 @@ def _full_name(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
     return f"{node.module or '.'}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
 
 
-def _defined_twice(tree: ast.Module) -> tuple[str, ...]:
+def _defined_twice(tree: ast.Module) -> tuple[Finding, ...]:
     seen: dict[str, int] = {}
     notes = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             if node.name in seen:
-                notes.append(
-                    f"{node.name} is defined on lines {seen[node.name]} and {node.lineno}; "
-                    "the last one counts"
-                )
+                first, last = seen[node.name], node.lineno
+                notes.append(found("defined-twice", name=node.name, first=first, last=last))
             seen[node.name] = node.lineno
     return tuple(notes)
+
+
+def text_of(path: Path) -> str:
+    """Raises ``CannotAsk`` for what is no text, or too much of it."""
+    if path.is_dir():
+        raise CannotAsk(f"{path} is a directory; name a Python file in it")
+    if not path.exists():
+        raise CannotAsk(f"{path} does not exist; expected a Python file")
+    if not path.is_file():
+        raise CannotAsk(f"{path} is no regular file; expected a Python file")
+    try:
+        if path.stat().st_size > LARGEST:
+            size = path.stat().st_size / 1e6
+            raise CannotAsk(f"{path} has {size:.0f} MB; expected source code of at most 5 MB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CannotAsk(f"{path} cannot be read: {error.strerror}") from None
+    if b"\0" in data:
+        raise CannotAsk(f"{path} is a binary file; expected Python source code")
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
+        raise CannotAsk(f"{path} is not valid text: {error}; save it as UTF-8") from None
+    if not text.strip():
+        raise CannotAsk(f"{path} is empty; expected a backward pass to verify")
+    return text
+
+
+def code_of(text: str, path: Path) -> str:
+    """The code cells of a notebook as one file; each error shows its line in that."""
+    try:
+        cells = json.loads(text)["cells"]
+        parts = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError):
+        raise CannotAsk(f"{path} is no notebook that bncheck can read: no cells") from None
+    return "\n\n".join(part for part in map(_without_magic, parts) if part)
+
+
+def _without_magic(cell: str) -> str:
+    """A cell without shell and magic lines; one that still does not parse is left out."""
+    lines = ("pass" if line.lstrip()[:1] in ("%", "!", "?") and not line[:1].isspace()
+             else line for line in cell.splitlines())  # fmt: skip
+    code = "\n".join(lines)
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return ""
+    return code
+
+
+def supply(text: str) -> tuple[Finding, ...]:
+    """Put back those that the text uses; what was put back."""
+    notes = []
+    for name, meaning in REMOVED.items():
+        if name not in vars(np) and re.search(rf"\b(np|numpy)\.{name}\b", text):
+            setattr(np, name, getattr(np, meaning) if isinstance(meaning, str) else meaning)
+            notes.append(found("numpy-2", name=name))
+    return tuple(notes)
+
+
+def described(error: BaseException) -> str:
+    """An exception of the user's in one line that can be printed, however it is made."""
+    kind = type(error).__name__
+    try:
+        text = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
+    except BaseException as another:
+        text = f"its message cannot be shown: {type(another).__name__}"
+    text = text if len(text) <= LONGEST else text[:LONGEST] + " ..."
+    return f"{kind}: {text}" if text else kind

@@ -1,19 +1,23 @@
 """What passes between bncheck and somebody's code: plain data, whichever process the code is in.
 
 ``Subject`` is the code as the rest of bncheck sees it: it is asked by the name of a backward pass,
-with arrays by role, and answers with these types; who implements it is ``child``.
+with arrays by role, and answers with these types; who implements it is ``questions``.
 """
 
+import io
+import json
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject.names import STATISTICS
-from bncheck.telling.report import Remark
+from bncheck.telling.codes import Finding
 
-Kind = Literal["function", "pair", "class", "autograd", "double"]
+Kind = Literal["closure", "autograd", "pair", "class", "function", "double"]
 
 Inputs = Mapping[str, Any]
 """Arrays and numbers by role: dy, x, gamma, beta, eps, groups; and what ``statistics`` asks."""
@@ -24,6 +28,9 @@ MEMORY = ("plain", "read-only", "not contiguous", "Fortran order")
 SECOND = "second batch"
 """Besides those: an object sees another batch before the one that counts."""
 
+BATCHES = ("x", "second batch", "third batch", "evaluated batch")
+"""Inputs of four sizes: the first makes the layer, two move it, the last is evaluated."""
+
 
 @dataclass(frozen=True)
 class Backward:
@@ -31,7 +38,8 @@ class Backward:
 
     ``takes``: the roles that reach the code; ``eps_settable``: whether eps is one of them.
     ``first``: the name of the backward pass below a double one; ``problem``: why it cannot be
-    called; ``file``: where it is, a path that exists, or ``""`` for callables given from Python.
+    called; ``file``: where it is, a path that exists, or ``""`` for callables given from Python;
+    ``has_object``: whether an object of a class holds what is handed from pass to pass.
     """
 
     name: str
@@ -44,11 +52,7 @@ class Backward:
     first: str = ""
     problem: str = ""
     file: str = ""
-
-    @property
-    def has_object(self) -> bool:
-        """Whether an object of a class holds what is handed from pass to pass."""
-        return self.kind == "class" or (self.kind == "double" and "." in self.name)
+    has_object: bool = False
 
     @property
     def eps_settable(self) -> bool:
@@ -72,7 +76,7 @@ class Outcome:
 
     y: NDArray[Any] | None
     gradients: dict[str, NDArray[Any]]
-    remarks: tuple[Remark, ...] = ()
+    remarks: tuple[Finding, ...] = ()
     in_order: bool = True
 
 
@@ -83,7 +87,8 @@ class Assigned:
     ``name``: a variable, ``self.name``, ``name['key']``, or ``return[0]``, ... for what a
     function returned; ``values``: (times, *shape); ``ends``: those after which another line had
     its turn with the name: the sums of a loop, not the steps to them; ``given``: an argument of
-    a function, which no line assigned; ``text``: the source line.
+    a function, which no line assigned; ``source``: the line;
+    ``file``: where it is, if not where the backward pass is.
     """
 
     line: int
@@ -92,7 +97,8 @@ class Assigned:
     values: NDArray[Any]
     ends: tuple[int, ...]
     given: bool = False
-    text: str = ""
+    source: str = ""
+    file: str = ""
 
     @property
     def returned(self) -> bool:
@@ -102,12 +108,16 @@ class Assigned:
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """Another value for the ``number``-th one that a line gives to a name, from 0."""
+    """Another value for the ``number``-th one that a line gives to a name, from 0.
+
+    ``file``: as in ``Assigned``.
+    """
 
     line: int
     name: str
     number: int
     value: NDArray[Any]
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,11 +141,87 @@ class Written:
     value: NDArray[Any]
 
 
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of this type hold numbers; NumPy does not know it of bfloat16."""
+    return dtype.kind in "iufc" or dtype.name == "bfloat16"
+
+
+def plain(result: Any) -> Any:
+    """Tensors as arrays, in tuples, lists and dictionaries too; all else as it is."""
+    if hasattr(result, "detach") and hasattr(result, "cpu"):
+        return result.detach().cpu().resolve_conj().numpy()
+    if type(result) in (tuple, list):
+        return type(result)(plain(part) for part in result)
+    return result
+
+
+TYPES = {t.__name__: t for t in (Backward, Outcome, Assigned, Replacement, Edit, Written, Finding)}
+"""What a message may hold besides dicts by text, lists, tuples, texts, numbers and arrays."""
+
+_LENGTH = struct.Struct("<Q")
+
+
+def encoded(message: Any) -> bytes:
+    """A message as bytes: JSON, and the arrays in NumPy's own format."""
+    arrays: list[NDArray[Any]] = []
+    header = json.dumps(_packed(message, arrays)).encode()
+    body = io.BytesIO()
+    body.write(_LENGTH.pack(len(header)) + header)
+    for array in arrays:
+        np.lib.format.write_array(body, array, allow_pickle=False)
+    return body.getvalue()
+
+
+def decoded(data: bytes) -> Any:
+    """The message back; raises ``ValueError`` where the bytes are none. Nothing is unpickled."""
+    if len(data) < _LENGTH.size:
+        raise ValueError("too short for a message: something else has written here")
+    end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+    header = json.loads(data[_LENGTH.size : end])
+    body = io.BytesIO(data[end:])
+    arrays: list[NDArray[Any]] = []
+    while body.tell() < len(data) - end:
+        arrays.append(np.lib.format.read_array(body, allow_pickle=False))
+    return _unpacked(header, arrays)
+
+
+def _packed(message: Any, arrays: list[NDArray[Any]]) -> Any:
+    """Each JSON object is ``{type: content}``; lists, texts, numbers and None are themselves."""
+    if isinstance(message, np.ndarray | np.generic):
+        arrays.append(np.asarray(message))
+        return {"array": len(arrays) - 1}
+    if isinstance(message, Mapping):
+        return {"dict": {key: _packed(value, arrays) for key, value in message.items()}}
+    if isinstance(message, tuple):
+        return {"tuple": [_packed(value, arrays) for value in message]}
+    if isinstance(message, list):
+        return [_packed(value, arrays) for value in message]
+    if type(message).__name__ in TYPES:
+        return {type(message).__name__: _packed(vars(message), arrays)["dict"]}
+    return message
+
+
+def _unpacked(message: Any, arrays: Sequence[NDArray[Any]]) -> Any:
+    if isinstance(message, list):
+        return [_unpacked(value, arrays) for value in message]
+    if not isinstance(message, dict):
+        return message
+    ((kind, content),) = message.items()
+    if kind == "array":
+        return arrays[content]
+    if kind == "tuple":
+        return tuple(_unpacked(value, arrays) for value in content)
+    fields = {key: _unpacked(value, arrays) for key, value in content.items()}
+    return fields if kind == "dict" else TYPES[kind](**fields)
+
+
 class Subject(Protocol):
-    """The code under test. Each question raises ``CannotAsk`` where the code fails."""
+    """The code under test. Each question raises ``CannotAsk`` where the code fails, ``Refused``
+    where it raised. How a question gets to the code is ``ask``.
+    """
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Finding, ...]:
         """What loading the code ran into."""
 
     @property
@@ -145,31 +231,42 @@ class Subject(Protocol):
     def candidates(self) -> tuple[Backward, ...]:
         """The backward passes that were found."""
 
+    def ask(self, question: str, name: str, *arguments: Any) -> Any:
+        """The answer to one of ``questions.QUESTIONS`` about the backward pass of a name."""
+
+    def close(self) -> None:
+        """End what was started; once is enough."""
+
     def forward(self, name: str, inputs: Sequence[Inputs]) -> list[NDArray[Any]]:
         """The outputs of the forward pass for several inputs."""
+        return self.ask("forward", name, inputs)
 
     def firsts(self, name: str, inputs: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
         """The gradients of the backward pass below a double one, for several inputs."""
+        return self.ask("firsts", name, inputs)
 
     def call(self, name: str, inputs: Inputs, memory: str = "plain") -> Outcome:
         """One forward and backward pass; ``memory``: how the arrays lie (``MEMORY``)."""
+        return self.ask("call", name, inputs, memory)
 
-    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Remark, ...]:
+    def repeated(self, name: str, first: Inputs, second: Inputs) -> tuple[Finding, ...]:
         """Whether results depend on earlier calls or change in later ones."""
+        return self.ask("repeated", name, first, second)
+
+    def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
+        """Running statistics after each batch, and outputs in evaluation mode."""
+        return self.ask("running", name, inputs)
 
     def traced(self, name: str, inputs: Inputs) -> list[Assigned]:
-        """Every value that a line gives to a name in one call."""
+        """Every value that a line gives to a name in one call; see ``tracing``."""
+        return self.ask("traced", name, inputs)
 
     def replaced(
         self, name: str, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
     ) -> list[dict[str, NDArray[Any]] | None]:
         """The gradients with other values in some places, for each try."""
+        return self.ask("replaced", name, inputs, tries)
 
     def rewritten(self, name: str, inputs: Inputs, line: int, variable: str) -> list[Written]:
-        """What other ways to write a line would give."""
-
-    def running(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
-        """Running statistics after each batch, and outputs in evaluation mode."""
-
-    def close(self) -> None:
-        """End what was started; once is enough."""
+        """What other ways to write a line would give; see ``rewriting``."""
+        return self.ask("rewritten", name, inputs, line, variable)

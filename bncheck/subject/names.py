@@ -1,4 +1,8 @@
-"""The names that people give to what a backward pass takes and returns."""
+"""The names that people give to what backward and double backward passes take and return.
+
+``ddx``, ``ddgamma`` and ``ddbeta`` are the cotangents of what the backward pass returns: PyTorch
+has ggI, ggG and ggB for them, TensorFlow grad_grad_x, grad_grad_scale and grad_grad_offset.
+"""
 
 import re
 from collections.abc import Mapping
@@ -172,6 +176,31 @@ _LIKELY = {
 }
 
 
+DIRECTIONS = ("ddx", "ddgamma", "ddbeta")
+"""The roles that only a double backward pass has."""
+
+LETTERS = {"ddx": ("v", "u", "vx"), "ddgamma": ("a", "va", "alpha"), "ddbeta": ("b", "vb")}
+"""What they are called in formulas; only where another parameter is plainly x."""
+
+_DOUBLE_NAME = re.compile(
+    r"double_?back|double_?(grad|bwd|vjp)|(?<!fall)(?<!feed)back(ward|prop)?_?(of_?)?back|"
+    r"grad_?grad|second_?back|second_?order_?(back|grad|vjp)|second_?(grad|vjp|bwd)|bwd_?bwd|"
+    r"vjp_?vjp|"
+    r"2nd_?(order_?)?(back|bwd|grad)|higher_?order_?(back|grad)",
+    re.IGNORECASE,
+)
+_TEST_NAME = re.compile(r"^_*(test|check|assert|numeric|compare|ref)", re.IGNORECASE)
+_OF_INPUT = re.compile(r"^(?:gg|grad_?grad|dd|d2|v_|ct_|cot_|cotangent_)_?(.+)$", re.IGNORECASE)
+_OF_GRADIENT = re.compile(
+    r"^(?:v|u|w|d|g|ct|cot|cotangent|grad|grad_of|gradient_of)_(?P<a>.+)$"
+    r"|^(?P<b>.+?)_?(?:bar|ct|cot|cotangent|tangent|dot)$",
+    re.IGNORECASE,
+)
+_SHORT_DIRECTIONS = {"i": "ddx", "g": "ddgamma", "b": "ddbeta", "in": "ddx", "inp": "ddx"}
+OTHERS_OF_DOUBLE = {"go": "dy", "gout": "dy", "grado": "dy", "outputmask": "mask"}
+"""Further names of what a double backward pass takes, without underscores."""
+
+
 def is_backward(name: str) -> bool:
     """Whether a function of this name is a backward pass."""
     return bool(_BACKWARD_NAME.search(name))
@@ -199,6 +228,26 @@ def layer_hint(*names: str) -> str | None:
             if re.search(pattern, name, re.IGNORECASE):
                 return layer
     return None
+
+
+def is_double(name: str) -> bool:
+    """Whether a function of this name is a double backward pass."""
+    return bool(_DOUBLE_NAME.search(name)) and not _TEST_NAME.search(name)
+
+
+def double_role(name: str) -> str | None:
+    """``"ddx"`` for ``ddx``, ``ggI``, ``grad_grad_input``, ``ct_dx``, ...; None for all else."""
+    found = _OF_INPUT.match(name)
+    if found:
+        stem = found[1]
+        if stem.lower() in _SHORT_DIRECTIONS:
+            return _SHORT_DIRECTIONS[stem.lower()]
+        known = role(stem)
+        if known in ("x", "gamma", "beta"):
+            return f"dd{known}"
+    found = _OF_GRADIENT.match(name)
+    of = gradient(found["a"] or found["b"]) if found else None
+    return f"d{of}" if of else None
 
 
 def _find(name: str, table: Mapping[str, str]) -> str | None:

@@ -5,7 +5,16 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from bncheck.subject.names import SPELLINGS, STATISTICS, likely_role, role
+from bncheck.subject.names import (
+    LETTERS,
+    OTHERS_OF_DOUBLE,
+    SPELLINGS,
+    STATISTICS,
+    double_role,
+    is_double,
+    likely_role,
+    role,
+)
 from bncheck.telling.errors import CannotAsk
 
 Roles = Mapping[str, str]
@@ -98,6 +107,18 @@ def required(function: Callable[..., Any]) -> list[str]:
     ]
 
 
+def check_known(function: Callable[..., Any], name: str, said: Roles) -> None:
+    """Raises ``CannotAsk`` where a parameter that has to be given is none that bncheck knows."""
+    roles = roles_of(function, said)
+    unknown = [n for n in required(function) if roles[n] in (None, "cache")]
+    if unknown and len(roles) > 1:
+        raise CannotAsk(
+            f"{name} has a parameter {unknown[0]!r} that bncheck does not know; say what it is "
+            f"with --name {unknown[0]}=ROLE (dy, x, gamma, beta, eps, groups, mean, var, sd, "
+            "rstd, xhat, ...)"
+        )
+
+
 def document(function: Any) -> str:
     """The beginning of the docstring."""
     return (inspect.getdoc(function) or "")[:200]
@@ -118,3 +139,83 @@ def _other(name: str, found: Mapping[str, str | None]) -> str | None:
         if other not in found.values() and plain in {n.replace("_", "") for n in names}:
             return other
     return None
+
+
+def double_roles(function: Callable[..., Any], said: Roles) -> dict[str, str | None]:
+    """Each parameter with its role, those of a double backward pass first."""
+    names = list(roles_of(function, said))
+    found: dict[str, str] = {}
+    for name in names:
+        known = (
+            said.get(name)
+            or double_role(name)
+            or OTHERS_OF_DOUBLE.get(name.replace("_", "").lower())
+        )
+        if known is not None and known not in found.values():
+            found[name] = known
+    _add_letters(found, names)
+    return roles_of(function, {**found, **said})
+
+
+def _add_letters(found: dict[str, str], names: list[str]) -> None:
+    """v, a and b, where x and gamma are other parameters."""
+    plain = {known: n for n in reversed(names) if (known := role(n)) and n not in _letters()}
+    for known, letters in LETTERS.items():
+        name = next((n for n in names if n.lower() in letters and n not in found), None)
+        beside = {"ddx": "x", "ddgamma": "gamma", "ddbeta": "x"}[known]
+        if name is None or known in found.values() or beside not in plain:
+            continue
+        if known == "ddx" or "ddx" in found.values():
+            found[name] = known
+
+
+def _letters() -> set[str]:
+    return {letter for letters in LETTERS.values() for letter in letters}
+
+
+def taken_by_double(
+    function: Callable[..., Any], name: str, said: Roles, wanted: tuple[str, ...] = ("ddx", "dy")
+) -> tuple[str, ...]:
+    """The roles that a double backward pass takes; raises ``CannotAsk`` where one is unknown, or
+    one of those ``wanted`` is not among them.
+    """
+    try:
+        needed, roles = required(function), double_roles(function, said)
+    except (TypeError, ValueError):
+        raise CannotAsk(f"{name} has no signature that Python can show; wrap it in a def") from None
+    found = tuple(r for n, r in roles.items() if r and (r not in STATISTICS or n in needed))
+    if "ddx" not in found:
+        raise CannotAsk(
+            f"{name}{inspect.signature(function)} has no parameter that bncheck knows as the "
+            "cotangent of dx; expected one called ddx, say "
+            "double_backward(ddx, ddgamma, ddbeta, dy, x, gamma, eps), or --name PARAMETER=ddx"
+        )
+    if "dy" in wanted and "dy" not in found:
+        raise CannotAsk(
+            f"{name}{inspect.signature(function)} has no parameter that bncheck knows as the "
+            "upstream gradient; expected one called dy, or --name PARAMETER=dy"
+        )
+    unknown = [n for n in needed if roles[n] is None]
+    if unknown:
+        raise CannotAsk(
+            f"{name} has a parameter {unknown[0]!r} that bncheck does not know; say what it is "
+            f"with --name {unknown[0]}=ROLE (ddx, ddgamma, ddbeta, dy, x, gamma, eps, mean, "
+            "rstd, xhat, cache, ...)"
+        )
+    return found
+
+
+def looks_double(name: str, thing: Any, said: Mapping[str, str]) -> bool:
+    """A function whose name says so, or whose parameters do: ddx beside dy and what was kept.
+
+    Whatever it is called, one that takes what a backward pass takes and no more is none.
+    """
+    if not inspect.isfunction(thing):
+        return False
+    roles = double_roles(thing, said)
+    found = set(roles.values())
+    if is_double(name):
+        known = all(roles[n] for n in required(thing))
+        return not (known and "dy" in found and "ddx" not in found)
+    strict = {said.get(n) or double_role(n) for n in inspect.signature(thing).parameters}
+    return "ddx" in strict and "dy" in found and bool({"x", "xhat", "cache"} & found)

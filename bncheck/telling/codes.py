@@ -142,13 +142,108 @@ def _is_sentence(finding: Finding) -> bool:
 
 
 # -- subject: loading and calling somebody's code ------------------------------------------------
-_SUBJECT: dict[str, Code] = {}
+_SUBJECT: dict[str, Code] = {
+    "aliases-input": Code("remark", "{name} shares its memory with {source}"),
+    "defined-twice": Code(
+        "remark", "{name} is defined on lines {first} and {last}; the last one counts"
+    ),
+    "dx-shape": Code("remark", {
+        "": "{name} has shape {shape!r}; x has {expected!r}",
+        "double": "{name} has shape {shape!r}; expected {expected!r}",
+    }),
+    "input-overwritten": Code("remark", "the call overwrites its argument {names}"),
+    "missing-import": Code("note", "line {line}: {name} is not there"),
+    "not-checked": Code(
+        "remark", "{count} values are returned; all but dx belong to parameters not found"
+    ),
+    "numpy-2": Code("remark", "np.{name} was removed from NumPy; bncheck supplied it"),
+    "param-shape": Code("remark", {
+        "": "{name} has shape {shape!r}; its parameter has {expected!r}",
+        "double": "{name} has shape {shape!r}; expected {expected!r}",
+    }),
+    "return-order": Code("remark", {
+        "": "returns ({order})",
+        "parameters": "returns dbeta before dgamma",
+    }),
+    "reused-buffer": Code(
+        "remark", "{name} is overwritten by the next call: it lives in a buffer used again"
+    ),
+    "undefined": Code("note", "line {line}: {name} could not be defined: {error}"),
+    "updates-parameters": Code(
+        "remark", "backward updates the parameters; their gradients are read off the update"
+    ),
+}  # fmt: skip
 
 # -- identity: which layer it is -----------------------------------------------------------------
-_IDENTITY: dict[str, Code] = {}
+_FORWARD = "the forward pass is {layer} with "
+_IDENTITY: dict[str, Code] = {
+    "forward-inaccurate": Code(
+        "remark",
+        "the forward pass is right to {digits:.0f} digits only (single precision?)",
+    ),
+    "eps-ignored": Code(
+        "remark",
+        "the forward pass makes no use of the eps that it is given; it has eps = {eps:.3g}",
+    ),
+    "forward-eps-outside": Code("remark", _FORWARD + "eps added to {root}, not under the root"),
+    "forward-eps-twice": Code("remark", _FORWARD + "eps added twice: under the root and to it"),
+    "forward-eps-squared": Code("remark", _FORWARD + "eps squared"),
+    "forward-gamma-plus-1": Code("remark", _FORWARD + "1 + gamma where gamma stands"),
+    "forward-unknown": Code(
+        "remark",
+        {
+            "": "the forward pass is none that bncheck knows",
+            "undivided": "the forward pass never divides by the standard deviation; it is no "
+            "{layer}",
+            "one-scale": "the forward pass divides every group by the same number, {scale:.4g}; "
+            "it is no {layer}",
+            "another-scale": "the forward pass is linear in x in every group, and yet no {layer}: "
+            "another scale",
+        },
+    ),
+    "other-layout": Code("remark", "not over {layout}: {why}"),
+    "running-frozen": Code(
+        "remark", "{names: and }: never updated by a forward pass in training mode"
+    ),
+    "running-unknown": Code(
+        "remark", "{names: and }: not a old + b new of the batch's statistic, for any a and b"
+    ),
+    "running-weights": Code(
+        "remark", "{name} is {weights}: the weights add up to {whole:.6g}, not 1"
+    ),
+    "evaluation-updates": Code("remark", "evaluation mode changes the running statistics"),
+    "evaluation-differs": Code(
+        "remark",
+        {
+            "uses": "evaluation mode uses them",
+            "eps-beside": "evaluation mode uses them, and eps beside the deviation",
+            "eps-under": "evaluation mode uses them, with eps under the root",
+            "eps-again": "evaluation mode uses them but adds eps once more",
+            "unbiased": "evaluation mode uses them, the variance times m/(m - 1)",
+            "no-eps": "evaluation mode uses them but leaves eps out",
+            "no-root": "evaluation mode uses them but divides by the variance",
+            "batch": "evaluation mode uses the statistics of the batch, not the running ones",
+            "unknown": "evaluation mode is not the transform by the running statistics",
+        },
+    ),
+}
 
 # -- verdict: what was seen ----------------------------------------------------------------------
-_VERDICT: dict[str, Code] = {}
+_VERDICT: dict[str, Code] = {
+    "fails-on": Code(
+        "remark",
+        {
+            "": "fails where {trial}: {error}",
+            "read-only": "fails on read-only arrays: {error}",
+        },
+    ),
+    "not-returned": Code("remark", "{gradient} is not returned and was not checked"),
+    "dtype-changed": Code("remark", "gradients are {found} where the inputs are {given}: {of}"),
+    "forward-differs": Code("remark", "the forward pass is not {layer} where {trial}"),
+    "batch-average": Code("remark", "{gradient} is divided by the batch size, which was accepted"),
+    "loses-digits": Code("remark", "digits are lost where {trial}"),
+    "first-differs": Code("remark", "{first}, of which differences were taken, is another layer's"),
+}
 
 ROOTS = ("sd", "rms", "norm")
 """The standard deviation by its names in the layers; in a layer of one's own it is ``root``."""
@@ -186,7 +281,7 @@ def _of_root(name: str) -> dict[str, Code]:
 _CAUSE: dict[str, Code] = {
     # kinds of failure
     "shape": _cause(
-        usual="{gradient} has shape {shape}, expected {expected}",
+        usual="{gradient} has shape {shape!s}, expected {expected!s}",
         summed="{problem}: it is summed over {over} where {right} belongs",
         unsummed="{problem}: it is summed over nothing where {right} belongs",
     ),
@@ -202,7 +297,11 @@ _CAUSE: dict[str, Code] = {
     ),
     "state": _cause(
         usual="right for the first batch and wrong for the second: it uses what the layer keeps "
-        "from batch to batch (running statistics?) where the batch's own belong"
+        "from batch to batch (running statistics?) where the batch's own belong",
+        # as remarks
+        again="{name} differs when the same call is made again: state, or chance",
+        stale="{name} of a second batch in the same object is not that of a fresh one: it is stale",
+        output="the output depends on the batches before: on running statistics?",
     ),
     "corner": _cause(usual="right elsewhere, wrong where {trial}"),
     "not-finite": _cause(usual="NaN or infinity where {trial}"),
@@ -411,10 +510,10 @@ _PLACE: dict[str, Code] = {
     "line": Code(
         "note",
         {
-            "": "line {line}, {name}: not the right value",
-            "part": "line {line}, {name}: not the whole of it",
-            "multiple": "line {line}, {name}: {factor} x the right value",
-            "number": "line {line}, {name}: {value:.6g} where {right:.6g} belongs",
+            "": "line {line}[[ of {file}]], {name}: not the right value",
+            "part": "line {line}[[ of {file}]], {name}: not the whole of it",
+            "multiple": "line {line}[[ of {file}]], {name}: {factor} x the right value",
+            "number": "line {line}[[ of {file}]], {name}: {value:.6g} where {right:.6g} belongs",
         },
     ),
     "line-before": Code("note", "{name} on line {line} is right"),

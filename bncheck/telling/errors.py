@@ -4,6 +4,8 @@ A message says what was checked, what was found, what was expected and what to d
 Verdicts (exit code 1) are results, not errors; they are no exceptions.
 """
 
+from collections.abc import Iterable
+
 
 class BncheckError(Exception):
     """Base of every error that bncheck raises on purpose; the message is for the user."""
@@ -32,13 +34,13 @@ class Refused(CannotAsk):
     def __init__(
         self,
         message: str,
-        kinds: frozenset[str] = frozenset(),
-        speaks_of: frozenset[str] = frozenset(),
+        kinds: Iterable[str] = (),
+        speaks_of: Iterable[str] = (),
         file: str | None = None,
         line: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.kinds, self.speaks_of = kinds, speaks_of
+        self.kinds, self.speaks_of = frozenset(kinds), frozenset(speaks_of)
         self.file, self.line = file, line
 
 

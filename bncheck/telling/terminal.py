@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from bncheck.telling.long_formulas import before_terms, in_lines
 from bncheck.telling.report import (
     Cause,
     Comparison,
@@ -120,25 +121,11 @@ def _rows(rows: Sequence[tuple[str, ...]], out: Console) -> None:
 
 
 def broken(formula: str, width: int) -> list[str]:
-    """A formula in lines of at most ``width`` columns, broken before a term of the sum."""
-    lines, rest = [], formula
-    while cell_len(rest) > width:
-        fitting = [at for at in _breaks(rest) if cell_len(rest[:at]) <= width]
-        if not fitting:
-            break
-        lines.append(rest[: fitting[-1]])
-        rest = "    " + rest[fitting[-1] + 1 :]
-    return [*lines, rest]
+    """A formula in lines of at most ``width`` columns, broken before a term or a side of it."""
+    return in_lines(formula, width, _BREAKS, cell_len, indent="    ")
 
 
-def _breaks(formula: str) -> Iterable[int]:
-    """Where a term of the sum, or a side, begins; at most one bracket deep."""
-    depth = 0
-    for at, letter in enumerate(formula):
-        depth += (letter in "([") - (letter in ")]")
-        sign = formula[at : at + 3] in (" + ", " \N{MINUS SIGN} ", " = ", " ≤ ")
-        if sign and depth <= 1 and formula[:at].strip():
-            yield at
+_BREAKS = before_terms(" + ", " \N{MINUS SIGN} ", " = ", " ≤ ", deepest=1)
 
 
 def statements(rows: Any, out: Console) -> None:

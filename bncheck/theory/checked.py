@@ -169,11 +169,13 @@ def _is_exact(found: Derivation, line: Line) -> bool:
     assert value is not None
     value, expr = value.xreplace(on.sizes), line.expr.xreplace(on.sizes)
     if found.mode == "forward":
-        truth = tangents(replace(on.program, outputs=(value,)), on.given, 3)["t" + name_of(value)]
+        truth = tangents(replace(on.found.forward, outputs=(value,)), on.given, 3)[
+            "t" + name_of(value)
+        ]
     else:
-        steps = tuple(s for s in on.program.steps if s.target != value)
-        inputs = tuple(dict.fromkeys((*on.program.inputs, value)))
-        free = replace(on.program, inputs=inputs, steps=steps, first=(), wrt=())
+        steps = tuple(s for s in on.found.forward.steps if s.target != value)
+        inputs = tuple(dict.fromkeys((*on.found.forward.inputs, value)))
+        free = replace(on.found.forward, inputs=inputs, steps=steps, first=(), wrt=())
         there = {**on.given, name_of(value): on.forward[name_of(value)]}
         truth = gradients(free, there, (value,), 3)["d" + name_of(value)]
     return all(

@@ -23,7 +23,7 @@ from bncheck.algebra.notation import (
     total,
 )
 from bncheck.algebra.program import Program, Step
-from bncheck.calculus.derivation import Closing, Derivation, normalised
+from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.calculus.inversion import inverse
 from bncheck.telling.errors import CannotAsk
 
@@ -149,15 +149,10 @@ def words(found: Derivation) -> Words:
 def specialised(layer: Words, sizes: dict[Symbol, int]) -> Words:
     """The same layer with numbers for its sizes; nothing is derived again."""
     put = {symbol: Integer(number) for symbol, number in sizes.items()}
-    found = layer.found
-    forward, chain, closed = (
-        program.specialised(sizes) for program in (found.forward, found.chain, found.closed)
-    )
     own = {field.name: getattr(layer, field.name) for field in fields(layer)}
     changed = {name: e.xreplace(put) for name, e in own.items() if isinstance(e, Expr)}
     over = tuple(i.xreplace(put) for i in layer.over)
-    smaller = Derivation(forward, chain, Closing(closed, ()))
-    return replace(layer, found=smaller, over=over, **changed)
+    return replace(layer, found=layer.found.specialised(sizes), over=over, **changed)
 
 
 def _below(forward: Program, root: Tensor) -> tuple[Expr, Expr]:

@@ -156,6 +156,14 @@ K4: dict[str, Any] = {
 """A batch with mean 3 and variance 25; with eps = 11, s = 6."""
 
 
+def when_moved(
+    name: str, operand: Tensor, direction: Expr, left: Expr, right: Expr, **more: Any
+) -> Statement:
+    """``left = right`` up to ``t**2`` where ``operand`` moves by ``t*direction``: a derivative."""
+    run = Run("′", ((operand, operand + t * direction),))
+    return Statement(name, left, right, runs=(run,), order=(t,), **more)
+
+
 def place(index: Idx) -> Idx:
     """Another index over the same axis: the place to which a permutation carries ``index``."""
     return Idx(f"π{index.label}", (index.lower, index.upper))

@@ -1,6 +1,6 @@
 """The smallest input that shows a mistake: small integers, and fractions to check by hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from math import isqrt
 from typing import Any
@@ -9,17 +9,17 @@ import numpy as np
 from sympy import Expr, Integer, Rational
 
 from bncheck.algebra.notation import indices_of, name_of, size
-from bncheck.calculus.derivation import normalised
+from bncheck.algebra.program import Program
+from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.calculus.interpret import evaluate
-from bncheck.identity.assignment import BETA
+from bncheck.identity.crossing import Bench
+from bncheck.identity.readings import Reading
 from bncheck.numbers import layout
 from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, near
-from bncheck.numbers.trials import Trial
-from bncheck.subject import second_names
+from bncheck.numbers.observation import Trial
+from bncheck.subject.names import DIRECTIONS as COTANGENTS
 from bncheck.telling.errors import BncheckError, CannotAsk
-from bncheck.telling.report import Counterexample, GradientResult
-from bncheck.verdict.bench import Case, user_inputs
-from bncheck.verdict.witnesses import named_again
+from bncheck.telling.report import Counterexample
 
 GROUPS = {2: ((0, 2), (1, 0)), 3: ((-3, 0, 3), (1, 2, 0)), 4: ((10, 4, 2, -4), (1, 2, -1, 3))}
 """By their number: the values of a group and their upstream gradients."""
@@ -31,26 +31,16 @@ SIZES = ((2, 1), (3, 1), (4, 1), (2, 2), (3, 2), (4, 3))
 """Values in a group, and groups: the smallest on which the mistake shows is taken."""
 
 
-def smallest(case: Case, wrong: Sequence[GradientResult]) -> Counterexample | None:
-    """An input to check by hand, for the first gradient that is wrong and has the right shape."""
-    for result in wrong:
-        if result.name == BETA:
-            continue  # right is 0, whatever the input
-        if result.verdict == "wrong" and f"shape {result.name}" not in case.remarks:
-            return _counterexample(case, result.name)
-    return None
-
-
-def _counterexample(case: Case, gradient: str) -> Counterexample | None:
+def smallest(bench: Bench, gradient: str) -> Counterexample | None:
     """The smallest of a few inputs on which the gradient is wrong, with the right numbers.
 
     None where the layer is unknown, or where it shows on none of them.
     """
-    if not case.identity.known or case.identity.ignored:
+    if not bench.reading.known or bench.reading.ignored:
         return None
     for per_group, groups in SIZES:
         try:
-            made = _tried(case, gradient, per_group, groups)
+            made = _tried(bench, gradient, per_group, groups)
         except BncheckError:
             continue
         if made is not None:
@@ -58,48 +48,46 @@ def _counterexample(case: Case, gradient: str) -> Counterexample | None:
     return None
 
 
-def _tried(case: Case, gradient: str, per_group: int, groups: int) -> Counterexample | None:
-    program, at = case.found.forward, case.identity.layout
-    lengths = _lengths(case, per_group, groups)
-    exact = _inputs(case, lengths)
+def _tried(bench: Bench, gradient: str, per_group: int, groups: int) -> Counterexample | None:
+    program, at = bench.program, bench.reading.layout
+    lengths = _lengths(program, per_group, groups)
+    exact = _inputs(bench, lengths)
     parts = {
         name: (lengths[name], *(1 for _ in range(count - 1)))
         for name, count in at.split().items()
     }  # fmt: skip
     trial = Trial("by hand", {n: _array(v) for n, v in exact.items()}, parts=parts)
-    given = user_inputs(case, trial.values, trial)
-    outcome = case.subject.call(case.candidate.name, given)
-    back = named_again(case, trial, outcome.gradients)
+    theirs = bench.run(trial).gradients[gradient]
     operand = next(a for a in program.inputs if name_of(program.gradient(a)) == gradient)
-    right = _right(case, lengths, exact, gradient)
+    right = _right(bench.reading.found, lengths, exact, gradient)
     wanted = np.array(_nested({k: float(v) for k, v in right.items()}))
-    theirs = back[gradient]
     if theirs.shape != wanted.shape or alike(theirs, wanted, RECOMPUTED, least=1.0):
         return None
     shown = {k: layout.array_to_user(at, program, operand, _texts(v), parts)
              for k, v in (("right", right), ("yours", _entries(theirs)))}  # fmt: skip
-    unread = {"groups", *({"beta"} - {*case.candidate.takes} if case.found.order == 2 else ())}
-    inputs = {n: np.asarray(v).tolist() for n, v in given.items() if n not in unread}
+    unread = {"groups", *({"beta"} - {*bench.backward.takes} if program.first else ())}
+    given = bench.inputs(trial).items()
+    inputs = {n: np.asarray(v).tolist() for n, v in given if n not in unread}
     return Counterexample(gradient, inputs, shown["right"].tolist(), shown["yours"].tolist())
 
 
-def _lengths(case: Case, per_group: int, groups: int) -> dict[str, int]:
-    along = normalised(case.found.forward)
-    outer = [i for i in case.found.forward.axes if i not in along]
-    lengths = {i.label.name: 1 for i in case.found.forward.axes}
+def _lengths(program: Program, per_group: int, groups: int) -> dict[str, int]:
+    along = normalised(program)
+    outer = [i for i in program.axes if i not in along]
+    lengths = {i.label.name: 1 for i in program.axes}
     lengths[along[-1].label.name] = per_group
     if outer:
         lengths[outer[-1].label.name] = groups
     return lengths
 
 
-def _inputs(case: Case, lengths: Mapping[str, int]) -> dict[str, Any]:
+def _inputs(bench: Bench, lengths: Mapping[str, int]) -> dict[str, Any]:
     """Exact inputs; eps is taken so that the root is a whole number."""
-    program, found = case.found.forward, case.found
+    program, found = bench.program, bench.reading.found
     along = normalised(program)[-1].label.name
     values, upstream = GROUPS[lengths[along]]
     exact: dict[str, Any] = {}
-    takes = case.candidate.takes
+    takes = bench.backward.takes
     for operand in (*program.inputs, *found.upstream):
         name, names = name_of(operand), [i.label.name for i in indices_of(operand)]
         if not names:
@@ -115,21 +103,21 @@ def _inputs(case: Case, lengths: Mapping[str, int]) -> dict[str, Any]:
                 number = Integer(DIRECTIONS[lengths[along]][where[along]] + 2 * group)
             elif operand in (*found.upstream, *program.first) and along in names:
                 number = Integer(upstream[where[along]] - group)
-            elif layout.role_of(program, name) in set(second_names.DIRECTIONS) - set(takes):
+            elif layout.role_of(program, name) in set(COTANGENTS) - set(takes):
                 number = Integer(0)
             else:
                 number = Rational(2 + group if name == "gamma" else 1 + 2 * group, 1)
             exact[name][tuple(k + 1 for k in place)] = number
     if "eps" in exact:
-        exact["eps"] = _eps(case, lengths, exact)
+        exact["eps"] = _eps(bench.reading, lengths, exact)
     return exact
 
 
-def _eps(case: Case, lengths: Mapping[str, int], exact: Mapping[str, Any]) -> Expr:
+def _eps(reading: Reading, lengths: Mapping[str, int], exact: Mapping[str, Any]) -> Expr:
     """The user's own, or what makes the variance of the first group a square."""
-    if case.identity.eps is not None:
-        return Rational(str(case.identity.eps))
-    small = case.found.forward.specialised(_sizes(case, lengths))
+    if reading.eps is not None:
+        return Rational(str(reading.eps))
+    small = reading.forward.specialised(_sizes(reading.forward, lengths))
     root = next(s for s in small.steps if s.expr.is_Pow)
     inner = evaluate(small, {**exact, "eps": Integer(0)})[name_of(root.target)]
     under = next(iter(inner.values())) ** 2
@@ -140,16 +128,16 @@ def _eps(case: Case, lengths: Mapping[str, int], exact: Mapping[str, Any]) -> Ex
 
 
 def _right(
-    case: Case, lengths: Mapping[str, int], exact: Mapping[str, Any], gradient: str
+    found: Derivation, lengths: Mapping[str, int], exact: Mapping[str, Any], gradient: str
 ) -> dict[tuple[int, ...], Expr]:
-    sizes = _sizes(case, lengths)
-    known = evaluate(case.found.forward.specialised(sizes), exact)
-    upstream = {name_of(u): exact[name_of(u)] for u in case.found.upstream}
-    return evaluate(case.found.closed.specialised(sizes), {**known, **upstream})[gradient]
+    sizes = _sizes(found.forward, lengths)
+    known = evaluate(found.forward.specialised(sizes), exact)
+    upstream = {name_of(u): exact[name_of(u)] for u in found.upstream}
+    return evaluate(found.closed.specialised(sizes), {**known, **upstream})[gradient]
 
 
-def _sizes(case: Case, lengths: Mapping[str, int]) -> dict[Any, int]:
-    return {size(i): lengths[i.label.name] for i in case.found.forward.axes}
+def _sizes(program: Program, lengths: Mapping[str, int]) -> dict[Any, int]:
+    return {size(i): lengths[i.label.name] for i in program.axes}
 
 
 def _array(value: Any) -> Any:

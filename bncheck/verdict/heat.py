@@ -10,7 +10,6 @@ import numpy as np
 
 from bncheck.algebra.notation import indices_of, size
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause.hypothesis import is_off
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.observation import Observation
 from bncheck.telling.report import Heat
@@ -28,7 +27,7 @@ def heat(found: Derivation, seen: Sequence[Observation], gradient: str) -> Heat 
     if not partly:
         return None
     one = next((s for s in partly if min(s.gradients[gradient].shape) > 1), partly[0])
-    apart, off = _relative(one, gradient), is_off(one, gradient)
+    apart, off = _relative(one, gradient), one.off(gradient)
     letters = [str(size(i)) for i in indices_of(found.closed.tensors[gradient])]
     names = [f"{n} = {k}" for n, k in zip(letters, apart.shape, strict=True)]
     down, across = _axes(off)
@@ -45,7 +44,7 @@ def heat(found: Derivation, seen: Sequence[Observation], gradient: str) -> Heat 
 def _is_partial(one: Observation, gradient: str) -> bool:
     if one.gradients[gradient].shape != one.reference.gradients[gradient].shape:
         return False
-    off = is_off(one, gradient)
+    off = one.off(gradient)
     return bool(off.any() and not off.all())
 
 

@@ -1,58 +1,57 @@
 """Is a difference mathematics or rounding? Asked by computing with more digits, or with fewer."""
 
-from typing import Any
-
 import numpy as np
 
-from bncheck.numbers.agreement import within
-from bncheck.numbers.arithmetic import Array
-from bncheck.numbers.reference import precision, reference
-from bncheck.numbers.trials import Trial
+from bncheck.identity.crossing import Bench
+from bncheck.numbers.agreement import gap, within
+from bncheck.numbers.observation import Observation
+from bncheck.numbers.reference import precision, reference_at
 from bncheck.subject.messages import SECOND
 from bncheck.telling.errors import CannotAsk
-from bncheck.verdict.bench import Case, user_inputs
-from bncheck.verdict.witnesses import named_again
 
 LOST = 64.0
 """An error that shrinks by this factor in longer arithmetic is rounding, not mathematics."""
 
 
-def is_single(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
+def only_rounds(bench: Bench, one: Observation, name: str) -> bool:
+    """Whether digits are lost in a gradient that is off, and nothing else."""
+    return _is_single(bench, one, name) or _shrinks(bench, one, name)
+
+
+def _is_single(bench: Bench, one: Observation, name: str) -> bool:
     """Whether all values are float32 ones, or float16 ones, and right as such."""
+    yours, right = one.gradients[name], one.reference.gradients[name]
     if not np.all(np.isfinite(yours)) or not np.any(yours):
         return False
     for short in (np.dtype(np.float32), np.dtype(np.float16)):
-        if precision(trial.judged) >= precision(short):
+        if precision(one.trial.judged) >= precision(short):
             continue
         with np.errstate(over="ignore"):
             same = np.array_equal(yours, yours.astype(short))
-        allowed = reference(case.found, trial.values, short).allowed[name] if same else 0.0
-        if same and within(yours, right, allowed):
-            return True
+        if same:
+            allowed = reference_at(bench.reading.found, one.values, short).allowed[name]
+            if within(yours, right, allowed):
+                return True
     return False
 
 
-def is_rounding(case: Case, trial: Trial, name: str, yours: Array, right: Array) -> bool:
-    """Whether the error shrinks with the precision: then digits are lost, and nothing else."""
-    before = float(abs(yours - right).max())
+def _shrinks(bench: Bench, one: Observation, name: str) -> bool:
+    """Whether the error shrinks with the precision."""
+    right = one.reference.gradients[name]
+    before = float(gap(one.gradients[name], right).max(initial=0.0))
     for dtype in (np.longdouble, np.float64):
-        if precision(np.dtype(dtype)) >= precision(trial.dtype):
+        if precision(np.dtype(dtype)) >= precision(one.trial.dtype):
             continue
         longer = {
             k: np.asarray(v, dtype) if isinstance(v, np.ndarray) else v
-            for k, v in trial.values.items()
+            for k, v in one.values.items()
         }
-        again = _again(case, trial, name, longer)
+        memory = SECOND if one.trial.memory == SECOND else "plain"
+        try:
+            again = bench.run(one.trial, longer, memory).gradients.get(name)
+        except CannotAsk:
+            continue
         if again is not None and again.shape == right.shape:
-            after = float(abs(again - right).max())
+            after = float(gap(again, right).max(initial=0.0))
             return bool(after * LOST < before) if np.isfinite(before) else np.isfinite(after)
     return False
-
-
-def _again(case: Case, trial: Trial, name: str, values: dict[str, Any]) -> Array | None:
-    try:
-        memory = SECOND if trial.memory == SECOND else "plain"
-        outcome = case.subject.call(case.candidate.name, user_inputs(case, values, trial), memory)
-        return named_again(case, trial, outcome.gradients).get(name)
-    except CannotAsk:
-        return None

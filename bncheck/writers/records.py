@@ -1,5 +1,6 @@
-"""The whole derivation as data, for other programs: ``bncheck derive --format json``."""
+"""Derivations and statements as data, for other programs: ``--format json``."""
 
+import json
 from typing import Any
 
 from sympy import Expr, sstr
@@ -8,10 +9,10 @@ from bncheck.algebra.notation import indices_of, name_of, size
 from bncheck.algebra.program import Line, Program, Step
 from bncheck.calculus.derivation import Derivation, Rewriting, normalised
 from bncheck.calculus.jacobians import explicit, jacobian, jacobian_line
-from bncheck.theory.statements import Evidence
-from bncheck.writers.latex_printer import latex_of
-from bncheck.writers.reading import group_size, has_sizes
-from bncheck.writers.statements import as_data
+from bncheck.theory.statements import Evidence, Judgement
+from bncheck.writers.formulas.latex import latex_of
+from bncheck.writers.jacobian_matrix import group_size, has_sizes
+from bncheck.writers.statements import LATEX, conditions, formula
 
 SCHEMA = 1
 """Counts up with every change that a reader of the JSON would notice."""
@@ -52,7 +53,7 @@ def record(found: Derivation, known: Evidence | None = None) -> dict[str, Any]:
         ],
         "cache": [name_of(a) for a in found.cached],
         "jacobians": [_jacobian(found, name_of(a), known) for a in found.wrt] if plain else [],
-        **({"identities": as_data(known.identities)} if known else {}),
+        **({"identities": list(map(judgement, known.identities))} if known else {}),
     }
 
 
@@ -107,3 +108,29 @@ def _jacobian(found: Derivation, name: str, known: Evidence | None) -> dict[str,
     entries = explicit(found, name)
     rows = [[sstr(e) for e in entries.row(r)] for r in range(entries.rows)]
     return {**record, "matrix": rows}
+
+
+def judgement(one: Judgement) -> dict[str, Any]:
+    """A statement and what became of it, numbers as exact text."""
+    said = one.statement
+    return {
+        "name": said.name,
+        "statement": formula(said),
+        "where": list(conditions(said)),
+        "latex": formula(said, LATEX),
+        "where_latex": list(conditions(said, LATEX)),
+        "printed": said.printed,
+        "note": said.note,
+        "verdict": one.verdict,
+        "expected": "true" if said.holds else "refuted",
+        "as_expected": one.as_expected,
+        "left": str(one.trial.left),
+        "right": str(one.trial.right),
+        "residual": str(one.residual),
+        "example": {name: str(number) for name, number in said.at.items()},
+    }
+
+
+def as_json(data: Any) -> str:
+    """Data as text."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

@@ -1,16 +1,16 @@
-"""Statements and what became of them: rows for the terminal, JSON, Markdown and LaTeX."""
+"""Statements and what became of them: rows for the terminal, Markdown and LaTeX."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sympy import Expr, Idx, S
 
 from bncheck.algebra.notation import carried, size
-from bncheck.theory.statements import Judgement, Pairs, Statement
-from bncheck.writers import unicode
-from bncheck.writers.latex_printer import latex_of
+from bncheck.theory.statements import Judgement, Statement
+from bncheck.writers.formulas.latex import latex_of
+from bncheck.writers.formulas.unicode import line, spelled
+from bncheck.writers.prose import label
 
 PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage[T1]{fontenc}
@@ -29,11 +29,55 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 """
 """A formula that is too wide for a line stands in two, and those are made to fit the page."""
 
+RELATIONS = {"=": "=", "≤": r"\le"}
 
-_RELATIONS = {"=": "=", "≤": r"\le"}
-_MORE = {">=": ("≥", r"\ge"), ">": (">", ">")}
 LONGEST = 24
 """Letters of an exact number in a table."""
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How statements are written: their formulas, and the signs and words between those."""
+
+    write: Callable[[Expr, tuple[Idx, ...]], str]
+    signs: Mapping[str, str]
+
+    def pair(self, pair: tuple[Expr, Expr], sign: str) -> str:
+        """Two formulas with a sign between them."""
+        return f" {self.signs[sign]} ".join(self.write(e, open_indices(*pair)) for e in pair)
+
+    def alone(self, expr: Expr) -> str:
+        """One formula."""
+        return self.write(expr, open_indices(expr))
+
+
+_RUNS = ("′", "″", "‴")
+UNICODE = Notation(line, {
+    "=": "=", "≤": "≤", ">=": "≥", ">": ">", "→": "→", ",": ", ", ":": ": ", "²": "²",
+    "apart": "right − left", "twice": "the batch twice", **{mark: mark for mark in _RUNS},
+})  # fmt: skip
+LATEX = Notation(latex_of, {
+    **RELATIONS, ">=": r"\ge", ">": ">", "→": r"\to", ",": r",\ ", ":": r"\colon\ ", "²": "^2",
+    "apart": r"\text{right} - \text{left}", "twice": r"\text{the batch twice}",
+    **{mark: "'" * n for n, mark in enumerate(_RUNS, 1)},
+})  # fmt: skip
+
+
+def formula(said: Statement, by: Notation = UNICODE) -> str:
+    """``left = right``."""
+    return by.pair((said.left, said.right), said.relation)
+
+
+def conditions(said: Statement, by: Notation = UNICODE) -> tuple[str, ...]:
+    """What is assumed, what the marks mean, and which squares vanish, each a formula."""
+    told = [by.pair(pair, "=") for pair in said.given]
+    told += [by.pair((a.lhs, a.rhs), a.rel_op) for a in said.needs]
+    for run in said.runs:
+        changed = by.signs[","].join(by.pair(pair, "→") for pair in run.changes)
+        told.append(by.signs[run.mark] + by.signs[":"] + (changed or by.signs["twice"]))
+    if said.slack != 0:
+        told.append(f"{by.signs['apart']} = {by.alone(said.slack)}")
+    return (*told, *(f"{by.alone(s)}{by.signs['²']} = 0" for s in said.order))
 
 
 @dataclass(frozen=True)
@@ -76,73 +120,17 @@ def _told(said: Statement) -> tuple[str, ...]:
     return (said.printed and f"after {said.printed}", after or "", said.note, _example(said))
 
 
-def formula(said: Statement) -> str:
-    """``left = right`` in Unicode."""
-    free = _free(said.left, said.right)
-    left, right = unicode.line(said.left, free), unicode.line(said.right, free)
-    return f"{left} {said.relation} {right}"
-
-
-def conditions(said: Statement) -> tuple[str, ...]:
-    """What is assumed, what the marks mean, and which squares vanish, in Unicode."""
-    told = [_pair(pair, " = ") for pair in said.given]
-    told += [_pair((a.lhs, a.rhs), f" {_MORE[a.rel_op][0]} ") for a in said.needs]
-    for run in said.runs:
-        changed = ", ".join(_pair(pair, " → ") for pair in run.changes)
-        told.append(f"{run.mark}: {changed or 'the batch twice'}")
-    if said.slack != 0:
-        told.append("right − left = " + unicode.line(said.slack, _free(said.slack)))
-    return (*told, *(f"{unicode.line(s)}² = 0" for s in said.order))
-
-
 def _example(said: Statement) -> str:
     """The numbers on which the statement is tried: ``x = (10, 4, 2, −4), γ = 2``."""
     assumed = {str(a) for a, _ in said.given}
     given = {name: number for name, number in said.at.items() if name not in assumed}
-    return ", ".join(f"{unicode.spelled(name)} = {_numbers(v)}" for name, v in given.items())
+    return ", ".join(f"{spelled(name)} = {_numbers(v)}" for name, v in given.items())
 
 
 def _numbers(given: Any) -> str:
     if isinstance(given, tuple):
         return f"({', '.join(map(_numbers, given))})"
-    return unicode.line(S(given))
-
-
-def _pair(pair: tuple[Expr, Expr], between: str) -> str:
-    free = _free(*pair)
-    return between.join(unicode.line(e, free) for e in pair)
-
-
-def latex_formula(said: Statement) -> str:
-    """The same in LaTeX."""
-    relation = _RELATIONS[said.relation]
-    return f"{_latex(said.left, said.right)} {relation} {_latex(said.right, said.left)}"
-
-
-def latex_conditions(said: Statement) -> tuple[str, ...]:
-    """The same in LaTeX, each a formula."""
-
-    def told(pairs: Pairs, between: str) -> str:
-        return r",\ ".join(f"{_latex(a, b)} {between} {_latex(b, a)}" for a, b in pairs)
-
-    parts = [told((pair,), "=") for pair in said.given]
-    parts += [told(((a.lhs, a.rhs),), _MORE[a.rel_op][1]) for a in said.needs]
-    for run in said.runs:
-        text = told(run.changes, r"\to") or r"\text{the batch twice}"
-        parts.append(rf"{_primes(run.mark)}\colon\ {text}")
-    if said.slack != 0:
-        parts.append(rf"\text{{right}} - \text{{left}} = {_latex(said.slack, said.slack)}")
-    return (*parts, *(f"{_latex(s, s)}^2 = 0" for s in said.order))
-
-
-def as_json(judgements: Sequence[Judgement]) -> str:
-    """Everything as JSON, numbers as exact text."""
-    return json.dumps(as_data(judgements), indent=2, ensure_ascii=False) + "\n"
-
-
-def as_data(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
-    """The same before it is text."""
-    return [_record(one) for one in judgements]
+    return line(S(given))
 
 
 def as_markdown(title: str, judgements: Sequence[Judgement]) -> str:
@@ -151,10 +139,10 @@ def as_markdown(title: str, judgements: Sequence[Judgement]) -> str:
              "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for one in judgements:
         said = one.statement
-        told = [f"${c}$" for c in latex_conditions(said)] + ([_example(said)] if said.at else [])
+        told = [f"${c}$" for c in conditions(said, LATEX)] + ([_example(said)] if said.at else [])
         cells = [
             _titled(said),
-            f"${latex_formula(said)}$",
+            f"${formula(said, LATEX)}$",
             ", ".join(told),
             _shown(one),
             _residual(one),
@@ -165,40 +153,21 @@ def as_markdown(title: str, judgements: Sequence[Judgement]) -> str:
 
 def as_latex(title: str, judgements: Sequence[Judgement]) -> str:
     """A document with a numbered equation for each statement."""
-    parts = [PREAMBLE + rf"\title{{{_text(title)}}}" + "\n" + r"\date{}", r"\begin{document}",
+    parts = [PREAMBLE + rf"\title{{{label(title)}}}" + "\n" + r"\date{}", r"\begin{document}",
              r"\maketitle"]  # fmt: skip
     for one in judgements:
         said = one.statement
-        where = "; ".join(rf"\fitted{{{c}}}" for c in latex_conditions(said))
-        how = _text(_shown(one)) + (f"; where {where}" if where else "")
+        where = "; ".join(rf"\fitted{{{c}}}" for c in conditions(said, LATEX))
+        how = label(_shown(one)) + (f"; where {where}" if where else "")
         if one.verdict == "refuted":
-            how += f"; on the example {_text(_residual(one))}"
-        parts.append(rf"\textbf{{{_text(_titled(said))}.}} {how}.")
+            how += f"; on the example {label(_residual(one))}"
+        parts.append(rf"\textbf{{{label(_titled(said))}.}} {how}.")
         if said.note or said.at:
-            parts.append(_text("; ".join(t for t in (said.note, _example(said)) if t)))
-        left, right = _latex(said.left, said.right), _latex(said.right, said.left)
-        parts.append(rf"\said{{{left}}}{{{_RELATIONS[said.relation]} {right}}}")
+            parts.append(label("; ".join(t for t in (said.note, _example(said)) if t)))
+        free = open_indices(said.left, said.right)
+        left, right = (latex_of(side, free) for side in (said.left, said.right))
+        parts.append(rf"\said{{{left}}}{{{RELATIONS[said.relation]} {right}}}")
     return "\n\n".join([*parts, r"\end{document}"]) + "\n"
-
-
-def _record(one: Judgement) -> dict[str, Any]:
-    said = one.statement
-    return {
-        "name": said.name,
-        "statement": formula(said),
-        "where": list(conditions(said)),
-        "latex": latex_formula(said),
-        "where_latex": list(latex_conditions(said)),
-        "printed": said.printed,
-        "note": said.note,
-        "verdict": one.verdict,
-        "expected": "true" if said.holds else "refuted",
-        "as_expected": one.as_expected,
-        "left": str(one.trial.left),
-        "right": str(one.trial.right),
-        "residual": str(one.residual),
-        "example": {name: str(number) for name, number in said.at.items()},
-    }
 
 
 def _shown(one: Judgement) -> str:
@@ -214,14 +183,14 @@ def _shown(one: Judgement) -> str:
 
 def _residual(one: Judgement) -> str:
     if one.verdict != "refuted":
-        return unicode.line(one.residual)
+        return line(one.residual)
     left, right = _number(one.trial.left), _number(one.trial.right)
     return f"{left} {'>' if one.statement.relation == '≤' else '≠'} {right}"
 
 
 def _number(exact: Expr) -> str:
     """The number as it is, or five digits of it where it is long (JSON has all of it)."""
-    text = unicode.line(exact)
+    text = line(exact)
     return text if len(text) <= LONGEST or exact.free_symbols else f"{exact.evalf(5)}…"
 
 
@@ -229,37 +198,7 @@ def _titled(said: Statement) -> str:
     return f"{said.name} ({said.printed})" if said.printed else said.name
 
 
-def _free(*exprs: Expr) -> tuple[Idx, ...]:
-    found = {i for e in exprs for i in carried(e)}
-    return tuple(sorted((i for i in found if size(i).free_symbols), key=str))
-
-
-def _latex(expr: Expr, other: Expr) -> str:
-    return latex_of(expr, _free(expr, other))
-
-
-def _primes(mark: str) -> str:
-    return "'" * {"′": 1, "″": 2, "‴": 3}[mark]
-
-
-LETTERS = {
-    "x̂": r"$\hat{x}$", "ℓ̂": r"$\hat{\ell}$", "√": r"$\surd$", "⟨": r"$\langle$",
-    "⟩": r"$\rangle$", "₀": "$_0$", "₁": "$_1$", "₂": "$_2$", "‘": "`", "’": "'", "×": r"$\times$",
-    "½": r"$\frac12$", "ŷ": r"$\hat{y}$", "≥": r"$\ge$", "|": "$|$",
-    "<": "$<$", ">": "$>$", "…": r"$\dots$",
-    "dx": "$dx$", "γ": r"$\gamma$", "β": r"$\beta$", "ε": r"$\varepsilon$",
-    "μ": r"$\mu$", "σ²": r"$\sigma^2$", "σ": r"$\sigma$", "‖": r"$\|$",
-    "∂": r"$\partial$", "²": "$^2$", "ℓ": r"$\ell$", "Ŵ": r"$\hat{W}$", "′": "$'$",
-    "λ": r"$\lambda$", "≠": r"$\ne$", "≤": r"$\le$", "→": r"$\to$", "∇": r"$\nabla$",
-    "ᵀ": r"$^{\top}$", "·": r"$\cdot$", "ρ": r"$\rho$", "Σ": r"$\Sigma$", "−": "$-$",
-}  # fmt: skip
-"""Letters of names and notes that LaTeX's text fonts lack."""
-
-
-def _text(words: str) -> str:
-    for letter in "_&%":
-        words = words.replace(letter, f"\\{letter}")
-    words = words.replace("^", r"\^{}")
-    for letter, spelled in LETTERS.items():
-        words = words.replace(letter, spelled)
-    return words
+def open_indices(*exprs: Expr) -> tuple[Idx, ...]:
+    """The indices of a statement that no sum binds."""
+    found = {i for e in exprs for i in carried(e) if size(i).free_symbols}
+    return tuple(sorted(found, key=str))

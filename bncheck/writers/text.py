@@ -4,25 +4,24 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bncheck.algebra.notation import Tensor, Total, indices_of, like, name_of, size
+from bncheck.algebra.notation import Total, indices_of, like, name_of, size
 from bncheck.algebra.program import Program, Step
+from bncheck.algebra.spelling import MINUS
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.folding import folded
 from bncheck.calculus.jacobians import jacobian
 from bncheck.telling.errors import CannotAsk
-from bncheck.writers.reading import (
+from bncheck.telling.long_formulas import before_terms, in_lines
+from bncheck.writers.formulas.unicode import columns, equation, line, spelled
+from bncheck.writers.jacobian_matrix import (
     LARGEST,
-    action,
     group_size,
     has_sizes,
-    lines,
     matrix,
-    results,
-    written,
+    sampled,
+    shades,
 )
-from bncheck.writers.sampled import sampled
-from bncheck.writers.shades import shades
-from bncheck.writers.unicode import MINUS, equation, line, spelled
+from bncheck.writers.reading import action, results, rewritings, written
 
 WIDEST = 66
 """Columns of the longest row in second order: what stands in a terminal of 80 unbroken."""
@@ -48,40 +47,39 @@ class Page:
 
 def page(found: Derivation) -> Page:
     """Forward pass, chain rule, closed form with its rewritings, and Jacobian or Hessian."""
-    layer = found.layer
-    words = _words(found)
-    cached = ", ".join(line(s.target) for s in written(found, map(_itself, found.cached)))
-    closing = ((equation(Step(r.target, r.expr)), _worded(r.reason)) for r in lines(found))
-    parts = (
+    layer, what = found.layer, "Backward pass"
+    notation, kept = "da stands for ∂ℓ/∂a", "forward pass"
+    before, after = [], []
+    if found.origin:
+        what, kept = "Double backward pass", "forward and the backward pass"
+        notation = "d²a stands for ∂S/∂a, dda for ∂S/∂da"
+        before, after = _direction(found), [_hessian(found)]
+    elif found.mode == "forward":
+        what, notation = "Tangents", "with a dot: the derivative along the inputs' direction"
+    else:
+        after = [*_jacobians(found), *_folding(found)]
+    cached = ", ".join(line(s.target) for s in written(found, (Step(a, a) for a in found.cached)))
+    closing = ((equation(Step(r.target, r.expr)), _worded(r.reason)) for r in rewritings(found))
+    chain = written(found, found.chain.steps)
+    parts = [
         Section("Forward pass", _noted(layer.steps)),
-        *_what(found),
-        Section(
-            f"{words[0]}, by the chain rule ({words[1]})", _noted(written(found, found.chain.steps))
-        ),
+        *before,
+        Section(f"{what}, by the chain rule ({notation})", _noted(chain)),
         Section("Closing it", tuple(closing)),
-        Section(f"{words[0]}, in closed form", _plain(results(found)), framed=True),
-        Section(f"Kept from the {words[2]}", ((cached or "nothing",),)),
-        *(
-            _hessian(found)
-            if found.origin
-            else _jacobians(found)
-            if found.mode == "reverse"
-            else ()
-        ),
-        *_folding(found),
-    )
+        Section(f"{what}, in closed form", _plain(results(found)), framed=True),
+        Section(f"Kept from the {kept}", ((cached or "nothing",),)),
+        *after,
+    ]
+    if found.origin or found.mode == "forward":
+        parts = list(map(_narrow, parts))
     title = found.forward.title if found.mode == "reverse" else found.chain.title
-    plain = found.order == 1 and found.mode == "reverse"
-    shown_parts = tuple(p if plain else _folded(p) for p in parts if p.rows)
-    return Page(title or found.forward.name, shapes(layer), shown_parts)
+    return Page(title or found.forward.name, shapes(layer), tuple(p for p in parts if p.rows))
 
 
 def _folding(found: Derivation) -> tuple[Section, ...]:
     """Where the statistics are given: the linear layer that takes in the one before as well."""
     x, steps = found.forward.inputs[0], found.forward.steps
-    if found.origin or found.mode == "forward" or len(indices_of(x)) != 2:
-        return ()
-    if any(step.expr.has(Total) for step in steps):
+    if len(indices_of(x)) != 2 or any(step.expr.has(Total) for step in steps):
         return ()
     try:
         made = folded(found.forward)
@@ -91,59 +89,30 @@ def _folding(found: Derivation) -> tuple[Section, ...]:
     return (Section("Folded into a linear layer before it, the same for every size", rows),)
 
 
-def _folded(section: Section) -> Section:
+def _narrow(section: Section) -> Section:
     """The section with its long formulas in several rows, each narrow enough for a terminal."""
     rows: list[tuple[str, ...]] = []
     for formula, *note in section.rows:
-        first, *more = _lines(formula)
+        first, *more = in_lines(formula, WIDEST, _BREAKS, columns, WIDEST // 3)
         rows += [(first, *note), *((f"    {part}",) for part in more)]
     return Section(section.title, tuple(rows), section.framed)
 
 
-def _lines(formula: str) -> list[str]:
-    """A formula broken before terms, outside the brackets where it can be."""
-    made, rest = [], formula
-    while _width(rest) > WIDEST:
-        depth, places = 0, []
-        for at, letter in enumerate(rest):
-            depth += (letter in "([") - (letter in ")]")
-            if at and rest[at : at + 3] in (" + ", f" {MINUS} "):
-                places.append((depth, -at))
-        if not places:
-            break
-        fitting = [p for p in places if -p[1] <= WIDEST]
-        good = [p for p in fitting if -p[1] > WIDEST // 3]
-        first = max(places, key=lambda p: p[1])
-        at = -(min(good or [min(fitting, default=first, key=lambda p: p[1])]))[1]
-        made.append(rest[:at])
-        rest = rest[at + 1 :]
-    return [*made, rest]
+_BREAKS = before_terms(" + ", f" {MINUS} ")
 
 
-def _words(found: Derivation) -> tuple[str, str, str]:
-    """What is derived, its notation, and where its cache comes from."""
-    if found.origin:
-        about = "d²a stands for ∂S/∂a, dda for ∂S/∂da"
-        return "Double backward pass", about, "forward and the backward pass"
-    if found.mode == "forward":
-        return "Tangents", "with a dot: the derivative along the inputs' direction", "forward pass"
-    return "Backward pass", "da stands for ∂ℓ/∂a", "forward pass"
-
-
-def _what(found: Derivation) -> tuple[Section, ...]:
+def _direction(found: Derivation) -> list[Section]:
     """In second order: the backward pass, and the number whose gradients are wanted."""
-    if not found.origin:
-        return ()
+    assert found.origin
     along = ", ".join(spelled(name_of(a)) for a in found.upstream)
-    return (
-        Section(
-            "Backward pass, in closed form (da stands for ∂ℓ/∂a)", _plain(results(found.origin))
-        ),
+    first = "Backward pass, in closed form (da stands for ∂ℓ/∂a)"
+    return [
+        Section(first, _plain(results(found.origin))),
         Section(f"The loss along a direction ({along})", ((equation(action(found)),),)),
-    )
+    ]
 
 
-def _hessian(found: Derivation) -> tuple[Section, ...]:
+def _hessian(found: Derivation) -> Section:
     """What the double backward has to do with the Hessian of a loss that is not linear in y."""
     assert found.origin
     (out, *_), layer = found.layer.outputs, found.forward
@@ -156,11 +125,7 @@ def _hessian(found: Derivation) -> tuple[Section, ...]:
         own = f"{line(second)} + " if second in made else ""
         rows.append((f"by {line(a)}: {own}{line(first)} at {bent} for {up}",))
     about = f"{bent} is ∂²ℓ/∂y² times {moved}, how {line(out)} moves"
-    return (Section(f"Hessian of the loss times the direction ({about})", tuple(rows)),)
-
-
-def _itself(operand: Tensor) -> Step:
-    return Step(operand, operand)
+    return Section(f"Hessian of the loss times the direction ({about})", tuple(rows))
 
 
 def _noted(steps: Iterable[Step]) -> tuple[tuple[str, ...], ...]:
@@ -208,9 +173,9 @@ def _matrix(found: Derivation) -> Section:
         return Section(title, _picture(found))
     shared, entries = matrix(found, first)
     cells = [[line(e) for e in row] for row in entries]
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    widths = [max(map(columns, column)) for column in zip(*cells, strict=True)]
     rows = [
-        "   ".join(cell + " " * (w - _width(cell)) for cell, w in zip(row, widths, strict=True))
+        "   ".join(cell + " " * (w - columns(cell)) for cell, w in zip(row, widths, strict=True))
         for row in cells
     ]
     ends = _brackets(len(rows))
@@ -219,7 +184,7 @@ def _matrix(found: Derivation) -> Section:
     return Section(
         title,
         tuple(
-            ((front if k == middle else " " * _width(front)) + left + " " + row + " " + right,)
+            ((front if k == middle else " " * columns(front)) + left + " " + row + " " + right,)
             for k, (row, (left, right)) in enumerate(zip(rows, ends, strict=True))
         ),
     )
@@ -237,10 +202,3 @@ def _brackets(rows: int) -> list[tuple[str, str]]:
     if rows == 1:
         return [("[", "]")]
     return [("⎡", "⎤"), *[("⎢", "⎥")] * (rows - 2), ("⎣", "⎦")]
-
-
-def _width(text: str) -> int:
-    """Columns in the terminal: combining accents take none."""
-    import unicodedata
-
-    return sum(not unicodedata.combining(letter) for letter in text)

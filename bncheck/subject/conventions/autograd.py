@@ -1,4 +1,4 @@
-"""Code written on torch tensors: arrays become tensors on the way in, gradients come back.
+"""A ``torch.autograd.Function``, and code written on tensors: arrays become tensors on the way in.
 
 torch is never imported here: it is used where the user's own file has imported it.
 """
@@ -12,13 +12,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.subject.conventions.convention import Found
-from bncheck.subject.conventions.pair import Ran, defaults
-from bncheck.subject.returned import output, plain
-from bncheck.subject.signature import roles_of
+from bncheck.subject.conventions.arguments import defaults
+from bncheck.subject.conventions.implementations import Implementation, Ran, Surroundings
+from bncheck.subject.conventions.returned import output
+from bncheck.subject.conventions.stand_ins import (
+    Change,
+    bound_arguments,
+    changed,
+    exchange_code,
+    numbers,
+    numbers_by_role,
+)
+from bncheck.subject.messages import Backward, Inputs, plain
+from bncheck.subject.names import layer_hint
+from bncheck.subject.signature import document, line_of, roles_of
 from bncheck.telling.errors import CannotAsk
 
-Inputs = Mapping[str, Any]
+MOST_SEEN = 200
+"""How many runs forward are remembered."""
+
+
+def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
+    """A class that torch's ``Function`` is a base of, with both passes."""
+    bases = thing.__mro__ if isinstance(thing, type) else ()
+    own = {n for base in bases if base.__module__ != "torch.autograd.function" for n in vars(base)}
+    is_function = any(base.__module__ == "torch.autograd.function" for base in bases)
+    if not is_function or not {"forward", "backward"} <= own:
+        return None
+    takes = tuple(r for r in list(roles_of(thing.forward, beside.said).values())[1:] if r)
+    summary = Backward(
+        name=name,
+        kind="autograd",
+        line=line_of(thing),
+        has_forward=True,
+        takes=takes,
+        layer_hint=layer_hint(name, document(thing)),
+        description=f"{name}.apply(...), a torch.autograd.Function",
+    )
+    return Implementation(summary, thing, thing.forward, beside.said)
 
 
 def are_used_by(thing: Callable[..., Any]) -> bool:
@@ -32,46 +63,49 @@ def are_used_by(thing: Callable[..., Any]) -> bool:
 
 def to_tensors(given: Inputs) -> dict[str, Any]:
     """The arrays as tensors that share their memory, so that overwriting is seen."""
-    torch = sys.modules["torch"]
-    made = {}
-    for name, value in given.items():
-        if isinstance(value, np.ndarray):
-            if value.dtype == np.longdouble:
-                raise CannotAsk("torch has no tensors of extended precision")
-            made[name] = torch.from_numpy(value if value.flags.writeable else value.copy())
-        else:
-            made[name] = value
-    return made
+    return {name: _as_tensor(value) for name, value in given.items()}
 
 
-def output_of(found: Found, given: Inputs) -> NDArray[Any]:
-    """The output of a ``torch.autograd.Function``."""
-    arguments, _ = _arguments(found, given)
-    return output(found.backward.apply(*arguments))  # type: ignore[attr-defined]
+def _as_tensor(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return to_tensors(value)
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype == np.longdouble:
+        raise CannotAsk("torch has no tensors of extended precision")
+    return sys.modules["torch"].from_numpy(value if value.flags.writeable else value.copy())
 
 
-def run_autograd(found: Found, given: Inputs) -> Ran:
+def output_of(own: Implementation, given: Inputs) -> NDArray[Any]:
+    """The output of ``apply``."""
+    arguments, _ = _arguments(own, given)
+    return output(own.backward.apply(*arguments))  # type: ignore[attr-defined]
+
+
+def run(own: Implementation, given: Inputs) -> Ran:
     """``apply``, and torch's own reverse sweep, which calls the user's ``backward``."""
-    arguments, leaves = _arguments(found, given)
+    arguments, leaves = _arguments(own, given)
     names = list(leaves)
     try:
-        y, slopes = _swept(found, arguments, leaves, given)
+        y, slopes = _swept(own, arguments, leaves, given)
     except ValueError:
         # one that unpacks its needs_input_grad wants to be called without the settings
-        y, slopes = _swept(found, arguments[: len(names)], leaves, given)
+        y, slopes = _swept(own, arguments[: len(names)], leaves, given)
     named = {"d" + n: plain(s) for n, s in zip(names, slopes, strict=True) if s is not None}
     return Ran(output(y), None, named, by_name=frozenset(named))
 
 
-def _swept(found: Found, arguments: list[Any], leaves: Inputs, given: Inputs) -> tuple[Any, Any]:
-    y = found.backward.apply(*arguments)  # type: ignore[attr-defined]
+def _swept(
+    own: Implementation, arguments: list[Any], leaves: Inputs, given: Inputs
+) -> tuple[Any, Any]:
+    y = own.backward.apply(*arguments)  # type: ignore[attr-defined]
     y = y[0] if isinstance(y, tuple) else y
     grad = sys.modules["torch"].autograd.grad
     return y, grad(y, list(leaves.values()), given["dy"], allow_unused=True)
 
 
-def _arguments(found: Found, given: Inputs) -> tuple[list[Any], dict[str, Any]]:
-    forward = found.forward
+def _arguments(own: Implementation, given: Inputs) -> tuple[list[Any], dict[str, Any]]:
+    forward = own.forward
     assert forward is not None
     supplied = {**defaults(given), **given}
     leaves = {}
@@ -79,7 +113,7 @@ def _arguments(found: Found, given: Inputs) -> tuple[list[Any], dict[str, Any]]:
         if name in given:
             leaf = given[name].clone().requires_grad_()
             supplied[name] = leaves[name] = leaf
-    roles = dict(list(roles_of(forward, found.roles).items())[1:])  # without ctx
+    roles = dict(list(roles_of(forward, own.roles).items())[1:])  # without ctx
     parameters = inspect.signature(forward).parameters
     unknown = [n for n, r in roles.items() if r not in supplied]
     if "x" not in roles.values() and unknown:
@@ -87,9 +121,38 @@ def _arguments(found: Found, given: Inputs) -> tuple[list[Any], dict[str, Any]]:
     needed = [n for n in unknown if parameters[n].default is parameters[n].empty]
     if needed:
         raise CannotAsk(
-            f"{found.candidate.name}.forward has a parameter {needed[0]!r} that bncheck does not "
+            f"{own.summary.name}.forward has a parameter {needed[0]!r} that bncheck does not "
             f"know; say what it is with --name {needed[0]}=ROLE"
         )
     used = {n: leaf for n, leaf in leaves.items() if n in roles.values()}
     values = [parameters[n].default if n in unknown else supplied[str(r)] for n, r in roles.items()]
     return values, used
+
+
+def exchange(own: Implementation, change: Change) -> None:
+    """Other numbers in what ``backward`` returns, in the order of what ``forward`` takes."""
+    forward = own.forward
+    assert forward is not None
+    roles = list(roles_of(forward, own.roles).values())[1:]
+    order = [f"d{r}" if r in ("x", "gamma", "beta") else "" for r in roles]
+    seen: list[tuple[Any, dict[str, Any]]] = []
+
+    def forward_stand_in_of(original: Callable[..., Any]) -> Callable[..., Any]:
+        def stand_in(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append((ctx, numbers_by_role(bound_arguments(original, (ctx, *args), kwargs))))
+            del seen[:-MOST_SEEN]
+            return original(ctx, *args, **kwargs)
+
+        return stand_in
+
+    def backward_stand_in_of(original: Callable[..., Any]) -> Callable[..., Any]:
+        def stand_in(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+            values = next((dict(v) for known, v in reversed(seen) if known is ctx), {})
+            if values:
+                values["dy"] = numbers(next(iter((*args, *kwargs.values())), None))
+            return changed(original(ctx, *args, **kwargs), values, change, order=order)
+
+        return stand_in
+
+    exchange_code(forward, forward_stand_in_of)
+    exchange_code(own.backward.backward, backward_stand_in_of)  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ or never shown because backward updates the parameters itself: then the update i
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import product
 from typing import Any
@@ -15,64 +15,100 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.subject.conventions.convention import Found
+from bncheck.subject.conventions.arguments import called, defaults, with_cache
+from bncheck.subject.conventions.implementations import Implementation, Ran, Surroundings
 from bncheck.subject.conventions.methods import backward_method, forward_method
-from bncheck.subject.conventions.pair import Ran, called, defaults, with_cache
+from bncheck.subject.conventions.returned import output
+from bncheck.subject.conventions.stand_ins import (
+    Change,
+    bound_arguments,
+    changed,
+    numbers,
+    numbers_by_role,
+    settings,
+)
 from bncheck.subject.holders import (
+    RATE,
+    Watch,
     attributes,
     gradients_kept,
     gradients_named,
+    parameters,
+    set_parameters,
+    updates,
 )
-from bncheck.subject.names import SETUPS, TESTING, role
-from bncheck.subject.parameters import RATE, parameters, set_parameters, updates
-from bncheck.subject.returned import output, plain
-from bncheck.subject.signature import required, roles_of
-from bncheck.subject.watching import Watch
-from bncheck.telling.report import Remark
-
-Inputs = Mapping[str, Any]
+from bncheck.subject.messages import Backward, Inputs, plain
+from bncheck.subject.names import SETUPS, TESTING, layer_hint, role
+from bncheck.subject.signature import line_of, required, roles_of
+from bncheck.telling.codes import Finding, found
+from bncheck.telling.errors import CannotAsk
 
 
-def output_of(found: Found, given: Inputs) -> NDArray[Any]:
+def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
+    """A class; raises ``CannotAsk`` where it has no method of either kind."""
+    if not isinstance(thing, type):
+        return None
+    there, back = forward_method(thing), backward_method(thing)
+    if there is None or back is None:
+        missing = "forward" if there is None else "backward"
+        raise CannotAsk(f"class {name} has no method {missing}; expected forward and backward")
+    methods = (thing.__init__, getattr(thing, there), getattr(thing, back))  # type: ignore[misc]
+    takes = [r for method in methods for r in roles_of(method, beside.said).values() if r]
+    summary = Backward(
+        name=name,
+        kind="class",
+        line=line_of(thing),
+        has_forward=True,
+        takes=(*dict.fromkeys(takes), "gamma", "beta"),
+        layer_hint=layer_hint(name),
+        description=f"{name}(...), {there}(x), {back}(dy)",
+        has_object=True,
+    )
+    return Implementation(summary, thing, None, beside.said)
+
+
+def output_of(own: Implementation, given: Inputs) -> NDArray[Any]:
     """The output of a fresh object's forward pass."""
-    return ready(found, given)[1]
+    return ready(own, given)[1]
 
 
-def run(found: Found, given: Inputs) -> Ran:
-    """A fresh object, its forward and its backward pass; ``before``: a batch before that."""
-    instance, y, rest, watch = ready(found, given)
-    if "before" in given:
-        passed(instance, {**given, "x": given["before"]}, found)
-        y, rest = passed(instance, given, found)
-    return _back(found, given, instance, y, rest, watch)
+def run(own: Implementation, given: Inputs) -> Ran:
+    """A fresh object, its forward and its backward pass.
 
-
-def run_again(found: Found, given: Inputs, before: Inputs) -> Ran:
-    """The same in an object through which another batch went ``before``, there and back."""
-    instance, y, rest, watch = ready(found, before)
-    _back(found, before, instance, y, rest, watch)
-    set_parameters(instance, given)
-    y, rest = passed(instance, given, found)
-    watch.seen.clear()
-    return _back(found, given, instance, y, rest, watch)
+    ``earlier``: inputs of a batch that goes through the object before; ``there_and_back``:
+    through its backward pass as well.
+    """
+    earlier = given.get("earlier")
+    instance, y, rest, watch = ready(own, earlier or given)
+    if earlier:
+        if given.get("there_and_back"):
+            _back(own, earlier, instance, y, rest, watch)
+        set_parameters(instance, given)
+        y, rest = passed(instance, given, own)
+        watch.seen.clear()
+    return _back(own, given, instance, y, rest, watch)
 
 
 def _back(
-    found: Found, given: Inputs, instance: Any, y: NDArray[Any], rest: list[Any], watch: Watch
+    own: Implementation,
+    given: Inputs,
+    instance: Any,
+    y: NDArray[Any],
+    rest: list[Any],
+    watch: Watch,
 ) -> Ran:
     before = dict(gradients_kept(instance))
     old = {n: np.array(plain(v)) for n, v in parameters(instance)}
-    result = passed_back(instance, {**given, "output": y}, rest, found)
+    result = passed_back(instance, {**given, "output": y}, rest, own)
     kept = dict(gradients_kept(instance))
     extra = {n: v for n, v in kept.items() if n != "dx" or result is None}
     extra = extra or before
-    remarks: tuple[Remark, ...] = ()
+    remarks: tuple[Finding, ...] = ()
     if not {"dgamma", "dbeta"} & set(extra) and not _is_several(result):
         seen = watch.seen or updates(instance, old)
         extra = {**extra, **seen}
         if seen:
-            text = "backward updates the parameters; their gradients are read off the update"
-            remarks = (Remark("updates-parameters", text),)
+            remarks = (found("updates-parameters"),)
     shapes = {n: v.shape for n, v in old.items()}
     by_name = {*watch.seen, *gradients_named(instance)}
     return Ran(y, result, extra, remarks, shapes, frozenset(by_name & set(extra)))
@@ -82,18 +118,18 @@ _OPTIMIZER = re.compile(r"optim|(?<![a-z])opt(?![a-z])|updater", re.IGNORECASE)
 """What an attribute that holds an optimizer is called."""
 
 
-def ready(found: Found, given: Inputs) -> tuple[Any, NDArray[Any], list[Any], Watch]:
+def ready(own: Implementation, given: Inputs) -> tuple[Any, NDArray[Any], list[Any], Watch]:
     """An object with the trial's parameters, its output, and what forward returned besides."""
     problem: Exception | None = None
     ways = list(_ways(given))
-    order = found.memory.get("way")
+    order = own.memory.get("way")
     for number in [order] if order is not None else range(len(ways)):
         try:
-            made = _made(found, given, *ways[number])
+            made = _made(own, given, *ways[number])
         except Exception as error:
             problem = problem or error
             continue
-        found.memory["way"] = number
+        own.memory["way"] = number
         return made
     assert problem is not None
     raise problem
@@ -109,26 +145,26 @@ def _ways(given: Inputs) -> Iterator[tuple[Any, bool]]:
 
 
 def _made(
-    found: Found, given: Inputs, width: Any, optional: bool
+    own: Implementation, given: Inputs, width: Any, optional: bool
 ) -> tuple[Any, NDArray[Any], list[Any], Watch]:
-    cls = found.backward
+    cls = own.backward
     watch = Watch(lambda: parameters(instance))
     supplied = {
         **defaults(given), **given, "width": width, "optimizer": watch, "rate": RATE,
     }  # fmt: skip
-    instance = cls(**_filled(cls, {**supplied, "x": width}, found, optional))
-    _set_up(instance, supplied, found)
+    instance = cls(**_filled(cls, {**supplied, "x": width}, own, optional))
+    _set_up(instance, supplied, own)
     set_parameters(instance, given)
-    y, rest = passed(instance, given, found)
+    y, rest = passed(instance, given, own)
     if set_parameters(instance, given):
-        y, rest = passed(instance, given, found)
+        y, rest = passed(instance, given, own)
     return instance, y, rest, watch
 
 
 def _filled(
-    function: Callable[..., Any], supplied: Inputs, found: Found, optional: bool
+    function: Callable[..., Any], supplied: Inputs, own: Implementation, optional: bool
 ) -> dict[str, Any]:
-    roles = roles_of(function, found.roles)
+    roles = roles_of(function, own.roles)
     needed = required(function)
     arguments = {}
     for name, known in roles.items():
@@ -142,7 +178,7 @@ def _filled(
     return arguments
 
 
-def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
+def _set_up(instance: Any, supplied: Inputs, own: Implementation) -> None:
     """Training mode, and the methods that make the parameters."""
     for name, value in list(attributes(instance).items()):
         known = role(name)
@@ -167,20 +203,20 @@ def _set_up(instance: Any, supplied: Inputs, found: Found) -> None:
         shaped = {**supplied, "width": tuple(supplied["x"].shape[1:])}
         values = shaped if setup in ("set_input_shape", "build") else supplied
         with suppress(Exception):  # whether it was needed the forward pass will show
-            method(**_filled(method, values, found, optional=False))
+            method(**_filled(method, values, own, optional=False))
 
 
-def passed(instance: Any, given: Inputs, found: Found) -> tuple[NDArray[Any], list[Any]]:
+def passed(instance: Any, given: Inputs, own: Implementation) -> tuple[NDArray[Any], list[Any]]:
     """The output of an object's forward pass in training, and what it returned besides."""
     forward = getattr(instance, str(forward_method(type(instance))))
     try:
-        result = called(forward, given, found.roles)
+        result = called(forward, given, own.roles)
     except AttributeError as error:
         name = error.name or ""
         if error.obj is not instance or not _is_mode(name):
             raise
         setattr(instance, name, role(name) == "training")  # its owner would set it
-        result = called(forward, given, found.roles)
+        result = called(forward, given, own.roles)
     rest = list(result[1:]) if isinstance(result, tuple) else []
     if result is None:
         names = ("output", "out", "y", "outputs", "a", "_output", "activation", "result")
@@ -193,16 +229,44 @@ def _is_mode(name: str) -> bool:
     return role(name) == "training" or bool(TESTING.match(name.strip("_")))
 
 
-def passed_back(instance: Any, given: Inputs, rest: list[Any], found: Found) -> Any:
+def passed_back(instance: Any, given: Inputs, rest: list[Any], own: Implementation) -> Any:
     """What an object's backward pass returns; ``rest``: what its forward pass handed on."""
     backward = getattr(instance, str(backward_method(type(instance))))
-    needed, known = required(backward), roles_of(backward, found.roles)
+    needed, known = required(backward), roles_of(backward, own.roles)
     if rest and len(needed) > 1 and not {"x", "gamma"} & {known[n] for n in needed}:
-        return with_cache(backward, given, rest, found.roles)
+        return with_cache(backward, given, rest, own.roles)
     if len(needed) <= 1 and "dy" not in known.values() and known:
         return backward(**{(needed or list(known))[0]: given["dy"]})
-    return called(backward, given, found.roles, first="dy")
+    return called(backward, given, own.roles, first="dy")
 
 
 def _is_several(result: Any) -> bool:
     return isinstance(result, tuple | list | dict) and len(result) > 1
+
+
+def exchange(own: Implementation, change: Change) -> None:
+    """The methods of a class: forward remembers x, backward has its gradients exchanged."""
+    cls = own.backward
+    names = forward_method(cls), backward_method(cls)  # type: ignore[arg-type]
+    forward, backward = (getattr(cls, str(name)) for name in names)
+    inputs: dict[int, tuple[Any, dict[str, Any]]] = {}
+
+    def forward_stand_in(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = numbers_by_role(bound_arguments(forward, (self, *args), kwargs))
+        inputs[id(self)] = (self, {**settings(self), **given})
+        return forward(self, *args, **kwargs)
+
+    def backward_stand_in(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _, known = inputs.get(id(self), (self, {}))
+        given = bound_arguments(backward, (self, *args), kwargs)
+        values = {**known, **numbers_by_role(given)} if known else {}
+        if values and "dy" not in values:
+            values["dy"] = numbers(list(given.values())[1])
+        result = backward(self, *args, **kwargs)
+        return changed(result, values, change, held_by=self)
+
+    for name, made, old in zip(
+        names, (forward_stand_in, backward_stand_in), (forward, backward), strict=True
+    ):
+        made.__signature__ = inspect.signature(old)  # type: ignore[attr-defined]
+        setattr(cls, str(name), made)

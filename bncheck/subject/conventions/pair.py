@@ -1,155 +1,198 @@
-"""Call plain functions by the roles of their parameters; alone, or as a pair with a cache."""
+"""``forward(x, gamma, beta, params) -> (y, cache)`` and ``backward(dout, cache)``: functions,
+static methods of a class, or a forward pass that returns (y, backward), its own backward pass.
+"""
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.subject.conventions.convention import Found
-from bncheck.subject.names import role
-from bncheck.subject.returned import kind_of, output
-from bncheck.subject.signature import Roles, parameters_of, roles_of
+from bncheck.subject.conventions.arguments import called, with_cache
+from bncheck.subject.conventions.function import summarised
+from bncheck.subject.conventions.implementations import Implementation, Ran, Surroundings
+from bncheck.subject.conventions.methods import (
+    backward_method,
+    forward_method,
+    gives_its_backward,
+    is_static,
+    partner,
+)
+from bncheck.subject.conventions.returned import kind_of, output
+from bncheck.subject.conventions.stand_ins import (
+    Change,
+    bound_arguments,
+    changed,
+    exchange_code,
+    numbers,
+    numbers_by_role,
+)
+from bncheck.subject.messages import Inputs
+from bncheck.subject.names import STATISTICS, role
+from bncheck.subject.signature import Roles, check_known, line_of, roles_of, signature
 from bncheck.telling.errors import CannotAsk
-from bncheck.telling.report import Remark
 
-Inputs = Mapping[str, Any]
-ASKED = ("width", "count", "label", "momentum", "optimizer", "rate", "running_mean", "running_var")
-"""Roles that are filled only where the code cannot do without."""
+Made = list[tuple[Any, dict[str, Any]]]
+"""What a forward pass handed on, with the inputs by role from which it was made."""
+
+MOST_CACHES = 200
+"""How many of them are remembered: finite differences make thousands."""
 
 
-@dataclass(frozen=True)
-class Ran:
-    """One run: the output, what backward returned, and gradients found elsewhere, by name.
+def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
+    """A function with a forward pass beside it that makes what it takes, or two static methods.
 
-    ``shapes``: those of the code's own parameters, by role, where it holds them; ``by_name``:
-    gradients that have a name, and not a place among others.
+    Raises ``CannotAsk`` where there is no forward pass that would make the cache.
     """
+    if isinstance(thing, type):
+        there, back = forward_method(thing), backward_method(thing)
+        if not (there and back and is_static(thing, there) and is_static(thing, back)):
+            return None
+        return made(name, getattr(thing, back), getattr(thing, there), beside.said)
+    takes = signature(thing, name, beside.said)
+    forward = partner(name, beside.own)
+    if forward is not None:
+        roles = roles_of(thing, beside.said)
+        unknown = len(roles) == 2 and not {"x", "gamma", "xhat"} & set(roles.values())
+        is_pair = "cache" in takes or unknown or set(takes) & set(STATISTICS)
+        return made(name, thing, forward, beside.said) if is_pair else None
+    if "cache" in takes:
+        raise CannotAsk(
+            f"{beside.place}: {name} takes a cache, but no forward pass that would make it was "
+            f"found; expected {name.replace('backward', 'forward')} beside it"
+        )
+    return None
 
-    y: NDArray[Any] | None
-    result: Any
-    extra: Mapping[str, Any]
-    remarks: tuple[Remark, ...] = ()
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    by_name: frozenset[str] = frozenset()
+
+def made(
+    name: str, backward: Callable[..., Any], forward: Callable[..., Any], said: Roles
+) -> Implementation:
+    """Of two callables."""
+    check_known(forward, getattr(forward, "__name__", "forward"), said)
+    takes = signature(forward, name, said)
+    return Implementation(
+        summarised(name, "pair", backward, takes, forward), backward, forward, said
+    )
 
 
-def run_function(found: Found, given: Inputs) -> Ran:
-    """A backward pass on its own; the forward pass, if any, sees copies of its own."""
-    y = None
-    if found.forward is not None:
-        copies = {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in given.items()}
-        y = output(called(found.forward, copies, found.roles))
-    return Ran(y, called(found.backward, given, found.roles, first="dy"), {})
+def find_closure(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
+    """A forward pass that returns (y, backward): what it returns beside y is called with dy."""
+    if not gives_its_backward(name, thing):
+        return None
+
+    def backward(dout: Any, cache: Callable[..., Any]) -> Any:
+        return cache(dout)
+
+    backward.__module__ = thing.__module__  # whose arrays or tensors it takes
+    own = made(name, backward, thing, beside.said)
+    calls = f"{name}{inspect.signature(thing)} -> (y, backward)"
+    summary = replace(own.summary, kind="closure", line=line_of(thing), description=calls)
+    return replace(own, summary=summary)
 
 
-def run_pair(found: Found, given: Inputs) -> Ran:
+def run(own: Implementation, given: Inputs) -> Ran:
     """Forward pass and backward pass; what the first returns beside y goes into the second."""
-    y, rest = handed_on(found, given)
-    return Ran(y, with_cache(found.backward, given, rest, found.roles), {})
+    y, rest = handed_on(own, given)
+    return Ran(y, with_cache(own.backward, given, rest, own.roles), {})
 
 
-def handed_on(found: Found, given: Inputs) -> tuple[NDArray[Any], list[Any]]:
+def handed_on(own: Implementation, given: Inputs) -> tuple[NDArray[Any], list[Any]]:
     """The output of the forward pass, and what it returns besides; raises ``CannotAsk``."""
-    assert found.forward is not None
-    result = called(found.forward, given, found.roles)
+    assert own.forward is not None
+    result = called(own.forward, given, own.roles)
     if not isinstance(result, tuple | list) or len(result) < 2:
-        name = getattr(found.forward, "__name__", "forward")
+        name = getattr(own.forward, "__name__", "forward")
         raise CannotAsk(f"{name} returned {kind_of(result)}; expected (output, cache)")
     y, *rest = result
     return output(y), rest
 
 
-def with_cache(backward: Callable[..., Any], given: Inputs, rest: list[Any], said: Roles) -> Any:
-    """Call ``backward`` with the upstream gradient and what the forward pass handed on."""
-    roles = roles_of(backward, said)
-    if len(roles) == 2 and set(roles.values()) != {"dy", "cache"}:
-        caches = [n for n, r in roles.items() if r == "cache"] or [
-            next((n for n, r in roles.items() if r not in ("dy", None)), list(roles)[1])
-        ]
-        if "dy" in roles.values():
-            caches = [n for n, r in roles.items() if r != "dy"][:1]
-        roles = {n: "cache" if n == caches[0] else "dy" for n in roles}
-    open_ = [n for n, r in roles.items() if r not in given or r == "cache"]
-    open_ = [n for n in open_ if r_is_open(roles[n])]
-    handed = _handed(open_, roles, rest)
-    values = {**given, "training": True}
-    keywords = {n: values[r] for n, r in roles.items() if r in values and n not in handed}
-    return _bound(backward, {**keywords, **handed})
+def exchange(own: Implementation, change: Change) -> None:
+    """Other numbers in what the backward pass returns, where the forward pass made its cache."""
+    made: Made = []
+
+    def stand_in_of(original: Callable[..., Any]) -> Callable[..., Any]:
+        def stand_in(*args: Any, **kwargs: Any) -> Any:
+            given = bound_arguments(original, args, kwargs)
+            cached = _cache_name(original, given)
+            upstream = [n for n in given if n != cached and role(n) in ("dy", None)]
+            inputs = _inputs_of(given.get(cached), made)
+            values = {} if inputs is None or not upstream else dict(inputs)
+            if values:
+                values["dy"] = numbers(given[upstream[0]])
+            return changed(original(*args, **kwargs), values, change)
+
+        return stand_in
+
+    assert own.forward is not None
+    exchange_code(own.forward, lambda original: _noting(original, made))
+    exchange_code(own.backward, stand_in_of)
 
 
-def r_is_open(found: str | None) -> bool:
-    """Whether the forward pass has to give it."""
-    return found not in (*ASKED[2:], "training", "params", "groups", "eps")
+def exchange_closure(own: Implementation, change: Change) -> None:
+    """Other numbers in what the backward passes return that the forward pass returns."""
+
+    def stand_in_of(original: Callable[..., Any]) -> Callable[..., Any]:
+        def stand_in(*args: Any, **kwargs: Any) -> Any:
+            values = _forward_values(original, args, kwargs)
+            result = original(*args, **kwargs)
+            if not isinstance(result, tuple | list):
+                return result
+            parts = [_changing(p, values, change) if callable(p) else p for p in result]
+            return type(result)(parts)
+
+        return stand_in
+
+    assert own.forward is not None
+    exchange_code(own.forward, stand_in_of)
 
 
-def called(function: Callable[..., Any], values: Inputs, said: Roles, first: str = "x") -> Any:
-    """Call by role: every parameter that has one and a value gets it; defaults stay.
+def _changing(backward: Callable[..., Any], values: dict[str, Any], change: Change) -> Any:
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        dy = next(iter((*args, *kwargs.values())), None)
+        return changed(backward(*args, **kwargs), {**values, "dy": numbers(dy)}, change)
 
-    ``first``: what the first parameter of an unknown name is.
-    """
-    supplied = {**defaults(values), **values}
-    arguments: dict[str, Any] = {}
-    roles = roles_of(function, said)
-    if first not in roles.values():
-        unknown = next((n for n, r in roles.items() if r is None), None)
-        only = next(iter(roles), None) if len(roles) == 1 else None
-        roles = {n: first if n in (unknown, only) else r for n, r in roles.items()}
-    for parameter in parameters_of(function):
-        found = roles.get(parameter.name)
-        needed = parameter.default is parameter.empty
-        if found in supplied and (needed or found not in ASKED) and (
-            needed or found in values or found in ("training", "params")
-        ):  # fmt: skip
-            value = supplied[found]
-            arguments[parameter.name] = _switch(parameter, value) if found == "training" else value
-    return _bound(function, arguments)
+    return stand_in
 
 
-def defaults(values: Inputs) -> dict[str, Any]:
-    """What code may ask for besides the arrays of a trial."""
-    eps = values.get("eps", 1e-5)
-    settings = {"mode": "train", "eps": eps, "epsilon": eps, "momentum": 0.9}
-    first = values["x"]
-    gamma = values.get("gamma")
-    width = (first if gamma is None or not gamma.shape else gamma).shape[-1]
-    return {
-        "params": settings, "training": True, "momentum": 0.9, "eps": eps, "label": "layer",
-        "width": width, "count": first.shape[0], "rate": 1.0,
-        "running_mean": first[0] * 0 if first.ndim == 2 else np.zeros(width),
-        "running_var": first[0] * 0 + 1 if first.ndim == 2 else np.ones(width),
-    }  # fmt: skip
+def _noting(original: Callable[..., Any], made: Made) -> Callable[..., Any]:
+    """A forward pass that remembers which inputs made which cache."""
+
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        values = _forward_values(original, args, kwargs)
+        result = original(*args, **kwargs)
+        if isinstance(result, tuple) and len(result) >= 2:
+            made.append((result[1] if len(result) == 2 else result[1:], values))
+            del made[MOST_CACHES // 2 : -MOST_CACHES // 2]  # the first and the last are in use
+        return result
+
+    return stand_in
 
 
-def _handed(names: list[str], roles: Mapping[str, str | None], rest: list[Any]) -> dict[str, Any]:
-    """What the forward pass returned beside y, dealt out to the parameters that need it."""
-    if not names:
-        return {}
-    if len(names) == 1:
-        return {names[0]: rest[0] if len(rest) == 1 else tuple(rest)}
-    parts = rest[0] if len(rest) == 1 and isinstance(rest[0], tuple | list | dict) else rest
-    if isinstance(parts, dict):
-        by_role = {role(str(k)): v for k, v in parts.items()}
-        return {n: parts[n] if n in parts else by_role.get(roles[n]) for n in names}
-    if len(parts) == len(names):
-        return dict(zip(names, parts, strict=True))
-    raise CannotAsk(
-        f"the backward pass wants {', '.join(names)}, and the forward pass returned "
-        f"{len(parts)} values beside its output"
-    )
+def _forward_values(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
+    values = numbers_by_role(bound_arguments(function, args, kwargs))
+    if "dy" in values:  # no forward pass takes one: G is the number of groups
+        values.setdefault("groups", values.pop("dy"))
+    return values
 
 
-def _bound(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Call with arguments by name, by position where the function insists on it."""
-    positional = [
-        arguments.pop(p.name)
-        for p in parameters_of(function)
-        if p.kind is p.POSITIONAL_ONLY and p.name in arguments
-    ]
-    return function(*positional, **arguments)
+def _cache_name(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
+    named = [n for n, r in roles_of(function).items() if r == "cache"]
+    return (named or list(given)[1:] or [""])[0]
 
 
-def _switch(parameter: inspect.Parameter, value: bool) -> Any:
-    return "train" if parameter.name == "mode" or isinstance(parameter.default, str) else value
+def _inputs_of(cache: Any, made: Sequence[tuple[Any, dict[str, Any]]]) -> dict[str, Any] | None:
+    """The inputs from which a cache was made: the same object, or one with the same parts."""
+    for theirs, values in reversed(made):
+        if theirs is cache:
+            return values
+    for theirs, values in reversed(made):
+        both = isinstance(theirs, tuple) and isinstance(cache, tuple | list)
+        if both and len(theirs) == len(cache) and all(map(_is, theirs, cache)):
+            return values
+    return made[-1][1] if made else None
+
+
+def _is(one: Any, other: Any) -> bool:
+    return one is other

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from sympy import Expr, S, sqrt
 
-from bncheck.algebra.notation import Total, like
+from bncheck.algebra.notation import Tensor, Total, like
 from bncheck.theory.parts import Words
-from bncheck.theory.statements import Run, Statement, marked, t, u
+from bncheck.theory.statements import Run, Statement, marked, t, u, when_moved
 
 
 def curvature(layer: Words) -> Iterator[Statement]:
@@ -43,9 +43,8 @@ def _forward_mode(layer: Words) -> Iterator[Statement]:
 def _potential(layer: Words) -> Statement:
     """``y`` is the gradient of ``gamma*n*s + beta*sum(x)``; hence J is symmetric."""
     a = layer.direction("a")
-    runs = (Run("′", ((layer.x, layer.x + t * a),)),)
     right = _potential_at(layer, "") + t * layer.sum(a * layer.y)
-    return Statement("potential", _potential_at(layer, "′"), right, runs=runs, order=(t,))
+    return when_moved("potential", layer.x, a, _potential_at(layer, "′"), right)
 
 
 def _potential_at(layer: Words, mark: str) -> Expr:
@@ -56,12 +55,9 @@ def _potential_at(layer: Words, mark: str) -> Expr:
 def positive(layer: Words) -> Statement:
     """``<h, T h>`` is a sum of squares, so that T has no negative eigenvalue."""
     return Statement(
-        "T is not negative",
-        S.Zero,
-        layer.root * layer.sum(layer.scale * layer.dy * layer.dx),
-        relation="≤",
-        slack=squares(layer, layer.scale * layer.dy),
-    )
+        "T is not negative", S.Zero, layer.root * layer.sum(layer.scale * layer.dy * layer.dx),
+        relation="≤", slack=squares(layer, layer.scale * layer.dy),
+    )  # fmt: skip
 
 
 def _convex(layer: Words) -> Iterator[Statement]:
@@ -80,26 +76,17 @@ def _convex(layer: Words) -> Iterator[Statement]:
     far = Total((root * layer.xhat - (other - mean)) ** 2, *layer.over)
     far += leak * (root / layer.root - 1) ** 2
     yield Statement(
-        "potential is convex",
-        S.Zero,
-        layer.scale * root * above,
-        relation="≤",
-        slack=layer.scale**2 / 2 * far,
-        runs=runs,
-    )
+        "potential is convex", S.Zero, layer.scale * root * above, relation="≤",
+        slack=layer.scale**2 / 2 * far, runs=runs,
+    )  # fmt: skip
     inner = layer.sum((layer.y - marked(layer.y)) * (layer.x - other))
     far = Total(apart**2, *layer.over) + leak * (1 / layer.root - 1 / root) ** 2
     yield Statement(
-        "y is monotone where γ > 0",
-        S.Zero,
-        layer.scale * inner,
-        relation="≤",
-        slack=layer.scale**2 * (layer.root + root) / 2 * far,
-        runs=runs,
-        general=layer.eps == 0,
+        "y is monotone where γ > 0", S.Zero, layer.scale * inner, relation="≤",
+        slack=layer.scale**2 * (layer.root + root) / 2 * far, runs=runs, general=layer.eps == 0,
         follows=("potential is convex",),
         note="the sum of two of the lines above, with x and x′ changed about",
-    )
+    )  # fmt: skip
 
 
 def squares(layer: Words, h: Expr) -> Expr:
@@ -127,13 +114,15 @@ def _second(layer: Words) -> Statement:
 def _double_backward(layer: Words) -> Iterator[Statement]:
     """The gradients of ``F = <a, dx> + <b, dgamma> + <c, dbeta>``, the sums over one group."""
     a, h, xhat = layer.direction("a"), layer.scale * layer.dy, layer.xhat
-    parameters = layer.found.wrt[1:]
-    b = like("b", parameters[0]) if parameters else S.Zero
-    c = like("c", parameters[1]) if len(parameters) > 1 else S.Zero
+    b, c = parameter_directions(layer)
 
     def scalar(mark: str) -> Expr:
         dy, hat = marked(layer.dy, mark), marked(xhat, mark)
         return layer.sum(a * marked(layer.dx, mark)) + layer.sum(b * dy * hat) + layer.sum(c * dy)
+
+    def said(name: str, operand: Tensor, away: Tensor, formula: Expr) -> Statement:
+        right = scalar("") + t * layer.sum(away * formula)
+        return when_moved(f"double backward: ∂F/∂{name}", operand, away, scalar("′"), right)
 
     n, away = layer.freedom, layer.direction("g")
     along, up = _along(layer, a), layer.sum(h * xhat)
@@ -142,22 +131,18 @@ def _double_backward(layer: Words) -> Iterator[Statement]:
     by_x = -path / (n * layer.root**2)
     by_x += (layer.project(b * layer.dy) - xhat * _along(layer, b * layer.dy)) / layer.root
     tangent = (layer.project(a) - xhat * along) / layer.root
-    grads = [("x", layer.x, by_x), ("dy", layer.dy, layer.scale * tangent + b * xhat + c)]
-    for name, operand, formula in grads:
-        runs = (Run("′", ((operand, operand + t * away),)),)
-        right = scalar("") + t * layer.sum(away * formula)
-        label = f"double backward: ∂F/∂{name}"
-        yield Statement(label, scalar("′"), right, runs=runs, order=(t,))
-    if parameters:
-        gamma = parameters[0]
-        moving = like("q", gamma)
-        runs = (Run("′", ((gamma, gamma + t * moving),)),)
-        right = scalar("") + t * layer.sum(moving * layer.dy * tangent)
-        yield Statement("double backward: ∂F/∂γ", scalar("′"), right, runs=runs, order=(t,))
+    yield said("x", layer.x, away, by_x)
+    yield said("dy", layer.dy, away, layer.scale * tangent + b * xhat + c)
+    for gamma in layer.found.wrt[1:2]:
+        yield said("γ", gamma, like("q", gamma), layer.dy * tangent)
     if layer.shift != 0:
-        runs = (Run("′", ((layer.shift, layer.shift + t * like("q", layer.shift)),)),)
-        name = "double backward: ∂F/∂β"
-        yield Statement(name, scalar("′"), scalar(""), runs=runs, order=(t,))
+        yield said("β", layer.shift, like("q", layer.shift), S.Zero)
+
+
+def parameter_directions(layer: Words) -> tuple[Expr, Expr]:
+    """Directions b of gamma and c of beta; 0 where the layer has none."""
+    own = layer.found.wrt[1:]
+    return like("b", own[0]) if own else S.Zero, like("c", own[1]) if len(own) > 1 else S.Zero
 
 
 def _along(layer: Words, body: Expr) -> Expr:

@@ -15,7 +15,7 @@ from bncheck.theory.family.curvature import curvature
 from bncheck.theory.family.linear_map import eigen, pullback, special
 from bncheck.theory.family.variants import eps_outside, evaluation, graphs
 from bncheck.theory.parts import Words
-from bncheck.theory.statements import Run, Statement, at_place, marked, t
+from bncheck.theory.statements import Run, Statement, at_place, marked, t, when_moved
 
 Theme = Callable[[Words], Iterator[Statement]]
 c, r = Symbol("c", real=True), Symbol("r", positive=True)
@@ -63,13 +63,8 @@ def _gradients(layer: Words) -> Iterator[Statement]:
         if operand != layer.x:
             over = tuple(i for i in layer.forward.axes if i not in own)
         grown = total(layer.dy * marked(layer.y), over) - total(layer.dy * layer.y, over)
-        yield Statement(
-            f"d{spelled(operand)} is the gradient",
-            grown,
-            t * total(away * gradient(operand), set(own) & set(over)),
-            runs=(Run("′", ((operand, operand + t * away),)),),
-            order=(t,),
-        )
+        right = t * total(away * gradient(operand), set(own) & set(over))
+        yield when_moved(f"d{spelled(operand)} is the gradient", operand, away, grown, right)
 
 
 def _sums(layer: Words) -> Iterator[Statement]:
@@ -139,11 +134,9 @@ def _upstream(layer: Words) -> Iterator[Statement]:
     )
     weight = layer.weight
     yield Statement(
-        "symmetry",
-        layer.sum(weight * g * layer.dx),
-        layer.sum(weight * dy * marked(layer.dx, "″")),
-        runs=(other,),
-    )
+        "symmetry", layer.sum(weight * g * layer.dx),
+        layer.sum(weight * dy * marked(layer.dx, "″")), runs=(other,),
+    )  # fmt: skip
     if weight != 1:
         plain = Statement(
             "symmetry without γ", layer.sum(g * layer.dx), layer.sum(dy * marked(layer.dx, "″")),
@@ -182,13 +175,8 @@ def _parameters(layer: Words) -> Iterator[Statement]:
     gamma = parameters[0]
     if over == set(layer.over):
         away = layer.direction("a")
-        yield Statement(
-            "dγ along x",
-            layer.scale * (marked(gradient(gamma)) - gradient(gamma)),
-            t * layer.sum(away * layer.dx),
-            runs=(Run("′", ((layer.x, layer.x + t * away),)),),
-            order=(t,),
-        )
+        grown = layer.scale * (marked(gradient(gamma)) - gradient(gamma))
+        yield when_moved("dγ along x", layer.x, away, grown, t * layer.sum(away * layer.dx))
 
 
 def spelled(operand: Tensor) -> str:

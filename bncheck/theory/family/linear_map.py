@@ -22,6 +22,7 @@ from bncheck.theory.statements import (
     lam,
     marked,
     t,
+    when_moved,
 )
 
 
@@ -37,10 +38,8 @@ def pullback(layer: Words) -> Iterator[Statement]:
     parts = orthogonal / layer.root + leak * xhat * along / layer.length
     yield Statement("dx from its parts on 1, x̂ and the rest", layer.dx, parts)
     if layer.weight == 1:
-        run = Run("′", ((layer.x, layer.x + t * layer.dy),))
-        right = layer.y + t * layer.dx
-        name = "forward mode is the backward pass"
-        yield Statement(name, marked(layer.y), right, runs=(run,), order=(t,))
+        name, right = "forward mode is the backward pass", layer.y + t * layer.dx
+        yield when_moved(name, layer.x, layer.dy, marked(layer.y), right)
     yield _longest(layer)
 
 
@@ -59,12 +58,9 @@ def _longest(layer: Words) -> Statement:
     if layer.centred:
         lost += layer.sum(h) ** 2 / layer.many
     return Statement(
-        "dx is at most γ/s times dy long",
-        layer.sum(layer.dx**2),
-        layer.sum(h**2) / layer.root**2,
-        relation="≤",
-        slack=lost / layer.root**2,
-    )
+        "dx is at most γ/s times dy long", layer.sum(layer.dx**2), layer.sum(h**2) / layer.root**2,
+        relation="≤", slack=lost / layer.root**2,
+    )  # fmt: skip
 
 
 def eigen(layer: Words) -> Iterator[Statement]:

@@ -16,9 +16,10 @@ from sympy import Expr, Gt, S, sqrt
 
 from bncheck.algebra.notation import Tensor, Total, gradient, indices_of, like, total
 from bncheck.algebra.program import Program, Step
+from bncheck.theory.family.curvature import parameter_directions
 from bncheck.theory.family.linear_map import parameters
 from bncheck.theory.parts import Words
-from bncheck.theory.statements import K4, Run, Statement, marked, t
+from bncheck.theory.statements import K4, Run, Statement, marked, t, when_moved
 
 
 def graphs(layer: Words) -> Iterator[Statement]:
@@ -65,9 +66,8 @@ def _partials(layer: Words, slope: Expr, at_mean: Expr) -> Iterator[Statement]:
     moved = {mean: mean + t * away}
     right = spread + t * away * at_mean
     yield Statement("∂σ²/∂μ at fixed x", written.xreplace(moved), right, order=(t,))
-    run = Run("′", ((x, x + t * a),))
     right = spread + t * layer.sum(a * 2 * (x - mean) / layer.freedom)
-    yield Statement("∂σ²/∂x in total", marked(spread), right, runs=(run,), order=(t,))
+    yield when_moved("∂σ²/∂x in total", x, a, marked(spread), right)
 
 
 def _gathered(layer: Words, slope: Expr, at_mean: Expr) -> Expr:
@@ -92,20 +92,16 @@ def evaluation(layer: Words) -> Iterator[Statement]:
 def _statistics(layer: Words) -> Iterator[Statement]:
     away, over = like("a", layer.mean), _over(layer)
     grown = total(layer.dy * (marked(layer.y) - layer.y), over)
-    run = Run("′", ((layer.mean, layer.mean + t * away),))
     right = -t * away * total(layer.dx, over)
-    yield Statement("gradient of the running mean", grown, right, runs=(run,), order=(t,))
-    run = Run("′", ((layer.spread, layer.spread + t * away),))
+    yield when_moved("gradient of the running mean", layer.mean, away, grown, right)
     right = -t * away * total(layer.dx * (layer.x - layer.mean), over) / (2 * layer.root**2)
-    yield Statement("gradient of the running variance", grown, right, runs=(run,), order=(t,))
+    yield when_moved("gradient of the running variance", layer.spread, away, grown, right)
 
 
 def _double_backward(layer: Words) -> Iterator[Statement]:
     """The gradients of ``F = <a, dx> + <b, dgamma> + <c, dbeta>``."""
     a, g, over = layer.direction("a"), layer.direction("g"), _over(layer)
-    own = layer.found.wrt[1:]
-    b = like("b", own[0]) if own else S.Zero
-    c = like("c", own[1]) if len(own) > 1 else S.Zero
+    b, c = parameter_directions(layer)
     by_dy = layer.scale * a / layer.root + b * layer.xhat + c
 
     def scalar(mark: str) -> Expr:
@@ -113,13 +109,12 @@ def _double_backward(layer: Words) -> Iterator[Statement]:
         return total(a * marked(layer.dx, mark), over) + total(dy * (b * hat + c), over)
 
     def said(name: str, operand: Tensor, towards: Tensor, grown: Expr) -> Statement:
-        runs = (Run("′", ((operand, operand + t * towards),)),)
-        right = scalar("") + t * grown
-        return Statement(f"double backward: ∂F/∂{name}", scalar("′"), right, runs=runs, order=(t,))
+        name, right = f"double backward: ∂F/∂{name}", scalar("") + t * grown
+        return when_moved(name, operand, towards, scalar("′"), right)
 
     yield said("x", layer.x, g, total(g * b * layer.dy / layer.root, over))
     yield said("dy", layer.dy, g, total(g * by_dy, over))
-    for operand, name in zip(own, ("γ", "β"), strict=False):
+    for operand, name in zip(layer.found.wrt[1:], ("γ", "β"), strict=False):
         q = like("q", operand)
         grown = q * total(a * layer.dy, over) / layer.root if name == "γ" else S.Zero
         yield said(name, operand, q, grown)
@@ -150,9 +145,8 @@ def eps_outside(layer: Words) -> Iterator[Statement]:
     yield Statement("ε outside: dx in closed form", layer.dx, right, needs=some)
     tangent = layer.project(a) - ratio * layer.xhat * layer.sum(a * layer.xhat) / layer.freedom
     grown = layer.scale / layer.root * tangent
-    run = Run("′", ((layer.x, layer.x + t * a),))
-    name = "ε outside: forward mode"
-    yield Statement(name, marked(layer.y), layer.y + t * grown, needs=some, runs=(run,), order=(t,))
+    name, right = "ε outside: forward mode", layer.y + t * grown
+    yield when_moved(name, layer.x, a, marked(layer.y), right, needs=some)
     hat = Run("′", ((layer.dy, layer.xhat / layer.weight),))
     leak = layer.scale / layer.weight * layer.eps / layer.root**2 * layer.xhat
     yield Statement("ε outside: J on x̂", marked(layer.dx), leak, runs=(hat,))

@@ -39,12 +39,10 @@ def _equalities(layer: Words) -> Iterator[Statement]:
         front * _bracket(layer, x0, layer.freedom, 1 - leak**2),
     )
     yield Statement(
-        "the bound at ε = 0 is an equality",
-        ours,
+        "the bound at ε = 0 is an equality", ours,
         layer.scale**2 / layer.spread * _bracket(layer, layer.xhat, layer.many),
-        given=((layer.eps, S.Zero),),
-        printed="Li (53), Santurkar et al. 4.1: ≤",
-    )
+        given=((layer.eps, S.Zero),), printed="Li (53), Santurkar et al. 4.1: ≤",
+    )  # fmt: skip
 
 
 def _bounds(layer: Words) -> Iterator[Statement]:
@@ -53,21 +51,16 @@ def _bounds(layer: Words) -> Iterator[Statement]:
     last = gained * along**2 / (layer.freedom * layer.root**4)
     more = gained / (layer.spread * layer.root**2) * squares(layer, layer.dy)
     yield Statement(
-        "the bound for ε > 0",
-        ours,
-        layer.scale**2 / layer.spread * _bracket(layer, layer.xhat, layer.freedom),
-        relation="≤",
-        slack=more + last,
-        printed="Li (53), x̂ of Algorithm 1",
-    )
+        "the bound for ε > 0", ours,
+        layer.scale**2 / layer.spread * _bracket(layer, layer.xhat, layer.freedom), relation="≤",
+        slack=more + last, printed="Li (53), x̂ of Algorithm 1",
+    )  # fmt: skip
     yield _strict(layer)
     yield Statement(
-        "a tighter bound",
-        ours,
-        layer.scale**2 / layer.root**2 * _bracket(layer, layer.xhat, layer.freedom),
-        relation="≤",
+        "a tighter bound", ours,
+        layer.scale**2 / layer.root**2 * _bracket(layer, layer.xhat, layer.freedom), relation="≤",
         slack=last,
-    )
+    )  # fmt: skip
 
 
 def _strict(layer: Words) -> Statement:
@@ -92,14 +85,10 @@ def unbiased(layer: Words) -> Iterator[Statement]:
     slack += gained * along**2 / (layer.freedom * layer.root**4)
     slack += layer.scale**2 * along**2 / (layer.many * layer.freedom * layer.spread)
     yield Statement(
-        "ddof 1: the bound for ε > 0, with 1/m",
-        ours,
-        layer.scale**2 / layer.spread * _bracket(layer, layer.xhat, layer.many),
-        relation="≤",
-        slack=slack,
-        needs=(layer.many >= 2,),
-        printed="Li (53)",
-    )
+        "ddof 1: the bound for ε > 0, with 1/m", ours,
+        layer.scale**2 / layer.spread * _bracket(layer, layer.xhat, layer.many), relation="≤",
+        slack=slack, needs=(layer.many >= 2,), printed="Li (53)",
+    )  # fmt: skip
 
 
 def _failures(layer: Words) -> Iterator[Statement]:
@@ -231,23 +220,19 @@ def _moving(layer: Words) -> Iterator[Statement]:
     first = layer.sum((1 + r * layer.x) * marked(layer.dx))
     yield Statement(
         "∇ℓ of the weights at X = [1 + r x, b], w = (1, 0)",
-        first**2 + layer.sum(b * marked(layer.dx)) ** 2,
-        layer.sum(b * layer.dx) ** 2 / r**2,
-        given=zero,
-        runs=run,
+        first**2 + layer.sum(b * marked(layer.dx)) ** 2, layer.sum(b * layer.dx) ** 2 / r**2,
+        given=zero, runs=run,
         note="grows beyond every bound as r goes to 0: (62) has no maximum at ε = 0",
-    )
+    )  # fmt: skip
     along = layer.sum(layer.dy * layer.xhat) ** 2 / layer.freedom
     rest = layer.sum(layer.dy) ** 2 / layer.many + (1 + layer.eps / layer.root**2) * along
     share = layer.scale**2 / layer.root**2
     yield Statement(
-        "for ε > 0 there is one",
-        layer.eps * layer.sum(layer.dx**2),
-        layer.scale**2 * layer.sum(layer.dy**2),
-        relation="≤",
+        "for ε > 0 there is one", layer.eps * layer.sum(layer.dx**2),
+        layer.scale**2 * layer.sum(layer.dy**2), relation="≤",
         slack=share * (layer.spread * layer.sum(layer.dy**2) + layer.eps * rest),
         note="so ‖∇ℓ‖² of the weights is at most λ²γ²/ε times ‖∂ℓ/∂y‖²",
-    )
+    )  # fmt: skip
 
 
 def _unit(layer: Words) -> Expr:

@@ -72,15 +72,11 @@ def _several(layer: Words) -> Iterator[Statement]:
     """With a matrix root of W'SW, outputs of two columns of W would be uncorrelated."""
     other = layer.direction("b")
     yield Statement(
-        "several columns, (WᵀSW)^½ a matrix root",
-        layer.sum(layer.xhat * marked(layer.xhat)),
-        S.Zero,
-        runs=(Run("′", ((layer.x, other),)),),
-        at={**K4, "eps": 0, "b": (5, -5, -1, 1)},
-        printed=DEB,
-        holds=False,
+        "several columns, (WᵀSW)^½ a matrix root", layer.sum(layer.xhat * marked(layer.xhat)),
+        S.Zero, runs=(Run("′", ((layer.x, other),)),), at={**K4, "eps": 0, "b": (5, -5, -1, 1)},
+        printed=DEB, holds=False,
         note="a matrix root would leave the outputs x̂, x̂′ of two columns uncorrelated",
-    )
+    )  # fmt: skip
 
 
 def weight_norm(layer: Words) -> Iterator[Statement]:

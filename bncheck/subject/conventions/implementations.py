@@ -1,0 +1,98 @@
+"""What stands behind a backward pass that was found, how a run of it went, and a convention."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bncheck.subject.conventions.stand_ins import Change
+from bncheck.subject.messages import Backward, Inputs, Kind
+from bncheck.subject.signature import Roles
+from bncheck.telling.codes import Finding
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A backward pass with the user's own objects, which never leave their process.
+
+    ``roles``: what the user said that parameters are; ``memory``: what calling it has taught;
+    ``first``: the backward pass below a double one.
+    """
+
+    summary: Backward
+    backward: Callable[..., Any]
+    forward: Callable[..., Any] | None = None
+    roles: Roles = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    first: "Implementation | None" = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that hold its backward pass, which come first, and its forward pass."""
+        own = vars(self.backward).values() if isinstance(self.backward, type) else ()
+        things = (self.backward, *own, self.forward)
+        codes = (getattr(getattr(t, "__func__", t), "__code__", None) for t in things)
+        return tuple(dict.fromkeys(code.co_filename for code in codes if code is not None))
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a backward pass stands: what else is defined there, and what the place is called.
+
+    ``said``: what the user said that parameters are; ``firsts``: for a double backward pass, the
+    backward passes that were found.
+    """
+
+    own: Mapping[str, Any]
+    place: str = ""
+    said: Roles = field(default_factory=dict)
+    firsts: tuple[Implementation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run: the output, what backward returned, and gradients found elsewhere, by name.
+
+    ``shapes``: those of the code's own parameters, by role, where it holds them; ``by_name``:
+    gradients that have a name, and not a place among others.
+    """
+
+    y: NDArray[Any] | None
+    result: Any
+    extra: Mapping[str, Any]
+    remarks: tuple[Finding, ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    by_name: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A layer after its first batch: how it is trained, where its state is, how it is evaluated.
+
+    ``ways``: what may be evaluation mode, one after the other; each takes x and gives y.
+    """
+
+    train: Callable[[Any], Any]
+    holders: Callable[[], Iterable[Mapping[Any, Any]]]
+    ways: Iterator[Callable[[Any], Any]]
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One way in which people write a backward pass.
+
+    ``find``: what a thing of a name is in its surroundings, None where it is of another
+    convention, ``CannotAsk`` where it is of this one and cannot be called; ``output``: of the
+    forward pass alone; ``run``: forward pass, where there is one, and backward pass; ``read``: the
+    gradients of a run by name; ``kept``: what it keeps from batch to batch, None where nothing is;
+    ``exchange``: put other numbers into what it returns, for the rest of the process.
+    """
+
+    kind: Kind
+    find: Callable[[str, Any, Surroundings], Implementation | None]
+    output: Callable[[Implementation, Inputs], NDArray[Any]]
+    run: Callable[[Implementation, Inputs], Ran]
+    read: Callable[[Implementation, Ran, Inputs], tuple[dict[str, Any], list[Finding]]]
+    kept: Callable[[Implementation, Inputs], Kept | None]
+    exchange: Callable[[Implementation, Change], None]

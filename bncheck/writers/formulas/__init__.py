@@ -1,0 +1,1 @@
+"""One formula: as a line of Unicode, in LaTeX, in MathML, as NumPy code."""
