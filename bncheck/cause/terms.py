@@ -98,7 +98,7 @@ def fit(derivation: Derivation, gradient: str, observations: Sequence[Observatio
 
 
 def said_of(fitted: Fit, gradient: str) -> Finding | None:
-    """What the factors say: one for all, or the terms by their readings; None where it is little."""
+    """What the factors say, of all or of the terms by their readings; None where it is little."""
     if fitted.finding is not None:
         return fitted.finding
     same = None if fitted.unread or not fitted.terms else _same_factor(fitted.terms)
