@@ -15,8 +15,8 @@ from bncheck import __version__
 from bncheck.algebra.layers import LAYERS
 from bncheck.cli import options
 from bncheck.cli.commands import app
-from bncheck.telling.codes import CODES
 from bncheck.telling.formats import FORMS, schema
+from bncheck.telling.sentences import CODES
 from tests.conftest import ROOT
 
 

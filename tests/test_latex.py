@@ -58,7 +58,7 @@ def test_a_whole_document_compiles(tmp_path):
 def test_a_user_s_own_names_compile(tmp_path):
     from bncheck.cli.files import program
 
-    found = derived(program("examples/power_norm.py:POWER_NORM"))
+    found = derived(program("examples/power_norm.py:POWER_NORM", {}))
     assert r"\mathrm{power}_{j}" in fragment(found)
     assert complaints(tmp_path, document(found)) == []
 

@@ -1,6 +1,7 @@
 """The oracle is whoever made the mistake: the line that was changed is the line to mend."""
 
 import os
+import runpy
 import sys
 import threading
 
@@ -206,6 +207,44 @@ def test_an_upstream_gradient_may_come_under_a_star(tmp_path):
     (cause,) = verify(str(path)).diagnosis
     here = next(n for n, t in enumerate(path.read_text().splitlines(), 1) if "here" in t)
     assert (cause.gradient, cause.line) == ("dx", here)
+
+
+APART = {
+    "forwards.py": """
+import numpy as np
+
+
+def batchnorm_forward(x, gamma, beta, eps):
+    xmu = x - x.mean(axis=0)
+    ivar = 1 / np.sqrt((xmu ** 2).mean(axis=0) + eps)
+    xhat = xmu * ivar
+    rstd = ivar * 2
+    return gamma * xhat + beta, (xhat, gamma, rstd)
+""",
+    "backwards.py": """
+def batchnorm_backward(dout, cache):
+    xhat, gamma, rstd = cache
+    m = len(dout)
+    dxhat = dout * gamma
+    dbeta = dout.sum(axis=0)
+    dgamma = (dout * xhat).sum(axis=0)
+    inner = m * dxhat - dxhat.sum(axis=0) - xhat * (dxhat * xhat).sum(axis=0)
+    return inner * rstd / m, dgamma, dbeta
+""",
+}
+
+
+def test_a_line_of_another_file_is_said_to_be_there(tmp_path):
+    """The cause has no line then: those of a report are the file's own."""
+    namespaces = {}
+    for name, text in APART.items():
+        (tmp_path / name).write_text(text)
+        namespaces[name] = runpy.run_path(str(tmp_path / name))
+    forward = namespaces["forwards.py"]["batchnorm_forward"]
+    backward = namespaces["backwards.py"]["batchnorm_backward"]
+    (cause,) = verify(backward, forward=forward, layer="batch-norm").diagnosis
+    assert cause.line is None
+    assert cause.line_text.startswith("line 9 of forwards.py, rstd: 2 x the right value")
 
 
 def test_tracing_is_taken_off_where_it_fails():

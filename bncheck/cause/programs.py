@@ -16,7 +16,8 @@ from bncheck.algebra.spelling import plain
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.cause.hypothesis import Hypothesis, Question, by_program, is_statistic, knowing
-from bncheck.telling.codes import ROOTS, found
+from bncheck.telling.codes import found
+from bncheck.telling.sentences import ROOTS
 from bncheck.writers.formulas.unicode import line
 
 

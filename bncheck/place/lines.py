@@ -9,6 +9,7 @@ whatever convention it follows, only what mends the gradient is blamed.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,8 +42,9 @@ NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 VAGUE = ("unexplained", "term-factor", "two-changes")
 """Causes for which other ways to write the line are looked for."""
 
-RUNS, WORK = 4_000, 1_000_000
-"""How often the code is run for one gradient, and how many values it gives to names in that."""
+RUNS, WORK, AT_ONCE = 2_000, 1_000_000, 50
+"""How often the code is run for one gradient, how many values it gives to names in that, and how
+often it is run for one question: a time limit holds for each."""
 
 LARGEST = 300
 """Entries of a gradient on a trial that is traced."""
@@ -69,9 +71,12 @@ class Rerunnable(Protocol):
 
 @dataclass(frozen=True)
 class _WrongLine:
-    """``findings``: what is wrong there; ``edits``: with which it would be right, if any are."""
+    """``findings``: what is wrong there; ``edits``: with which it would be right, if any are.
 
-    line: int
+    ``line``: None in another file than that of the backward pass.
+    """
+
+    line: int | None
     findings: tuple[Finding, ...]
     edits: tuple[Edit, ...] = ()
 
@@ -145,10 +150,11 @@ def _counted(code: Rerunnable, trial: Trial, events: int) -> Rerun:
 
     def counted(tries: Sequence[Sequence[Replacement]]) -> Sequence[Mapping[str, Array] | None]:
         nonlocal left
-        if left <= 0:
-            raise CannotAsk("the code would have to be run too often to look into each line")
         left -= len(tries)
-        return code.replaced(trial, tries)
+        if left < 0:
+            raise CannotAsk("the code would have to be run too often to look into each line")
+        parts = (tries[k : k + AT_ONCE] for k in range(0, len(tries), AT_ONCE))
+        return [result for part in parts for result in code.replaced(trial, part)]
 
     return counted
 
@@ -175,7 +181,8 @@ def _first_wrong(here: Probe, ways: Ways) -> _WrongLine | None:
     blamed = source(here.sightings, chosen)
     edits = _edits(here, blamed, ways)
     beside = _not_right(matter, last) if chosen is last and not edits else ()
-    return _WrongLine(blamed.made.line, (*_said(here, blamed, chosen), *beside), edits)
+    line = None if blamed.made.file else blamed.made.line
+    return _WrongLine(line, (*_said(here, blamed, chosen), *beside), edits)
 
 
 def _looked_into(here: Probe, before: Sequence[Sighting]) -> list[Sighting]:
@@ -194,7 +201,7 @@ def _looked_into(here: Probe, before: Sequence[Sighting]) -> list[Sighting]:
 
 
 def _edits(here: Probe, blamed: Sighting, ways: Ways) -> tuple[Edit, ...]:
-    if len(blamed.numbers) != 1:
+    if len(blamed.numbers) != 1 or blamed.made.file:
         return ()
     try:
         written = ways(blamed.made.line, blamed.made.name)
@@ -207,7 +214,8 @@ def _said(here: Probe, blamed: Sighting, chosen: Sighting) -> Iterator[Finding]:
     """How the value differs from the one that belongs there, and what is right before it."""
     name = here.gradient if chosen.made.returned else chosen.made.name
     form, more = _difference(here, chosen)
-    yield found("line", form, line=blamed.made.line, name=name, **more)
+    file = PurePath(blamed.made.file).name
+    yield found("line", form, line=blamed.made.line, file=file, name=name, **more)
     before = _last_right(here, blamed)
     if before is not None:
         yield found("line-before", name=before.made.name, line=before.made.line)
@@ -234,11 +242,15 @@ def _last_right(here: Probe, blamed: Sighting) -> Sighting | None:
     before = [
         (one, one.wanted) for one in here.sightings[: here.sightings.index(blamed)]
         if one.right and one.wanted is not None and not one.made.given
-        and one.made.function == blamed.made.function and one.made.line != blamed.made.line
+        and _function(one) == _function(blamed) and one.made.line != blamed.made.line
         and fingerprint(one.value).size > 1
     ]  # fmt: skip
     gradients = [(one, wanted) for one, wanted in before if wanted.name[:1] == "d"]
     return (gradients or before)[-1][0] if before else None
+
+
+def _function(one: Sighting) -> tuple[str, str]:
+    return one.made.file, one.made.function
 
 
 def _not_right(matter: Sequence[Sighting], last: Sighting) -> tuple[Finding, ...]:

@@ -31,7 +31,7 @@ from bncheck.subject.messages import Edit, Replacement, Written
 Rerun = Callable[[Sequence[Sequence[Replacement]]], Sequence[Mapping[str, Array] | None]]
 """The gradients by name, in the program's axes, with other values in some places."""
 
-AT_ONCE = 400
+MOST = 400
 """How many values are tried in one place at most."""
 
 
@@ -124,7 +124,7 @@ def put(one: Sighting, value: Array) -> list[Replacement]:
     """The value in this line's place, every time that the line runs."""
     several = value.reshape(len(one.numbers), *one.made.values.shape[1:])
     return [
-        Replacement(one.made.line, one.made.name, number, np.asarray(each))
+        Replacement(one.made.line, one.made.name, number, np.asarray(each), one.made.file)
         for number, each in zip(one.numbers, several, strict=True)
     ]
 
@@ -195,7 +195,7 @@ def _is_another(here: Probe, one: Sighting) -> bool:
         factor * value
         for right in others for value in here.arranged(right.value, one.value)
         for factor in factors
-    ][:AT_ONCE]  # fmt: skip
+    ][:MOST]  # fmt: skip
     none, *results = here.run(*(put(one, v) for v in (0 * one.value, *values)))
     for value, result in zip(values, results, strict=True):
         if here.mends(result):
@@ -245,7 +245,7 @@ def simplest(here: Probe, blamed: Sighting, ways: Iterable[Written]) -> tuple[Ed
     wanted = [right.value for right in blamed.wanted.tried] if blamed.wanted is not None else []
     if is_same(blamed.value, here.yours):
         wanted.append(here.right)
-    likely = [way for way in ways if any(is_same(way.value, value) for value in wanted)][:AT_ONCE]
+    likely = [way for way in ways if any(is_same(way.value, value) for value in wanted)][:MOST]
     results = here.run(*(put(blamed, np.asarray(way.value, float)) for way in likely))
     mended = (way.edits for way, r in zip(likely, results, strict=True) if here.mends(r))
     return next(mended, ())

@@ -87,7 +87,8 @@ class Assigned:
     ``name``: a variable, ``self.name``, ``name['key']``, or ``return[0]``, ... for what a
     function returned; ``values``: (times, *shape); ``ends``: those after which another line had
     its turn with the name: the sums of a loop, not the steps to them; ``given``: an argument of
-    a function, which no line assigned; ``source``: the line.
+    a function, which no line assigned; ``source``: the line;
+    ``file``: where it is, if not where the backward pass is.
     """
 
     line: int
@@ -97,6 +98,7 @@ class Assigned:
     ends: tuple[int, ...]
     given: bool = False
     source: str = ""
+    file: str = ""
 
     @property
     def returned(self) -> bool:
@@ -106,12 +108,16 @@ class Assigned:
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """Another value for the ``number``-th one that a line gives to a name, from 0."""
+    """Another value for the ``number``-th one that a line gives to a name, from 0.
+
+    ``file``: as in ``Assigned``.
+    """
 
     line: int
     name: str
     number: int
     value: NDArray[Any]
+    file: str = ""
 
 
 @dataclass(frozen=True)

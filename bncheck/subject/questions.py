@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,21 @@ from bncheck.subject.child import Child, Gone, serve, told
 from bncheck.subject.conventions import find, from_callables
 from bncheck.subject.conventions.implementations import Implementation
 from bncheck.subject.loading import described, load
-from bncheck.subject.messages import Backward, Subject
+from bncheck.subject.messages import Backward, Inputs, Subject
 from bncheck.subject.names import likely_role, role
 from bncheck.subject.target import Target
 from bncheck.telling.codes import Finding
 from bncheck.telling.errors import CannotAsk, Refused
+
+
+def _looked_into(way: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of an implementation and inputs, for what takes files and a run."""
+
+    def asked(own: Implementation, inputs: Inputs, *arguments: Any) -> Any:
+        return way(own.files, partial(calling.call, own, inputs), *arguments)
+
+    return asked
+
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
     "forward": calling.outputs,
@@ -35,9 +46,9 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "call": calling.call,
     "repeated": calling.repeated,
     "running": calling.running_statistics,
-    "traced": tracing.traced,
-    "replaced": tracing.replaced,
-    "rewritten": rewriting.rewritten,
+    "traced": _looked_into(tracing.traced),
+    "replaced": _looked_into(tracing.replaced),
+    "rewritten": _looked_into(rewriting.rewritten),
 }
 """By name what answers a question about an implementation: ``(implementation, *arguments)``.
 

@@ -10,7 +10,7 @@ import copy
 import linecache
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, islice
 from typing import Any
@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.subject import calling
-from bncheck.subject.conventions.implementations import Implementation
-from bncheck.subject.messages import Edit, Inputs, Written, plain
-from bncheck.subject.tracing import files, is_number
+from bncheck.subject.messages import Edit, Written, plain
+from bncheck.subject.tracing import Run, is_number
 
 MOST, LARGEST = 1500, 4096
 """How many ways are tried, and how many entries a value may have."""
@@ -45,16 +43,14 @@ class _Change:
     edit: Edit
 
 
-def rewritten(found: Implementation, inputs: Inputs, line: int, name: str) -> list[Written]:
+def rewritten(files: Sequence[str], run: Run, line: int, name: str) -> list[Written]:
     """The values of all ways to write the statement on a line, the simplest first.
 
-    Nothing where the statement is none that gives one value to ``name``, or is run twice.
+    ``files``: the first is that of the line. Nothing where the statement is none that gives one
+    value to ``name``, or is run twice.
     """
-    for file in files(found):
-        expression = _expression("".join(linecache.getlines(file)), line, name)
-        if expression is not None:
-            return _Evaluation(file, *expression).of(found, inputs)
-    return []
+    expression = _expression("".join(linecache.getlines(files[0])), line, name)
+    return [] if expression is None else _Evaluation(files[0], *expression).of(run)
 
 
 def _expression(source: str, line: int, name: str) -> tuple[ast.stmt, ast.expr] | None:
@@ -96,11 +92,11 @@ class _Evaluation:
         self.depth: types.FrameType | None = None
         self.times = 0
 
-    def of(self, found: Implementation, inputs: Inputs) -> list[Written]:
+    def of(self, run: Run) -> list[Written]:
         before = sys.gettrace()
         sys.settrace(self._entered)
         try:
-            calling.call(found, inputs)
+            run()
         finally:
             sys.settrace(before)
         return self.made if self.times == 1 else []

@@ -5,6 +5,7 @@ it runs; what is new or changed among the local variables since then was done by
 The same way a value can be replaced by another one, to see what becomes of the result.
 """
 
+import linecache
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.subject import calling
-from bncheck.subject.conventions.implementations import Implementation
-from bncheck.subject.messages import Assigned, Inputs, Replacement, plain
+from bncheck.subject.messages import Assigned, Outcome, Replacement, plain
 from bncheck.telling.errors import CannotAsk
 
 LINES, EVENTS, ENTRIES = 40_000, 20_000, 4_000_000
@@ -31,52 +30,50 @@ LONGER, BESIDES = 4, 1_000
 many more: code that does not end then is ended."""
 
 
-def traced(found: Implementation, inputs: Inputs) -> list[Assigned]:
-    """Every value of one forward and backward pass, in the order of first assignment."""
-    recorder = _Recorder(files(found), LINES)
-    _run(recorder, lambda: calling.call(found, inputs))
-    return [made for made in map(_assigned, recorder.kept.values()) if made is not None]
+Run = Callable[[], Outcome]
+"""One forward and backward pass of the user's."""
+
+
+def traced(files: Sequence[str], run: Run) -> list[Assigned]:
+    """Every value of one run, in the order of first assignment; ``files``: those watched.
+
+    The first of the files is that of the backward pass.
+    """
+    recorder = _Recorder(files, LINES)
+    _watched(recorder, run)
+    return [made for kept in recorder.kept.values() if (made := _assigned(kept, files)) is not None]
 
 
 def replaced(
-    found: Implementation, inputs: Inputs, tries: Sequence[Sequence[Replacement]]
+    files: Sequence[str], run: Run, tries: Sequence[Sequence[Replacement]]
 ) -> list[dict[str, NDArray[Any]] | None]:
     """The gradients with other values in some places, for each try; None where it fails.
 
     Raises ``CannotAsk`` where one run takes more than ``LINES``.
     """
-    untouched = _Recorder(files(found), LINES, only=frozenset())
-    _run(untouched, lambda: calling.call(found, inputs))
+    untouched = _Recorder(files, LINES, only=frozenset())
+    _watched(untouched, run)
     if untouched.lines > LINES:
-        raise CannotAsk(f"{found.summary.name} runs too many lines to look into each")
+        raise CannotAsk("the code runs too many lines to look into each")
     most = LONGER * untouched.lines + BESIDES
     results: list[dict[str, NDArray[Any]] | None] = []
     for one in tries:
-        puts = {(r.line, r.name, r.number): r.value for r in one}
-        recorder = _Recorder(files(found), most, puts, frozenset(r.name for r in one))
+        puts = {(r.file or files[0], r.line, r.name, r.number): r.value for r in one}
+        recorder = _Recorder(files, most, puts, frozenset(r.name for r in one))
         try:
-            results.append(_run(recorder, lambda: calling.call(found, inputs)).gradients)
+            results.append(_watched(recorder, run).gradients)
         except (Exception, _Endless):
             results.append(None)
     return results
 
 
-def _run(recorder: "_Recorder", way: Callable[[], Any]) -> Any:
+def _watched(recorder: "_Recorder", run: Run) -> Outcome:
     before = sys.gettrace()
     sys.settrace(recorder.entered)
     try:
-        return way()
+        return run()
     finally:
         sys.settrace(before)
-
-
-def files(found: Implementation) -> frozenset[str]:
-    """The files that hold the user's backward pass and its forward pass."""
-    things: list[Any] = [found.forward]
-    things += list(vars(found.backward).values()) if isinstance(found.backward, type) else []
-    things.append(found.backward)
-    codes = (getattr(getattr(t, "__func__", t), "__code__", None) for t in things)
-    return frozenset(c.co_filename for c in codes if c is not None)
 
 
 @dataclass
@@ -104,11 +101,11 @@ class _Recorder:
     given to names, and of how many entries these were.
     """
 
-    files: frozenset[str]
+    files: Sequence[str]
     most: int
-    puts: Mapping[tuple[int, str, int], Any] = field(default_factory=dict)
+    puts: Mapping[tuple[str, int, str, int], Any] = field(default_factory=dict)
     only: frozenset[str] | None = None
-    kept: dict[tuple[int, str], _Kept] = field(default_factory=dict)
+    kept: dict[tuple[str, int, str], _Kept] = field(default_factory=dict)
     last: dict[tuple[str, str], _Kept] = field(default_factory=dict)
     lines: int = 0
     events: int = 0
@@ -137,13 +134,12 @@ class _Recorder:
         """Keep a value; how many of its kind there were before."""
         self.events += 1
         code = frame.f_code
-        kept = self.kept.setdefault(
-            (line, name), _Kept(line, name, code.co_qualname, code.co_filename, given)
-        )
-        before = self.last.get((code.co_qualname, name))
+        file, function = code.co_filename, code.co_qualname
+        kept = self.kept.setdefault((file, line, name), _Kept(line, name, function, file, given))
+        before = self.last.get((function, name))
         if before is not None and before is not kept:
             before.ends.append(len(before.values) - 1)
-        self.last[code.co_qualname, name] = kept
+        self.last[function, name] = kept
         if self.only is None:
             kept.values.append(np.array(plain(value)))
             self.entries += kept.values[-1].size
@@ -189,7 +185,8 @@ class _Frame:
                 continue
             self.before[name] = value, content
             number = self.recorder.note(frame, self.line, name, value, given)
-            put = self.recorder.puts.get((self.line, name, number))
+            place = frame.f_code.co_filename, self.line, name, number
+            put = self.recorder.puts.get(place)
             if put is not None:
                 new = _put(holder, key, value, put, mutated=was is not None and was[0] is value)
                 after = new.tobytes() if isinstance(new, np.ndarray) else new
@@ -249,10 +246,8 @@ def _put(holder: Any, key: Any, old: Any, new: NDArray[Any], mutated: bool) -> A
     return made
 
 
-def _assigned(kept: _Kept) -> Assigned | None:
+def _assigned(kept: _Kept, files: Sequence[str]) -> Assigned | None:
     """All values stacked, where they have one shape; else, or where they are many, the last."""
-    import linecache
-
     ends = dict.fromkeys((*kept.ends, len(kept.values) - 1))
     values = kept.values
     if len({v.shape for v in values}) > 1 or sum(v.size for v in values) > ALL:
@@ -260,5 +255,8 @@ def _assigned(kept: _Kept) -> Assigned | None:
     stacked = np.stack([np.asarray(v) for v in values])
     if stacked.dtype.kind not in "iuf":
         return None
-    text = linecache.getline(kept.file, kept.line).strip()
-    return Assigned(kept.line, kept.name, kept.function, stacked, tuple(ends), kept.given, text)
+    source = linecache.getline(kept.file, kept.line).strip()
+    return Assigned(
+        kept.line, kept.name, kept.function, stacked, tuple(ends), kept.given, source,
+        file="" if kept.file == files[0] else kept.file,
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 from bncheck.telling import codes
 from bncheck.telling.report import Cause, Report
+from bncheck.telling.sentences import CODES
 
 SCHEMA = 1
 """The version of the JSON: it goes up where a field changes its meaning or disappears."""
@@ -143,7 +144,7 @@ def schema() -> dict[str, Any]:
                     "text": {"type": "string"},
                 },
             }
-            for name, code in codes.CODES.items()
+            for name, code in CODES.items()
         ],
     }
 

@@ -113,23 +113,6 @@ class Cause:
         return (*line, *map(str, self.terms), *right)
 
 
-Remark = Finding
-"""TEMPORARY: ``Remark(code, text)``; see ``codes._is_sentence``."""
-
-
-class Diagnosis(Cause):
-    """TEMPORARY: a ``Cause`` whose finding is a sentence; see ``codes._is_sentence``."""
-
-    def __new__(  # type: ignore[misc]
-        cls, code: str, gradient: str, text: str, terms: tuple[Term, ...] = (), formula: str = ""
-    ) -> Cause:
-        """A ``Cause``."""
-        return Cause(gradient, Finding(code, text), (), terms, formula)
-
-    def __init__(self, *arguments: Any) -> None:
-        """Never called."""
-
-
 @dataclass(frozen=True)
 class Counterexample:
     """A small input by role, in the user's layout, with the right gradient and the user's.

@@ -17,7 +17,7 @@ from bncheck.theory.statements import Evidence, Standing
 from bncheck.writers.formulas.latex import broken, flat_latex, latex_of
 from bncheck.writers.formulas.unicode import line
 from bncheck.writers.jacobian_matrix import LARGEST, group_size, has_sizes, matrix
-from bncheck.writers.prose import listed, prose
+from bncheck.writers.prose import listed, note
 from bncheck.writers.reading import action, results, rewritings, written
 
 Write = Callable[..., str]
@@ -85,7 +85,7 @@ def forward_blocks(forward: Program, known: str, write: Write) -> list[Block]:
         shapes.append(f"${write(a)}$ of shape ${bounds}$" if sizes else f"the number ${write(a)}$")
     rows = [
         f"{write(s.target)} &= {write(s.expr, indices_of(s.target))} && "
-        rf"\text{{{prose(s.note)}}}"
+        rf"\text{{{note(s.note)}}}"
         for s in forward.steps
     ]
     return [
@@ -190,7 +190,7 @@ def _closing(found: Derivation, write: Write, marks: Marks) -> list[Block]:
     for rewriting, own in zip(rewritings(found), found.rewritings, strict=True):
         if rewriting.reason != reason:
             reason = rewriting.reason
-            made.append(paragraph(prose(f"{reason[0].upper()}{reason[1:]}:")))
+            made.append(paragraph(note(f"{reason[0].upper()}{reason[1:]}:")))
         row = equation(rewriting.target, rewriting.expr, write)
         made.append(Block("equation", (row,), (marks(own.target, own.expr),)))
     steps = {step.target: step.expr for step in found.closed.steps}

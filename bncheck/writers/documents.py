@@ -7,7 +7,8 @@ no network: MathML, pictures in SVG, its own CSS.
 import re
 from collections.abc import Iterable, Iterator
 from html import escape
-from itertools import count
+from itertools import count, zip_longest
+from pathlib import Path
 
 from sympy import Expr, Symbol
 
@@ -21,7 +22,7 @@ from bncheck.writers.formulas.latex import WIDEST, latex_of, width
 from bncheck.writers.formulas.mathml import mathml_of
 from bncheck.writers.identities import identity_blocks
 from bncheck.writers.jacobian_matrix import has_sizes, heat_map, sampled
-from bncheck.writers.prose import listed, prose
+from bncheck.writers.prose import listed, note
 
 PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage[T1]{fontenc}
@@ -33,48 +34,7 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \setlength{\parskip}{4pt plus 1pt}
 """
 
-STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1c1c1e; --faint: #6b6b70;
-  --line: #d6d6da; --box: #f4f6fa; --mark: #2458a8; --plus: #d1495b; --minus: #2e7fb8; }
-@media (prefers-color-scheme: dark) { :root { --paper: #17181b; --ink: #e6e6e8;
-  --faint: #a0a0a6; --line: #3c3d42; --box: #212329; --mark: #8ab4f8; --plus: #f0788a;
-  --minus: #62b5ec; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem 1rem 3rem; max-width: 60rem; background: var(--paper);
-  color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.25; }
-h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; padding-bottom: .2rem;
-  border-bottom: 1px solid var(--line); }
-p { margin: .9rem 0 .3rem; }
-math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math; }
-mover[accent] > mo { padding-bottom: .09em; }
-.wide { overflow-x: auto; margin: .4rem 0; }
-table { border-collapse: collapse; width: 100%; }
-td { padding: .35rem 0; vertical-align: baseline; white-space: nowrap; }
-td.left { width: 1%; padding-left: .5rem; text-align: right; }
-td.right { padding-left: .35em; padding-right: 1rem; }
-td.right > div + div { margin-top: .45rem; }
-.mark { color: var(--plus); white-space: normal; }
-td.note { color: var(--faint); padding-right: 1rem; }
-td.number { position: sticky; right: 0; width: 1%; padding: .35rem .3rem .35rem .7rem;
-  background: var(--paper); color: var(--faint); text-align: right;
-  font-variant-numeric: tabular-nums; }
-.result { border: 1px solid var(--mark); border-radius: 6px; background: var(--box); }
-.result td.number { background: var(--box); vertical-align: middle; }
-figure { margin: .8rem 0; }
-figure svg { display: block; margin: 0 auto; color: var(--ink); }
-figure.wide > svg { max-width: 100%; height: auto; }
-figcaption { color: var(--faint); font-size: .9rem; text-align: center; }
-@media (max-width: 40rem) {
-  .noted tr { display: grid; grid-template-columns: max-content 1fr max-content;
-    align-items: baseline; }
-  .noted td.left { width: auto; }
-  .noted td.number { grid-column: 3; grid-row: 1; width: auto; }
-  .noted td.note { grid-column: 1 / -1; white-space: normal; padding: 0 0 .6rem .5rem;
-    font-size: .9rem; }
-}
-@media print { body { max-width: none; } .wide { overflow: visible; } }
-"""
+STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 def title(found: Derivation) -> str:
@@ -126,7 +86,7 @@ def document(found: Derivation, known: Evidence | None = None) -> str:
     ``known``: how each equation is known, and what holds besides; without it nothing is said of
     either.
     """
-    head = PREAMBLE + rf"\title{{{prose(title(found))}}}" + "\n" + r"\date{}" + "\n"
+    head = PREAMBLE + rf"\title{{{note(title(found))}}}" + "\n" + r"\date{}" + "\n"
     return f"{head}\\begin{{document}}\n\\maketitle\n{fragment(found, known)}\\end{{document}}\n"
 
 
@@ -197,7 +157,7 @@ def html(found: Derivation, known: Evidence | None = None) -> str:
         '<!DOCTYPE html>\n<html lang="en" xmlns="http://www.w3.org/1999/xhtml">\n<head>\n'
         '<meta charset="utf-8"/>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
-        f"<title>{escape(name)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(name)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
         f"<h1>{escape(name)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
@@ -222,13 +182,10 @@ def _table(kind: str, rows: list[str], numbers: list[int]) -> str:
     """Equations below one another with their numbers; one number stands beside them all."""
     span = f' rowspan="{len(rows)}"' if len(numbers) < len(rows) else ""
     made = []
-    for order, row in enumerate(rows):
-        if order < len(numbers):
-            number = numbers[order]
-            cell = f'<td class="number"{span}>({number})</td>'
-            made.append(f'<tr id="equation-{number}">{row}{cell}</tr>')
-        else:
-            made.append(f"<tr>{row}</tr>")
+    for row, number in zip_longest(rows, numbers):
+        place = f' id="equation-{number}"' if number else ""
+        cell = f'<td class="number"{span}>({number})</td>' if number else ""
+        made.append(f"<tr{place}>{row}{cell}</tr>")
     inside = "\n".join(made)
     return f'<div class="wide {kind}" tabindex="0"><table>\n{inside}\n</table></div>'
 

@@ -16,7 +16,7 @@ from bncheck.theory.statements import Evidence, Judgement, Statement
 from bncheck.writers.blocks import MARKS, Block, Write, heading, paragraph
 from bncheck.writers.formulas.latex import WIDEST, broken, width
 from bncheck.writers.prose import listed, title
-from bncheck.writers.statements import RELATIONS, latex_conditions, open_indices
+from bncheck.writers.statements import LATEX, RELATIONS, conditions, open_indices
 
 MOST = 4
 """Statements that stand together, at most."""
@@ -88,7 +88,7 @@ def _title(members: list[Judgement]) -> str:
 
 def _conditions(said: Statement) -> list[str]:
     """Each condition as a formula; of one run the stroke goes without saying."""
-    told = [f"${c}$" for c in latex_conditions(said) if r"\text" not in c]
+    told = [f"${c}$" for c in conditions(said, LATEX) if r"\text" not in c]
     for count in (1, 2, 3):
         stroke = "$" + "'" * count + r"\colon\ "
         if len(said.runs) == 1:

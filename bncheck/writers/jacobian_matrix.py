@@ -12,7 +12,7 @@ from sympy import Expr, Float, Mul, Rational, S, expand
 from bncheck.algebra.notation import Tensor, count, indices_of, name_of, size
 from bncheck.algebra.spelling import MINUS
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.calculus.interpret import evaluate, places
+from bncheck.calculus.interpret import Place, evaluate, places
 from bncheck.calculus.jacobians import explicit
 from bncheck.calculus.unroll import sample
 from bncheck.writers.graph import image, label
@@ -30,8 +30,6 @@ CELL = 46
 
 EPS = Rational(1, 100)
 """Small beside the variance of the batch, as it is in use."""
-
-Place = tuple[int, ...]
 
 
 def has_sizes(found: Derivation) -> bool:

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from sympy import Idx, Symbol
-
 from bncheck.algebra.notation import Tensor, indices_of, name_of, operands, size, tangent
 from bncheck.algebra.program import Program, Step
 from bncheck.algebra.spelling import plain
@@ -67,7 +65,8 @@ def functions(found: Derivation) -> SimpleNamespace:
 
 def arguments(forward: Program) -> list[str]:
     """The arguments of the emitted forward: tensors, scalars, then the number of groups."""
-    return [name_of(a) for a in forward.inputs] + [str(s) for s in _group_counts(forward)]
+    groups = [str(size(i)) for run in forward.joined for i in run[:-1]]  # no array's shape tells
+    return [*map(name_of, forward.inputs), *groups]
 
 
 def _forward(forward: Program, cached: tuple[Tensor, ...]) -> str:
@@ -76,8 +75,8 @@ def _forward(forward: Program, cached: tuple[Tensor, ...]) -> str:
     body = [
         *_inputs_read(forward),
         *lines(with_shared(forward.steps), forward.axes),
-        f'cache = {{{saved}"shape": {_tuple(size(i) for i in forward.axes)}}}',
-        f"return {_joined(forward, out)}.astype(dtype, copy=False), cache",
+        f'cache = {{{saved}"shape": ({_bare(map(size, forward.axes))})}}',
+        f"return {_whole(forward, out)}.astype(dtype, copy=False), cache",
     ]
     shapes = sorted(forward.inputs, key=lambda a: not indices_of(a))
     about = [
@@ -220,12 +219,13 @@ def _inputs_read(forward: Program) -> list[str]:
         f'({", ".join(outer)})")',
         f"{_unpacked(outer)} = {name}.shape",
     ]
-    for whole, known, last in map(_run, forward.joined):
+    for *parts, last in forward.joined:
+        known = "*".join(str(size(i)) for i in parts)
         lines += [
-            f"if {whole} % {known}:",
-            f'    raise ValueError(f"{whole} = {{{whole}}} does not divide into '
-            f'{known} = {{{known}}} equal parts")',
-            f"{last} = {whole} // {known}",
+            f"if C % {known}:",
+            f'    raise ValueError(f"C = {{C}} does not divide into {known} = {{{known}}} equal '
+            'parts")',
+            f"{size(last)} = C // {known}",
         ]
     lines += [_checked(forward, a) for a in arrays]
     return lines + [line for a in arrays for line in _split(forward, a)]
@@ -235,7 +235,7 @@ def _given_read(forward: Program, given: tuple[Tensor, ...]) -> list[str]:
     """Arrays checked, in the type of the sums, by the program's own axes."""
     arrays = [a for a in given if indices_of(a)]
     return [
-        f'{_unpacked(size(i) for i in forward.axes)} = cache["shape"]',
+        f'{_unpacked(map(size, forward.axes))} = cache["shape"]',
         *(f"{name_of(a)} = np.asarray({name_of(a)})" for a in given),
         f"dtype, wide = _dtypes({_names(arrays or given)})",
         *(line for a in given for line in (_checked(forward, a), *_split(forward, a))),
@@ -255,41 +255,31 @@ def _split(forward: Program, operand: Tensor) -> list[str]:
     return [f"{name_of(operand)} = {name_of(operand)}.reshape({inner})"]
 
 
+def _whole(forward: Program, out: Tensor) -> str:
+    """The code of an output with its joined axes as one."""
+    reshaped = f".reshape({_shape(forward, out)})" if _is_joined(forward, out) else ""
+    return name_of(out) + reshaped
+
+
 def _is_joined(forward: Program, operand: Tensor) -> bool:
     return any(set(run) <= set(indices_of(operand)) for run in forward.joined)
 
 
-def _run(run: tuple[Idx, ...]) -> tuple[str, str, str]:
-    """The whole axis, the product of the known parts, and the last part, as names."""
-    return "C", "*".join(str(size(i)) for i in run[:-1]), str(size(run[-1]))
-
-
-def _group_counts(forward: Program) -> list[Symbol]:
-    """The numbers of groups, which no array's shape tells."""
-    return [size(i) for run in forward.joined for i in run[:-1]]
-
-
-def _outer_sizes(forward: Program, operand: Tensor) -> list[str]:
-    """The sizes of the array outside, with runs of joined axes as one."""
+def _outer_sizes(forward: Program, operand: Tensor, whole: str = "C") -> list[str]:
+    """The sizes of the array outside; ``whole``: that of joined axes, or "" for their product."""
     sizes: list[str] = []
     left = list(indices_of(operand))
     while left:
-        run = next((r for r in forward.joined if tuple(left[: len(r)]) == r), None)
-        sizes.append(_run(run)[0] if run else str(size(left[0])))
-        left = left[len(run) if run else 1 :]
+        run = next((r for r in forward.joined if tuple(left[: len(r)]) == r), left[:1])
+        product = "*".join(str(size(i)) for i in run)
+        sizes.append(whole or product if len(run) > 1 else product)
+        left = left[len(run) :]
     return sizes
 
 
 def _shape(forward: Program, operand: Tensor) -> str:
     """The shape outside as the code of a tuple."""
-    runs = {_run(r)[0]: "*".join(str(size(i)) for i in r) for r in forward.joined}
-    return _tuple(runs.get(s, s) for s in _outer_sizes(forward, operand))
-
-
-def _joined(forward: Program, out: Tensor) -> str:
-    """The code of an output with its joined axes as one."""
-    whole = f".reshape({_shape(forward, out)})" if _is_joined(forward, out) else ""
-    return name_of(out) + whole
+    return f"({_bare(_outer_sizes(forward, operand, whole=''))})"
 
 
 def _returned(forward: Program, outputs: tuple[Tensor, ...], alone: bool) -> list[str]:
@@ -299,7 +289,7 @@ def _returned(forward: Program, outputs: tuple[Tensor, ...], alone: bool) -> lis
     """
     names = [name_of(out) for out in outputs]
     return [
-        *(f"{name_of(o)} = {_joined(forward, o)}" for o in outputs if _is_joined(forward, o)),
+        *(f"{name_of(o)} = {_whole(forward, o)}" for o in outputs if _is_joined(forward, o)),
         f"if {names[0]}.dtype != dtype:",
         *(f"    {name} = {name}.astype(dtype)" for name in names),
         "return " + (names[0] if alone else _bare(names)),
@@ -310,10 +300,6 @@ def _bare(items: Iterable[Any]) -> str:
     """The code of a tuple without brackets."""
     items = list(map(str, items))
     return ", ".join(items) + "," * (len(items) == 1)
-
-
-def _tuple(sizes: Iterable[Any]) -> str:
-    return f"({_bare(sizes)})"
 
 
 def _unpacked(sizes: Iterable[Any]) -> str:

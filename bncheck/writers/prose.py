@@ -34,7 +34,7 @@ def listed(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def prose(text: str) -> str:
+def note(text: str) -> str:
     """A note, with the names of values (``dgamma``) and differences (``m - 1``) in it."""
     text = "".join(_value(word) or _escaped(word) for word in re.split(r"(\W+)", text))
     text = re.sub(r"\b([mD]|K L|L) - 1", r"$\1 - 1$", text)
@@ -63,7 +63,7 @@ def _lettered(text: str) -> str:
 def _word(word: str) -> str:
     if re.fullmatch("[b-zB-Z]|sJ", word):  # a is a word
         return f"${word}$"
-    return rf"$\partial \ell / \partial {word[1]}$" if word in SHORT else prose(word)
+    return rf"$\partial \ell / \partial {word[1]}$" if word in SHORT else note(word)
 
 
 def _value(word: str) -> str:

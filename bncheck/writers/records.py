@@ -12,7 +12,7 @@ from bncheck.calculus.jacobians import explicit, jacobian, jacobian_line
 from bncheck.theory.statements import Evidence, Judgement
 from bncheck.writers.formulas.latex import latex_of
 from bncheck.writers.jacobian_matrix import group_size, has_sizes
-from bncheck.writers.statements import conditions, formula, latex_conditions, latex_formula
+from bncheck.writers.statements import LATEX, conditions, formula
 
 SCHEMA = 1
 """Counts up with every change that a reader of the JSON would notice."""
@@ -117,8 +117,8 @@ def judgement(one: Judgement) -> dict[str, Any]:
         "name": said.name,
         "statement": formula(said),
         "where": list(conditions(said)),
-        "latex": latex_formula(said),
-        "where_latex": list(latex_conditions(said)),
+        "latex": formula(said, LATEX),
+        "where_latex": list(conditions(said, LATEX)),
         "printed": said.printed,
         "note": said.note,
         "verdict": one.verdict,

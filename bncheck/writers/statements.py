@@ -1,13 +1,13 @@
 """Statements and what became of them: rows for the terminal, Markdown and LaTeX."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sympy import Expr, Idx, S
 
 from bncheck.algebra.notation import carried, size
-from bncheck.theory.statements import Judgement, Pairs, Statement
+from bncheck.theory.statements import Judgement, Statement
 from bncheck.writers.formulas.latex import latex_of
 from bncheck.writers.formulas.unicode import line, spelled
 from bncheck.writers.prose import label
@@ -30,9 +30,54 @@ PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 """A formula that is too wide for a line stands in two, and those are made to fit the page."""
 
 RELATIONS = {"=": "=", "≤": r"\le"}
-_MORE = {">=": ("≥", r"\ge"), ">": (">", ">")}
+
 LONGEST = 24
 """Letters of an exact number in a table."""
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How statements are written: their formulas, and the signs and words between those."""
+
+    write: Callable[[Expr, tuple[Idx, ...]], str]
+    signs: Mapping[str, str]
+
+    def pair(self, pair: tuple[Expr, Expr], sign: str) -> str:
+        """Two formulas with a sign between them."""
+        return f" {self.signs[sign]} ".join(self.write(e, open_indices(*pair)) for e in pair)
+
+    def alone(self, expr: Expr) -> str:
+        """One formula."""
+        return self.write(expr, open_indices(expr))
+
+
+_RUNS = ("′", "″", "‴")
+UNICODE = Notation(line, {
+    "=": "=", "≤": "≤", ">=": "≥", ">": ">", "→": "→", ",": ", ", ":": ": ", "²": "²",
+    "apart": "right − left", "twice": "the batch twice", **{mark: mark for mark in _RUNS},
+})  # fmt: skip
+LATEX = Notation(latex_of, {
+    **RELATIONS, ">=": r"\ge", ">": ">", "→": r"\to", ",": r",\ ", ":": r"\colon\ ", "²": "^2",
+    "apart": r"\text{right} - \text{left}", "twice": r"\text{the batch twice}",
+    **{mark: "'" * n for n, mark in enumerate(_RUNS, 1)},
+})  # fmt: skip
+
+
+def formula(said: Statement, by: Notation = UNICODE) -> str:
+    """``left = right``."""
+    return by.pair((said.left, said.right), said.relation)
+
+
+def conditions(said: Statement, by: Notation = UNICODE) -> tuple[str, ...]:
+    """What is assumed, what the marks mean, and which squares vanish, each a formula."""
+    told = [by.pair(pair, "=") for pair in said.given]
+    told += [by.pair((a.lhs, a.rhs), a.rel_op) for a in said.needs]
+    for run in said.runs:
+        changed = by.signs[","].join(by.pair(pair, "→") for pair in run.changes)
+        told.append(by.signs[run.mark] + by.signs[":"] + (changed or by.signs["twice"]))
+    if said.slack != 0:
+        told.append(f"{by.signs['apart']} = {by.alone(said.slack)}")
+    return (*told, *(f"{by.alone(s)}{by.signs['²']} = 0" for s in said.order))
 
 
 @dataclass(frozen=True)
@@ -75,23 +120,6 @@ def _told(said: Statement) -> tuple[str, ...]:
     return (said.printed and f"after {said.printed}", after or "", said.note, _example(said))
 
 
-def formula(said: Statement) -> str:
-    """``left = right`` in Unicode."""
-    return _pair((said.left, said.right), f" {said.relation} ")
-
-
-def conditions(said: Statement) -> tuple[str, ...]:
-    """What is assumed, what the marks mean, and which squares vanish, in Unicode."""
-    told = [_pair(pair, " = ") for pair in said.given]
-    told += [_pair((a.lhs, a.rhs), f" {_MORE[a.rel_op][0]} ") for a in said.needs]
-    for run in said.runs:
-        changed = ", ".join(_pair(pair, " → ") for pair in run.changes)
-        told.append(f"{run.mark}: {changed or 'the batch twice'}")
-    if said.slack != 0:
-        told.append("right − left = " + line(said.slack, open_indices(said.slack)))
-    return (*told, *(f"{line(s)}² = 0" for s in said.order))
-
-
 def _example(said: Statement) -> str:
     """The numbers on which the statement is tried: ``x = (10, 4, 2, −4), γ = 2``."""
     assumed = {str(a) for a, _ in said.given}
@@ -105,41 +133,16 @@ def _numbers(given: Any) -> str:
     return line(S(given))
 
 
-def _pair(pair: tuple[Expr, Expr], between: str) -> str:
-    return between.join(line(e, open_indices(*pair)) for e in pair)
-
-
-def latex_formula(said: Statement) -> str:
-    """The same in LaTeX."""
-    return _latex_pair((said.left, said.right), RELATIONS[said.relation])
-
-
-def latex_conditions(said: Statement) -> tuple[str, ...]:
-    """The same in LaTeX, each a formula."""
-
-    def told(pairs: Pairs, between: str) -> str:
-        return r",\ ".join(_latex_pair(pair, between) for pair in pairs)
-
-    parts = [told((pair,), "=") for pair in said.given]
-    parts += [told(((a.lhs, a.rhs),), _MORE[a.rel_op][1]) for a in said.needs]
-    for run in said.runs:
-        text = told(run.changes, r"\to") or r"\text{the batch twice}"
-        parts.append(rf"{_primes(run.mark)}\colon\ {text}")
-    if said.slack != 0:
-        parts.append(rf"\text{{right}} - \text{{left}} = {_latex(said.slack)}")
-    return (*parts, *(f"{_latex(s)}^2 = 0" for s in said.order))
-
-
 def as_markdown(title: str, judgements: Sequence[Judgement]) -> str:
     """A table that GitHub renders."""
     lines = [f"# {title}", "", "| statement | formula | where | shown | residual |",
              "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for one in judgements:
         said = one.statement
-        told = [f"${c}$" for c in latex_conditions(said)] + ([_example(said)] if said.at else [])
+        told = [f"${c}$" for c in conditions(said, LATEX)] + ([_example(said)] if said.at else [])
         cells = [
             _titled(said),
-            f"${latex_formula(said)}$",
+            f"${formula(said, LATEX)}$",
             ", ".join(told),
             _shown(one),
             _residual(one),
@@ -154,14 +157,15 @@ def as_latex(title: str, judgements: Sequence[Judgement]) -> str:
              r"\maketitle"]  # fmt: skip
     for one in judgements:
         said = one.statement
-        where = "; ".join(rf"\fitted{{{c}}}" for c in latex_conditions(said))
+        where = "; ".join(rf"\fitted{{{c}}}" for c in conditions(said, LATEX))
         how = label(_shown(one)) + (f"; where {where}" if where else "")
         if one.verdict == "refuted":
             how += f"; on the example {label(_residual(one))}"
         parts.append(rf"\textbf{{{label(_titled(said))}.}} {how}.")
         if said.note or said.at:
             parts.append(label("; ".join(t for t in (said.note, _example(said)) if t)))
-        left, right = _latex(said.left, said.right), _latex(said.right, said.left)
+        free = open_indices(said.left, said.right)
+        left, right = (latex_of(side, free) for side in (said.left, said.right))
         parts.append(rf"\said{{{left}}}{{{RELATIONS[said.relation]} {right}}}")
     return "\n\n".join([*parts, r"\end{document}"]) + "\n"
 
@@ -198,15 +202,3 @@ def open_indices(*exprs: Expr) -> tuple[Idx, ...]:
     """The indices of a statement that no sum binds."""
     found = {i for e in exprs for i in carried(e) if size(i).free_symbols}
     return tuple(sorted(found, key=str))
-
-
-def _latex(expr: Expr, *others: Expr) -> str:
-    return latex_of(expr, open_indices(expr, *others))
-
-
-def _latex_pair(pair: tuple[Expr, Expr], between: str) -> str:
-    return f" {between} ".join(latex_of(e, open_indices(*pair)) for e in pair)
-
-
-def _primes(mark: str) -> str:
-    return "'" * {"′": 1, "″": 2, "‴": 3}[mark]

@@ -27,6 +27,14 @@ class Implementation:
     memory: dict[str, Any] = field(default_factory=dict)
     first: "Implementation | None" = None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that hold its backward pass, which come first, and its forward pass."""
+        own = vars(self.backward).values() if isinstance(self.backward, type) else ()
+        things = (self.backward, *own, self.forward)
+        codes = (getattr(getattr(t, "__func__", t), "__code__", None) for t in things)
+        return tuple(dict.fromkeys(code.co_filename for code in codes if code is not None))
+
 
 @dataclass(frozen=True)
 class Surroundings:

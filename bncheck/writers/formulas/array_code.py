@@ -139,7 +139,8 @@ def _assignments(step: Step, axes: tuple[Idx, ...]) -> list[tuple[Symbol, Expr]]
 def _array(expr: Expr, frame: tuple[Idx, ...]) -> Expr:
     """``expr`` with every tensor as an array that broadcasts against the axes of ``frame``."""
     if isinstance(expr, KroneckerDelta):
-        return _delta(expr, frame)
+        a, b = sorted(expr.args, key=frame.index)
+        return Text(_viewed(f"np.eye({size(a)})", (a, b), frame))
     if isinstance(expr, Indexed):
         return Text(_viewed(name_of(expr), expr.indices, frame))
     if isinstance(expr, Total):
@@ -147,14 +148,10 @@ def _array(expr: Expr, frame: tuple[Idx, ...]) -> Expr:
     if isinstance(expr, Mul):
         return _product(expr, frame)
     if isinstance(expr, Add):
-        return _sum(expr, frame)
+        return Ordered(*(_array(term, frame) for term in in_reading_order(expr)))
     if not expr.args or isinstance(expr, Idx):
         return expr
     return expr.func(*(_array(a, frame) for a in expr.args))
-
-
-def _sum(expr: Add, frame: tuple[Idx, ...]) -> Expr:
-    return Ordered(*(_array(term, frame) for term in in_reading_order(expr)))
 
 
 def _in_place(target: Symbol, expr: Expr, frame: tuple[Idx, ...]) -> list[tuple[Symbol, Expr]]:
@@ -178,14 +175,12 @@ def _in_place(target: Symbol, expr: Expr, frame: tuple[Idx, ...]) -> list[tuple[
 
 
 def _update(target: Symbol, sign: str, by: Expr, frame: tuple[Idx, ...]) -> tuple[Symbol, Expr]:
-    """``target += by`` as lambdify can print it; ``numpy_source`` writes the short form."""
+    """``target += by`` as lambdify can print it; ``_short`` makes it that."""
     if sign == "+" and by.could_extract_minus_sign():
         sign, by = "-", -by
     if sign == "*" and by.as_numer_denom()[0] == 1:
         sign, by = "/", 1 / by
-    verb = VERBS[sign]
-    code = Printer().doprint(_array(by, frame))
-    return target, Text(f"np.{verb}({target}, {code}, out={target})")
+    return target, Text(f"np.{VERBS[sign]}({target}, {entries(by, frame)}, out={target})")
 
 
 def _product(expr: Expr, frame: tuple[Idx, ...]) -> Expr:
@@ -202,19 +197,18 @@ def _reduced(expr: Total, frame: tuple[Idx, ...]) -> Expr:
     inner = tuple(i for i in (*frame, *expr.over) if i in carried(expr.body) | set(expr.over))
     inner = tuple(sorted(inner, key=_axis_order(expr.body, inner).index))
     code = _contraction(expr.body, expr.over, inner)
-    mean = isinstance(expr, Mean)
     if code is None:
-        body = Printer().doprint(_array(expr.body, inner))
-        where = _axes(inner.index(i) for i in expr.over)
-        if isinstance(expr.body, Indexed) and len(inner) == 2 and where == "0":
+        body = entries(expr.body, inner)
+        where = sorted(inner.index(i) for i in expr.over)
+        if isinstance(expr.body, Indexed) and len(inner) == 2 and where == [0]:
             # over the rows, a product with ones is up to a quarter faster than a sum
             code = f"(np.ones({size(inner[0])}, {body}.dtype) @ {body})"
         else:
-            code = f"np.add.reduce({body}, axis={where})"
-        text = Text(_viewed(f"({code})" if left != frame else code, left, frame))
-        return text / count(expr.over) if mean else text
+            axes = where[0] if len(where) == 1 else tuple(where)
+            code = f"np.add.reduce({body}, axis={axes})"
+        code = f"({code})" if left != frame else code
     text = Text(_viewed(code, left, frame))
-    return text / count(expr.over) if mean else text
+    return text / count(expr.over) if isinstance(expr, Mean) else text
 
 
 def _axis_order(body: Expr, inner: tuple[Idx, ...]) -> list[Idx]:
@@ -239,11 +233,6 @@ def _contraction(body: Expr, over: tuple[Idx, ...], inner: tuple[Idx, ...]) -> s
     return f'np.einsum("{terms}->{result}", {", ".join(name_of(f) for f in factors)})'
 
 
-def _delta(expr: KroneckerDelta, frame: tuple[Idx, ...]) -> Expr:
-    a, b = sorted(expr.args, key=frame.index)
-    return Text(_viewed(f"np.eye({size(a)})", (a, b), frame))
-
-
 def _viewed(code: str, has: tuple[Idx, ...], frame: tuple[Idx, ...]) -> str:
     """Code for an array with the axes ``has``, ready to broadcast against ``frame``."""
     order = sorted(range(len(has)), key=lambda at: frame.index(has[at]))
@@ -253,8 +242,3 @@ def _viewed(code: str, has: tuple[Idx, ...], frame: tuple[Idx, ...]) -> str:
     while slots and slots[0] == "None":
         slots.pop(0)
     return code if "None" not in slots else f"{code}[{', '.join(slots)}]"
-
-
-def _axes(numbers: Iterable[int]) -> str:
-    found = sorted(numbers)
-    return str(found[0]) if len(found) == 1 else str(tuple(found))
