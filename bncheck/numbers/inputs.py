@@ -19,7 +19,7 @@ from bncheck.numbers.arithmetic import evaluate
 from bncheck.numbers.layout import Layout, Piece
 from bncheck.numbers.observation import Trial
 from bncheck.numbers.trials import directed
-from bncheck.subject.messages import is_number
+from bncheck.subject.messages import holds_numbers
 from bncheck.telling.errors import CannotAsk
 
 _STEPS = {"mean": ("mu",), "var": ("var", "ms"), "sd": ("sd", "rms", "norm"), "xhat": ("xhat",)}
@@ -120,7 +120,7 @@ def _by_role(given: Mapping[str, Any], role_of: Callable[[str], str | None]) -> 
 
 def _numbers(name: str, value: NDArray[Any]) -> Any:
     """Finite real numbers, whole ones as float64; a single one as a number."""
-    if not is_number(value.dtype) or value.dtype.kind == "c":
+    if not holds_numbers(value.dtype) or value.dtype.kind == "c":
         raise CannotAsk(f"{name} of the inputs is an array of {value.dtype}; expected real numbers")
     if not value.size:
         raise CannotAsk(f"{name} of the inputs has shape {value.shape}: it is empty")
