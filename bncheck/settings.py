@@ -1,44 +1,57 @@
-"""What a user may say about a verification, besides the target and inputs."""
+"""What a user may say about a verification, besides the target and inputs: a field for each.
+
+A field made by ``option`` is an option of the command line too; nothing else has to be written
+for it there.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bncheck.algebra.program import Program
 from bncheck.telling.errors import CannotAsk
+
+if TYPE_CHECKING:
+    from bncheck.algebra.program import Program
+
+
+def option(usual: Any, purpose: str, *names: str, **limits: Any) -> Any:
+    """A field with its usual value, told on the command line.
+
+    ``names``: its flags, where they are not made of the field's name; ``limits``: ``min``.
+    """
+    return field(default=usual, metadata={"purpose": purpose, "names": names, "limits": limits})
 
 
 @dataclass(frozen=True)
 class Settings:
     """One verification as it is asked for.
 
-    ``timeout``: seconds for one call; ``seed``, ``trials``: of the random inputs, and how many
-    of random sizes are added; ``names``: what parameters are (``{"G": "dy"}``); ``ordinary``:
-    import a file as Python would; ``averaged``: accept parameter gradients divided by the batch
-    size; ``lines``: name the line that is wrong; ``layer``, ``layout``, ``eps``, ``ddof``: what
-    bncheck would otherwise find out.
+    ``names``: what parameters are (``{"G": "dy"}``); ``layer``, ``layout``, ``eps``, ``ddof``:
+    what bncheck would otherwise find out; ``timeout`` in seconds. Raises ``CannotAsk`` for numbers
+    that mean nothing.
     """
 
-    timeout: float = 30.0
-    seed: int = 0
-    trials: int = 0
     names: Mapping[str, str] = field(default_factory=dict)
-    ordinary: bool = False
-    averaged: bool = False
-    layer: Program | None = None
-    layout: str | None = None
-    eps: float | None = None
-    ddof: int | None = None
-    lines: bool = True
+    layer: "Program | None" = None
+    layout: str | None = option(None, "Which layout, say NCHW, where it should not find out.")
+    eps: float | None = option(None, "The eps that the code has.")
+    ddof: int | None = option(None, "0: variance over m; 1: over m - 1.")
+    averaged: bool = option(
+        False, "Accept dgamma and dbeta divided by the batch size.", "--batch-average"
+    )
+    ordinary: bool = option(False, "Import the file as Python does: run all of it.", "--import")
+    seed: int = option(0, "Of the random inputs.", min=0)
+    trials: int = option(0, "Further inputs, of random sizes.", min=0)
+    timeout: float = option(30.0, "Seconds that one call may take.", min=0.1)
+    lines: bool = option(True, "Name the line that is wrong.", "--lines/--no-lines")
 
     def __post_init__(self) -> None:
-        """Raises ``CannotAsk`` for numbers that mean nothing."""
         for name, value, fits, expected in (
             ("timeout", self.timeout, self.timeout > 0, "a number of seconds above 0"),
             ("seed", self.seed, self.seed >= 0, "a whole number from 0 on"),
             ("trials", self.trials, self.trials >= 0, "a whole number from 0 on"),
-            ("eps", self.eps, self.eps is None or 0 <= self.eps < np.inf, "a number from 0 on"),
+            ("eps", self.eps, self.eps is None or 0 <= self.eps < inf, "a number from 0 on"),
             ("ddof", self.ddof, self.ddof in (None, 0, 1), "0 or 1"),
         ):
             if not fits:

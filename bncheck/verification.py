@@ -17,11 +17,10 @@ from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.passes import derived_once
 from bncheck.cause.causes import explain
 from bncheck.cause.terms import fit
+from bncheck.identity import by_gradients, by_outputs
 from bncheck.identity.assignment import BETA
-from bncheck.identity.by_gradients import by_gradients
-from bncheck.identity.by_outputs import by_outputs
 from bncheck.identity.crossing import Bench
-from bncheck.identity.readings import Reading, readings
+from bncheck.identity.readings import Reading, list_readings
 from bncheck.identity.running import inferred
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.inputs import own_trial
@@ -35,10 +34,9 @@ from bncheck.subject.questions import CallableSubject, FileSubject
 from bncheck.subject.target import Target
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
-from bncheck.telling.report import WORST_FIRST, Report
-from bncheck.verdict.counterexample import smallest
-from bncheck.verdict.heat import heat
-from bncheck.verdict.judgement import judge
+from bncheck.telling.report import WORST_FIRST, Cause, Report
+from bncheck.verdict.illustrations import heat, smallest
+from bncheck.verdict.judgement import Verdicts, judge
 from bncheck.verdict.observations import Record, observe
 
 Pass = Callable[..., Any]
@@ -192,13 +190,13 @@ def _elsewhere(
     """The report in the first other layout in which all gradients are returned in their shapes."""
     returned = {g.name for g in report.gradients} if report else set()
     program = reading.program
-    space = readings(backward, replace(settings, layer=_usual(program)), None, by_outputs=True)
+    space = list_readings(backward, replace(settings, layer=_usual(program)), None, by_outputs=True)
     for at in layouts.layouts(program):
         if at.name == reading.layout.name:
             continue
         with suppress(CannotAsk):
             there = [r for r in space if r.layout.name == at.name]
-            other = by_outputs(job.subject, backward, there, settings)
+            other = by_outputs.recognise(job.subject, backward, there, settings)
             made = _judged(job, backward, other, settings)
             fewer = returned - {g.name for g in made.gradients}
             if made.layer and not fewer and all(c.code != "shape" for c in made.diagnosis):
@@ -218,17 +216,17 @@ def _reading(job: _Job, backward: Backward, settings: Settings) -> Reading:
     hint = backward.layer_hint or layer_hint(job.target.stem)
     alone = backward.kind == "double" and not backward.has_object and "cache" not in backward.takes
     if backward.has_forward:
-        space = readings(backward, settings, hint, by_outputs=True)
+        space = list_readings(backward, settings, hint, by_outputs=True)
         try:
-            reading = by_outputs(job.subject, backward, space, settings)
+            reading = by_outputs.recognise(job.subject, backward, space, settings)
         except CannotAsk:
             if not alone:
                 raise
         else:
             if reading.known or not alone:
                 return reading
-    space = readings(backward, settings, hint, by_outputs=False)
-    return by_gradients(job.subject, backward, space, settings, _explained)
+    space = list_readings(backward, settings, hint, by_outputs=False)
+    return by_gradients.recognise(job.subject, backward, space, settings, _explained)
 
 
 def _explained(derivation: Derivation, one: Observation) -> int:
@@ -249,26 +247,11 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
     double = backward.kind == "double"
     derivation = derived_once(reading.program, 2 if double else 1, seen=double)
     reading = replace(reading, derivation=derivation)
-    trials = _trials(job, backward, reading, settings)
-    record = observe(Bench(job.subject, backward, reading), trials)
+    record = observe(
+        Bench(job.subject, backward, reading), _trials(job, backward, reading, settings)
+    )
     verdicts = judge(record, settings.averaged)
     bench, wrong = record.bench, verdicts.wrong
-    causes = tuple(
-        explain(
-            derivation,
-            g,
-            record.easy,
-            verdicts.worst[g.name],
-            reading.layout,
-            own=reading.known,
-            ignored=reading.ignored,
-            shape=verdicts.shapes.get(g.name),
-        )
-        for g in wrong
-    )
-    if settings.lines and reading.known and not double:
-        pairs = [(one.trial, one) for one in record.easy]
-        causes = locate(causes, derivation, bench, pairs)
     running, more = inferred(bench)
     names = [g.name for g in wrong if g.verdict == "wrong"]
     by_hand = next((n for n in names if n != BETA and n not in verdicts.shapes), None)
@@ -283,13 +266,28 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
         assumed=_assumed(record),
         gradients=verdicts.results,
         remarks=(*verdicts.findings, *more),
-        diagnosis=causes,
-        trials=tuple(t.name for t in trials),
+        diagnosis=_causes(record, verdicts, settings),
+        trials=record.trials,
         running=running,
         counterexample=smallest(bench, by_hand) if by_hand else None,
         failure=bench.inputs(verdicts.worst[wrong[0].name]) if wrong else None,
         picture=next(filter(None, (heat(derivation, record.easy, n) for n in names)), None),
     )
+
+
+def _causes(record: Record, verdicts: Verdicts, settings: Settings) -> tuple[Cause, ...]:
+    """Why each wrong gradient is wrong; in first order on which line, if that was asked for."""
+    reading, derivation = record.bench.reading, record.bench.reading.found
+    causes = tuple(
+        explain(
+            derivation, g, record.easy, verdicts.worst[g.name], reading.layout,
+            own=reading.known, ignored=reading.ignored, shape=verdicts.shapes.get(g.name),
+        )
+        for g in verdicts.wrong
+    )  # fmt: skip
+    if not settings.lines or not reading.known or derivation.order == 2:
+        return causes
+    return locate(causes, derivation, record.bench, record.easy)
 
 
 def _trials(

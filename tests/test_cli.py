@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from typing import get_args
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,10 +12,10 @@ import typer
 
 from bncheck import __version__
 from bncheck.algebra.layers import LAYERS
-from bncheck.cli import options
 from bncheck.cli.commands import app
 from bncheck.telling.formats import FORMS, schema
 from bncheck.telling.sentences import CODES
+from bncheck.writers.formats import DERIVED
 from tests.conftest import ROOT
 
 
@@ -94,7 +93,7 @@ def test_a_pipe_gets_no_colour(bncheck):
         assert "\x1b" not in bncheck(*arguments, env={"TERM": "xterm-256color"}).stdout
 
 
-@pytest.mark.parametrize("form", get_args(options.Derived))
+@pytest.mark.parametrize("form", DERIVED)
 def test_every_format_to_a_file_and_to_the_terminal(bncheck, tmp_path, form):
     path = tmp_path / "out"
     done = bncheck("derive", "rms-norm", "--format", form, "-o", path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bncheck.telling.report import Heat
-from bncheck.verdict.heat import _axes, _pooled
+from bncheck.verdict.illustrations import _axes, _pooled
 
 SOURCE = """
 import numpy as np

@@ -12,7 +12,7 @@ import pytest
 
 from bncheck.algebra.layers import LAYERS
 from bncheck.calculus.passes import derived
-from bncheck.mutants import replacement
+from bncheck.mutants.forks import Recorder
 from bncheck.mutants.mistakes import mistakes_in, recipe
 from bncheck.mutants.recipe import apart, reproduced, run
 from bncheck.mutants.tester import examine
@@ -243,6 +243,133 @@ def test_tensors_in_single_precision_whose_gradient_is_0_but_for_rounding(folder
     assert all(1e-7 < t < 1e-4 for t in found.tolerances.values())
 
 
+CLOSED = """import numpy as np
+def _closed(x, gamma, eps, dy):
+    sd = np.sqrt(x.var(0) + eps)
+    xhat = (x - x.mean(0)) / sd
+    dx = gamma / sd * (dy - dy.mean(0) - xhat * (dy * xhat).mean(0))
+    return gamma * xhat, dx, (dy * xhat).sum(0), dy.sum(0)
+"""
+NUMBERS = """
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((2, 5, 3))
+    gamma, beta = np.array([1.5, -2, 3]), np.zeros(3)
+"""
+CHECKED = """
+    want = _closed(x, gamma, 1e-5, dy)[1:]
+    assert all(np.allclose(a, b) for a, b in zip(got, want))
+"""
+CONVENTIONS = {
+    "methods with other names": (
+        "Norm",
+        f"""{CLOSED}
+class Norm:
+    def __init__(self, gamma, beta, eps):
+        self.gamma, self.beta, self.eps = gamma, beta, eps
+    def fprop(self, x):
+        self.x = x
+        return _closed(x, self.gamma, self.eps, x)[0] + self.beta
+    def bprop(self, dout):
+        return _closed(self.x, self.gamma, self.eps, dout)[1:]
+def test_it():{NUMBERS}
+    layer = Norm(gamma, beta, 1e-5)
+    layer.fprop(x)
+    got = layer.bprop(dy)
+{CHECKED}""",
+    ),
+    "slots and a call": (
+        "Norm",
+        f"""{CLOSED}
+class Norm:
+    __slots__ = ("gamma", "beta", "x")
+    def __init__(self, gamma, beta):
+        self.gamma, self.beta = gamma, beta
+    def __call__(self, x):
+        self.x = x
+        return _closed(x, self.gamma, 1e-5, x)[0] + self.beta
+    def backward(self, dout):
+        return _closed(self.x, self.gamma, 1e-5, dout)[1:]
+def test_it():{NUMBERS}
+    layer = Norm(gamma, beta)
+    layer(x)
+    got = layer.backward(dy)
+{CHECKED}""",
+    ),
+    "a forward pass that returns its backward pass": (
+        "batch_norm",
+        f"""{CLOSED}
+def batch_norm(x, gamma, beta, eps=1e-5):
+    def backward(dy):
+        return _closed(x, gamma, eps, dy)[1:]
+    return _closed(x, gamma, eps, x)[0] + beta, backward
+def test_it():{NUMBERS}
+    y, backward = batch_norm(x, gamma, beta)
+    got = backward(dy)
+{CHECKED}""",
+    ),
+    "static methods": (
+        "Norm",
+        f"""{CLOSED}
+class Norm:
+    @staticmethod
+    def forward(x, gamma, beta, eps=1e-5):
+        return _closed(x, gamma, eps, x)[0] + beta, (x, gamma, eps)
+    @staticmethod
+    def backward(dout, cache):
+        return _closed(*cache, dout)[1:]
+def test_it():{NUMBERS}
+    y, cache = Norm.forward(x, gamma, beta)
+    got = Norm.backward(dy, cache)
+{CHECKED}""",
+    ),
+    "a class of torch's": (
+        "Norm",
+        f"""import torch
+{CLOSED}
+class Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps):
+        ctx.kept, ctx.eps = (x, weight), eps
+        sd = (x.var(0, unbiased=False) + eps).sqrt()
+        return weight * (x - x.mean(0)) / sd + bias
+    @staticmethod
+    def backward(ctx, grad_output):
+        x, weight = (t.detach().numpy() for t in ctx.kept)
+        _, *found = _closed(x, weight, ctx.eps, grad_output.numpy())
+        return (*map(torch.from_numpy, found), None)
+def test_it():{NUMBERS}
+    leaves = [torch.from_numpy(a).requires_grad_() for a in (x, gamma, beta)]
+    y = Norm.apply(*leaves, 1e-5)
+    got = [g.numpy() for g in torch.autograd.grad(y, leaves, torch.from_numpy(dy))]
+{CHECKED}""",
+    ),
+}
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_every_convention_takes_mistakes_in(folder, convention):
+    """Tests that compare all gradients catch all mistakes, but those that only eps would show."""
+    if "torch" in convention:
+        pytest.importorskip("torch")
+    name, text = CONVENTIONS[convention]
+    path = folder / "test_one.py"
+    path.write_text(text)
+    found = asked(path, f"test_one.py:{name}")
+    assert (found.layer, found.asked, found.calls) == ("batch-norm", 1, 1)
+    assert {f.text for f in found.mutants if not f.caught} <= {"eps is forgotten"}
+    assert found.caught > 30
+
+
+def test_what_cannot_be_exchanged_is_not_blamed_on_the_tests(folder):
+    path = folder / "test_one.py"
+    path.write_text(
+        "def double_backward(ddx, dy, x):\n    return dy, x\n"
+        "def test_it():\n    double_backward(1, 2, 3)\n"
+    )
+    with pytest.raises(CannotAsk, match="is a double backward pass; expected a backward pass"):
+        asked(path, "test_one.py:double_backward")
+
+
 def test_a_call_that_is_another_layer_keeps_its_result(folder):
     """Running statistics in evaluation mode, say: not the gradient of batch norm, so left alone."""
     edited(
@@ -400,7 +527,7 @@ def test_a_stand_in_keeps_identity_signature_and_what_the_function_remembers():
     held = [backward]
     before = str(inspect.signature(backward))
     found = Implementation(_summary(), backward)
-    recorder = replacement.Recorder()
+    recorder = Recorder()
     convention_of(found).exchange(found, recorder)
     assert held[0](np.ones(2), x=np.ones(2), gamma=5.0)[0].tolist() == [3.0, 3.0]
     assert held[0] is backward

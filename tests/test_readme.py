@@ -25,6 +25,7 @@ COMPARED = re.compile(r"\S+ / \S+ .*\[.*\].* (right|wrong|inaccurate)$")
 """A row of witnesses: ULPs, share of the bound, a place, and both values there."""
 NOISE = 10
 """ULPs by which two rows that are right may differ: their differences are rounding."""
+FARTHEST = 99
 PRINTED = {}
 
 
@@ -63,12 +64,16 @@ def _near(shown, got):
 
 
 def _same_rounding(shown, got):
-    """Few ULPs and less than the bound; at one place the same values, at another others."""
+    """Few ULPs and less than the bound; at one place the same values, at another others.
+
+    No trial has a place beyond ``FARTHEST``.
+    """
     values = all(map(_near, shown[-2:], got[-2:]))
     return (
         abs(float(shown[0]) - float(got[0])) <= NOISE
         and max(float(shown[1]), float(got[1])) <= 1
         and values == (shown[2:-2] == got[2:-2])
+        and max(map(int, shown[2:-2])) <= FARTHEST
         and all(_near(numbers[-2], numbers[-1]) for numbers in (shown, got))
     )
 

@@ -4,17 +4,25 @@ Every message says what was found; no traceback, no hang, no file of the user's 
 its definitions.
 """
 
+import keyword
 import time
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
+from bncheck.subject import messages
 from bncheck.subject.conventions import find
 from bncheck.subject.loading import load
-from bncheck.subject.names import gradient, layer_hint, role
+from bncheck.subject.names import SPELLINGS, gradient, layer_hint, role
 from bncheck.subject.questions import CallableSubject, FileSubject
+from bncheck.subject.signature import double_roles, roles_of
 from bncheck.subject.target import Target
+from bncheck.telling.codes import Finding
 from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
 
 INPUTS = {
@@ -236,7 +244,76 @@ def test_remarks_on_what_the_call_did(tmp_path):
     assert {r.code for r in _ask(path).remarks} == {"input-overwritten", "aliases-input"}
 
 
+# ---- messages: there and back is the identity, and what is none is refused
+
+ARRAYS = arrays(
+    st.sampled_from([np.float64, np.float32, np.int64, np.complex128, np.bool_, np.longdouble]),
+    array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+)
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+RECORDS = st.one_of(
+    st.builds(messages.Outcome, st.none() | ARRAYS, st.dictionaries(st.text(), ARRAYS)),
+    st.builds(
+        messages.Assigned, st.integers(), st.text(), st.text(), ARRAYS,
+        st.lists(st.integers()).map(tuple),
+    ),
+    st.builds(messages.Replacement, st.integers(), st.text(), st.integers(), ARRAYS),
+    st.builds(Finding, st.text(), st.text(), st.dictionaries(st.text(), PLAIN)),
+)  # fmt: skip
+MESSAGES = st.recursive(
+    PLAIN | ARRAYS | RECORDS,
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
+)
+
+
+@given(MESSAGES)
+def test_a_message_comes_back_as_it_went(message):
+    _assert_same(messages.decoded(messages.encoded(message)), message)
+
+
+@given(st.binary() | st.binary().map(lambda b: messages.encoded("text")[:8] + b))
+def test_what_is_no_message_is_refused(data):
+    try:
+        messages.decoded(data)
+    except ValueError:
+        return
+    assert data[8:]  # some bytes are a message
+
+
+def _assert_same(one, other):
+    assert type(one) is type(other)
+    if isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            _assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            _assert_same(*pair)
+    elif is_dataclass(one):
+        _assert_same(vars(one), vars(other))
+    else:
+        assert one == other
+
+
 # ---- conventions
+
+NAMES = sorted({n for names in SPELLINGS.values() for n in names} - set(keyword.kwlist))
+
+
+@given(st.lists(st.sampled_from([*NAMES, "ddx", "ggI", "foo", "Bar_2"]), unique=True, max_size=8))
+def test_no_role_is_given_twice(names):
+    function = eval(f"lambda {', '.join(names)}: None")
+    for roles in (roles_of(function), double_roles(function, {})):
+        assert list(roles) == names
+        dealt = [role for role in roles.values() if role]
+        assert len(dealt) == len(set(dealt)), roles
+    for name in names[:1]:
+        assert roles_of(function, {name: "dy"})[name] == "dy"
 
 
 def _found(text, name=None):

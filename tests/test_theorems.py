@@ -15,11 +15,11 @@ from sympy import Rational, S
 
 from bncheck.algebra.layers import layer
 from bncheck.calculus.passes import derived_once
-from bncheck.cli import stating
+from bncheck.cli import commands
 from bncheck.theory.family.variants import eps_outside, outside
 from bncheck.theory.judging import judge, judge_all
 from bncheck.theory.parts import words
-from bncheck.theory.published.claims import printed_graph, statements, theorems
+from bncheck.theory.published.claims import printed_graph, statements, theorems, weight_norm
 from bncheck.theory.published.internal_covariate_shift import (
     LARGER,
     SMALLER,
@@ -28,7 +28,6 @@ from bncheck.theory.published.internal_covariate_shift import (
     shift,
 )
 from bncheck.theory.published.lipschitz_bounds import unbiased
-from bncheck.theory.published.reparameterisation import weight_norm
 from bncheck.theory.statements import K4
 from bncheck.writers.statements import rows
 from tests.conftest import ROOT
@@ -239,10 +238,10 @@ def test_the_command_writes_every_theorem(bncheck, form):
 
 def test_disagreement_is_exit_code_3(capsys):
     found = judge_all([STATEMENTS["‖dx‖² for every ε"]], BATCH_NORM)
-    stating._tell("theorems", found, stating.Told.json)
+    commands._tell("theorems", found, "json")
     wrong = replace(found[0].statement, right=-found[0].statement.right)
     with pytest.raises(typer.Exit) as stopped:
-        stating._tell("theorems", [judge(wrong, BATCH_NORM)], stating.Told.text)
+        commands._tell("theorems", [judge(wrong, BATCH_NORM)], "text")
     assert stopped.value.exit_code == 3
     assert "REFUTED" in capsys.readouterr().out
 
@@ -259,7 +258,7 @@ def test_the_readme_shows_every_claim_that_is_false_with_its_counterexample():
     judged = list(theorems(BATCH_NORM.forward, RAW, OVER_LESS, layer("weight-norm")))
     told = set()
     for asked, shown in claims():
-        found = [a for a in judged if stating.is_about(a.statement, asked)]
+        found = [a for a in judged if commands.is_about(a.statement, asked)]
         names = {row.name for row in rows(found) if shown in row.numbers or shown in row.shown}
         assert names, (asked, shown)
         told |= names

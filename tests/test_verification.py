@@ -1,5 +1,7 @@
 """Oracle: hand-written backward passes whose mistake, or rightness, is known beforehand."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -277,3 +279,70 @@ def test_digits_lost_elsewhere_are_a_remark_where_own_inputs_are_fine():
 def test_the_blamed_line_is_said_once():
     report = verify("examples/wrong/m_minus_1.py")
     assert str(report).count(report.diagnosis[0].line_text) == 1
+
+
+AMBIGUOUS = """
+import json
+
+import numpy as np
+
+def forward(x, gamma, beta, eps):
+    over = tuple(range(x.ndim - 1))
+    mean, var = x.mean(over), x.var(over)
+    s = np.sqrt(var + eps)
+    xhat = (x - mean) / s
+    return gamma * xhat + beta, (xhat, s, gamma, over)
+
+def backward(dy, cache):
+    xhat, s, gamma, over = cache
+    dgamma, dbeta = (dy * xhat).sum(over), dy.sum(over)
+    return gamma / s * (dy - dy.mean(over) - xhat * (dy * xhat).mean(over)), dgamma, dbeta
+"""
+LAST_AXIS = """
+import json
+
+import numpy as np
+
+def backward(dy, x):
+    xc = x - x.mean(-1, keepdims=True)
+    s = np.sqrt((xc * xc).mean(-1, keepdims=True) + 1e-5)
+    xhat = xc / s
+    return (dy - dy.mean(-1, keepdims=True) - xhat * (dy * xhat).mean(-1, keepdims=True)) / s
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "option", "value", "key", "found", "said"),
+    [
+        (AMBIGUOUS, "--layout", "NHWC", "layout", "(N, D)", "(N, H, W, C)"),
+        (AMBIGUOUS, "--layer", "layer-norm", "verdict", "right", "wrong"),
+        (AMBIGUOUS, "--ddof", "1", "layer", "batch-norm", None),
+        (AMBIGUOUS, "--eps", "1e-3", "eps", None, 1e-3),
+        (LAST_AXIS, "--layout", "BTD", "layout", "(D, N)", "(B, T, D)"),
+        (LAST_AXIS, "--layer", "instance-norm", "layer", "batch-norm", "instance-norm"),
+        (LAST_AXIS, "--layer", "rms-norm", "verdict", "right", "wrong"),
+        (LAST_AXIS, "--ddof", "1", "verdict", "right", "wrong"),
+        (LAST_AXIS, "--eps", "1e-3", "verdict", "right", "wrong"),
+    ],
+)
+def test_what_the_user_says_is_heard(
+    bncheck, tmp_path, source, option, value, key, found, said
+):  # what could be found out as well would not show whether it was
+    (tmp_path / "net.py").write_text(source)
+    reports = [
+        json.loads(bncheck("verify", tmp_path / "net.py", "--json", *more).stdout)["results"][0]
+        for more in ((), (option, value))
+    ]
+    assert [report[key] for report in reports] == [found, said]
+
+
+@pytest.mark.parametrize(
+    "said", [{"layout": "ND"}, {"ddof": 0}, {"layout": "(N, D)", "ddof": 0, "eps": 1e-3}]
+)
+def test_layers_that_lack_what_was_said_are_passed_over(tmp_path, said):
+    (tmp_path / "net.py").write_text(AMBIGUOUS)
+    report = verify(str(tmp_path / "net.py"), **said)
+    assert (report.verdict, report.layer, report.layout) == ("right", "batch-norm", "(N, D)")
+    refused = verify(str(tmp_path / "net.py"), layout="DNCHW")
+    assert refused.verdict == "cannot call"
+    assert "has no layout 'DNCHW'" in refused.assumed

@@ -31,6 +31,7 @@ AXES = {
     i: "batch", j: "feature", n: "sample", c: "channel", l: "position",
     g: "group", k: "channel of the group", o: "output unit", p: "weight",
 }  # fmt: skip
+"""Of what kind every axis is; layouts of arrays and words for axes are made from it."""
 
 x, y, xhat, gamma, beta, mu = map(tensor, ("x", "y", "xhat", "gamma", "beta", "mu"))
 var, ms, sd, rms = (tensor(name, positive=True) for name in ("var", "ms", "sd", "rms"))

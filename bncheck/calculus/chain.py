@@ -8,6 +8,7 @@ Forward (the Jacobian times a vector): the step gives ``tv = sum of df/da * ta``
 reads, inside its sums too: ``mu = mean(x)`` gives ``tmu = mean(tx)``.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sympy import Add, Dummy, Expr, Function, Pow, S, diff
@@ -48,7 +49,7 @@ def backward(forward: Program, wrt: tuple[Tensor, ...] = ()) -> Program:
     alive = forward.behind(forward.outputs)
     wanted = wrt or forward.wrt or tuple(a for a in forward.inputs if a in alive)
     check(forward, wanted)
-    _check_names(forward)
+    _check_names(forward, map(forward.gradient, alive), "gradient")
     steps = tuple(_gradient_step(forward, a) for a in _order(forward, wanted))
     return Program(
         name=f"{forward.name} backward",
@@ -68,10 +69,7 @@ def tangent_program(forward: Program, wrt: tuple[Tensor, ...]) -> Program:
     """
     check(forward, wrt)
     moving = forward.moved(wrt) & forward.behind(forward.outputs)
-    for taken in sorted({name_of(tangent(a)) for a in moving} & forward.tensors.keys()):
-        raise CannotAsk(
-            f"{forward.name}: the name {taken} is needed for the tangent of {taken[1:]}"
-        )
+    _check_names(forward, map(tangent, moving), "tangent")
     steps = tuple(_tangent_step(forward, s, moving) for s in forward.steps if s.target in moving)
     return Program(
         name=f"{forward.name} tangent",
@@ -176,13 +174,10 @@ def check(forward: Program, wanted: tuple[Tensor, ...]) -> None:
             raise CannotAsk(f"{forward.name}: the output does not depend on {name_of(a)}")
 
 
-def _check_names(forward: Program) -> None:
-    """Raise ``CannotAsk`` where a gradient has no name left."""
-    alive = forward.behind(forward.outputs)
-    for taken in sorted({name_of(forward.gradient(a)) for a in alive} & forward.tensors.keys()):
-        raise CannotAsk(
-            f"{forward.name}: the name {taken} is needed for the gradient of {taken[1:]}"
-        )
+def _check_names(forward: Program, made: Iterable[Tensor], what: str) -> None:
+    """Raise ``CannotAsk`` where a gradient or tangent has no name left."""
+    for taken in sorted(set(map(name_of, made)) & forward.tensors.keys()):
+        raise CannotAsk(f"{forward.name}: the name {taken} is needed for the {what} of {taken[1:]}")
 
 
 def partials(expr: Expr, operand: Tensor) -> tuple[Expr, ...]:

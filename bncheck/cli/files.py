@@ -4,6 +4,7 @@ import os
 import runpy
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from bncheck.telling.errors import BncheckError, CannotAsk
 
 if TYPE_CHECKING:
     from bncheck.algebra.program import Program
+    from bncheck.telling.report import Report
 
 
 def program(name: str, variant: dict[str, Any]) -> "Program":
@@ -92,7 +94,7 @@ def tell(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def save_arrays(path: Path, named: dict[str, Any]) -> None:
+def _save_arrays(path: Path, named: dict[str, Any]) -> None:
     """Write arrays by name as an .npz file."""
     import io
 
@@ -116,3 +118,18 @@ def save(path: Path, content: str | bytes) -> None:
     except OSError as error:
         raise CannotAsk(f"{path} cannot be written: {error.strerror}") from None
     print(f"wrote {path}", file=sys.stderr)
+
+
+def save_snippet(reports: "Sequence[Report]", path: Path) -> None:
+    """Write the first counterexample as a test."""
+    found = [r.counterexample.snippet for r in reports if r.counterexample]
+    save(path, found[0] if found else "# nothing is wrong\n")
+
+
+def save_failure(reports: "Sequence[Report]", path: Path) -> None:
+    """Write the inputs of the first failure, to be replayed."""
+    failures = [r.failure for r in reports if r.failure is not None]
+    if failures:
+        _save_arrays(path, failures[0])
+    else:
+        print(f"nothing failed, and {path} was not written", file=sys.stderr)

@@ -1,11 +1,15 @@
 """Every option and argument of the commands, once: its type, its names, what it is for."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import Field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from bncheck.settings import Settings
 from bncheck.telling.formats import FORMS
 from bncheck.writers.formats import DERIVED, STATED
 
@@ -81,29 +85,11 @@ AskedLayer = Annotated[
     str | None,
     typer.Option("--layer", help="Which layer it is, where bncheck should not find out."),
 ]
-AskedLayout = Annotated[
-    str | None,
-    typer.Option("--layout", help="Which layout, say NCHW, where it should not find out."),
-]
-Eps = Annotated[float | None, typer.Option(help="The eps that the code has.")]
 Names = Annotated[
     list[str] | None,
     typer.Option("--name", help="PARAMETER=ROLE, say G=dy, where a name is unusual; may be "
                  "repeated."),
 ]  # fmt: skip
-BatchAverage = Annotated[
-    bool,
-    typer.Option("--batch-average", help="Accept dgamma and dbeta divided by the batch size."),
-]
-Ordinary = Annotated[
-    bool, typer.Option("--import", help="Import the file as Python does: run all of it.")
-]
-Seed = Annotated[int, typer.Option(min=0, help="Of the random inputs.")]
-Trials = Annotated[int, typer.Option(min=0, help="Further inputs, of random sizes.")]
-CallTimeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, help="Seconds that one call may take.")
-]
-Lines = Annotated[bool, typer.Option("--lines/--no-lines", help="Name the line that is wrong.")]
 ShowOutput = Annotated[
     bool, typer.Option("--show-output", help="Show what the code prints (on stderr).")
 ]
@@ -125,3 +111,28 @@ Everything = Annotated[
 def variant(**asked: Any) -> dict[str, Any]:
     """The variant of a layer that was asked for: without what was left open."""
     return {name: value for name, value in asked.items() if value is not None}
+
+
+Command = Callable[..., None]
+
+
+def with_settings(command: Command) -> Command:
+    """A command whose ``**chosen`` are the options of ``Settings``, as Typer has to see them."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    kinds: dict[str, Any] = get_type_hints(Settings, localns={"Program": Any})
+    there = [_parameter(one, kinds[one.name]) for one in fields(Settings) if one.metadata]
+    whole = signature.replace(parameters=[*own, *there])
+    setattr(command, "__signature__", whole)  # noqa: B010
+    command.__annotations__ = {p.name: p.annotation for p in whole.parameters.values()}
+    return command
+
+
+def _parameter(one: Field[Any], kind: Any) -> inspect.Parameter:
+    """A field as a parameter that Typer makes an option of."""
+    told = one.metadata
+    asked = typer.Option(*told["names"], help=told["purpose"], **told["limits"])
+    return inspect.Parameter(
+        one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default,
+        annotation=Annotated[kind, asked],
+    )  # fmt: skip

@@ -37,7 +37,7 @@ class _Look:
     right: bool
 
 
-def by_gradients(
+def recognise(
     subject: Subject,
     backward: Backward,
     space: Sequence[Reading],
@@ -49,33 +49,39 @@ def by_gradients(
     Raises ``CannotAsk`` where the eps of a double backward pass would only be guessed.
     """
     double = backward.kind == "double"
-    if settings.layer is not None and not double:
-        return space[0]  # as it was said
     bench, eps = Bench(subject, backward, space[0]), own_eps(backward, settings)
+    if settings.layer is not None and not double:  # as it was said, but for the eps
+        looks = list(_looks(bench, (_with_eps(space[0], e) for e in eps if len(eps) > 1)))
+        return looks[-1].reading if looks and looks[-1].right else space[0]
     looks = list(_looks(bench, (_with_eps(r, eps[0]) for r in space)))
     if looks and looks[-1].right:
         return looks[-1].reading
     if not double:
         looks = _likeliest(looks, explained)
+    guesses: list[_Look] = []
     if len(eps) > 1:
-        guesses = (_with_eps(one.reading, e) for one in looks for e in eps)
-        guessed = list(_looks(bench, guesses, telling=double))
-        if guessed and guessed[-1].right:
-            return guessed[-1].reading
-        if not double:
-            plain = (one for one in guessed if explained(one.reading.found, one.seen) == 2)
-            looks = [*plain, *looks]
-        else:
-            looks = guessed
-    if not double:
-        return looks[0].reading if looks else _with_eps(space[0], eps[0])
+        more = (_with_eps(one.reading, e) for one in looks for e in eps)
+        guesses = list(_looks(bench, more, telling=double))
+    if guesses and guesses[-1].right:
+        return guesses[-1].reading
+    if double:
+        return _nearest(bench, guesses or looks, space, eps)
+    plain = (one for one in guesses if explained(one.reading.found, one.seen) == 2)
+    chosen = next((one.reading for one in (*plain, *looks)), None)
+    return chosen or _with_eps(space[0], eps[0])
+
+
+def _nearest(
+    bench: Bench, looks: Sequence[_Look], space: Sequence[Reading], eps: Sequence[float | None]
+) -> Reading:
+    """Of a double backward pass: that with most gradients near, else that of the pass below."""
     best = max(looks, key=lambda one: one.near, default=None)
     if best is not None and best.near[0]:
         return best.reading
     below = _below(bench, [_with_eps(r, e) for r in space for e in eps])
     if below is None and looks and len(eps) > 1:
         raise CannotAsk(
-            f"{backward.name} takes no eps, and with none of the usual ones is any of its "
+            f"{bench.backward.name} takes no eps, and with none of the usual ones is any of its "
             "gradients that of a layer; say which eps it has with --eps"
         )
     return below or _with_eps(space[0], eps[0])

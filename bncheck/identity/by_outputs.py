@@ -44,7 +44,7 @@ class _Asked:
     settable: bool
 
 
-def by_outputs(
+def recognise(
     subject: Subject, backward: Backward, space: Iterable[Reading], settings: Settings
 ) -> Reading:
     """The reading whose outputs the forward pass gives on one trial each; else the nearest.

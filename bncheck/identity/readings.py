@@ -62,7 +62,7 @@ class Reading:
         return self.derivation.forward if self.derivation else self.program
 
 
-def readings(
+def list_readings(
     backward: Backward, settings: Settings, hint: str | None, by_outputs: bool
 ) -> list[Reading]:
     """All of them, underived, in the order in which they are tried.
@@ -74,7 +74,7 @@ def readings(
     """
     said = settings.layer
     if said is not None and not by_outputs and backward.kind != "double":
-        return [_as_said(said, settings)]
+        return [_as_said(said, backward, settings)]
     names = [hint] if hint and not by_outputs else sorted(LAYERS, key=lambda name: name != hint)
     if said is not None:
         names = [said.name]
@@ -101,11 +101,16 @@ def own_eps(backward: Backward, settings: Settings) -> tuple[float | None, ...]:
     return USUAL_EPS
 
 
-def _as_said(program: Program, settings: Settings) -> Reading:
+def _as_said(program: Program, backward: Backward, settings: Settings) -> Reading:
     """The layer that the user named, in its usual layout if none was named."""
+    choices = options(program.name) if LAYERS.get(program.name) == program else {}
+    chosen: dict[str, Any] = {}
+    if "gamma" not in backward.takes and "affine" in choices:
+        chosen["affine"] = False
+    if settings.ddof is not None and "ddof" in choices:
+        chosen["ddof"] = settings.ddof
+    program = layer(program.name, **chosen) if chosen else program
     at = layouts.named(program, settings.layout) if settings.layout else layouts.usual(program)
-    if settings.ddof is not None and "ddof" in options(program.name):
-        program = layer(program.name, ddof=settings.ddof)
     return Reading(program, at, settings.ddof, settings.eps)
 
 

@@ -18,8 +18,7 @@ import numpy as np
 from bncheck.mutants.recipe import Recipe, reproduced, run, size
 from bncheck.subject.child import Child, Gone, serve, told
 from bncheck.subject.conventions import convention_of, find
-from bncheck.subject.conventions.implementations import Implementation
-from bncheck.subject.conventions.stand_ins import Change, Gradients
+from bncheck.subject.conventions.implementations import Change, Gradients, Implementation
 from bncheck.subject.messages import encoded
 from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk

@@ -51,7 +51,10 @@ class Power:
 
 
 def measured(forward: Program, seed: int = 0) -> Power:
-    """Every identity of a layer against every mistake."""
+    """Every identity of a layer against every mistake.
+
+    ``seed``: of the rationals on which both sides of an identity are computed.
+    """
     layer = words(derived_once(forward))
     found = list(wrong_programs(layer.found))
     said = [one for one in checks(layer) if _is_test(one)]

@@ -11,8 +11,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bncheck.telling.report import WORST_FIRST, Comparison, GradientResult, Verdict
-
 FINE: Final = 3e-15
 """The output of the same steps in another order: some 27 roundings of float64."""
 
@@ -95,76 +93,5 @@ def distance(one: ArrayLike, other: ArrayLike) -> float:
     return float(gap(one, other).max(initial=0.0)) / (1.0 + largest(other))
 
 
-def compare(
-    witnesses: tuple[str, str],
-    first: NDArray[Any],
-    second: NDArray[Any],
-    allowed: NDArray[Any],
-    trial: str,
-    roundoff: float = 2.0**-53,
-) -> Comparison:
-    """Two witnesses of one gradient: where they differ most, by how much, and whether they may.
-
-    Entry by entry against what is allowed; both arrays have one shape. The verdict is ``right``
-    within the bound, ``cannot tell`` where nothing can be said (the bound is not finite, both are
-    not a number), else ``wrong``; whether it is rather ``inaccurate`` is for the caller to find
-    out. ``roundoff``: of the dtype that is judged.
-    """
-    first, second = np.asarray(first), np.asarray(second)
-    apart, limit = gap(first, second), np.asarray(allowed, np.float64)
-    known = np.isfinite(limit) & np.isfinite(np.asarray(second, np.float64))
-    with np.errstate(all="ignore"):
-        ratio = np.where(apart == 0, 0.0, apart / limit)
-    judged = np.where(known, ratio, -1.0)
-    at = np.unravel_index(int(np.argmax(judged)), judged.shape) if judged.size else ()
-    worst = float(judged[at]) if judged.size else 0.0
-    return Comparison(
-        first_witness=witnesses[0],
-        second_witness=witnesses[1],
-        ulps=_ulps(apart, second) * 2.0**-53 / roundoff,
-        of_bound=max(worst, 0.0),
-        at=tuple(int(i) for i in at),
-        first=float(np.real(first[at])) if judged.size else 0.0,
-        second=float(second[at]) if judged.size else 0.0,
-        trial=trial,
-        verdict=_verdict(worst, known),
-    )
-
-
-def _verdict(worst: float, known: NDArray[Any]) -> Verdict:
-    if worst > 1.0:
-        return "wrong"
-    return "right" if np.any(known) or not known.size else "cannot tell"
-
-
-def _ulps(apart: NDArray[np.float64], truth: NDArray[Any]) -> float:
-    """The largest difference in ULPs (float64) of the largest value: those near 0 are tiny."""
-    finite = np.isfinite(np.asarray(truth, np.float64))
-    if not finite.any():
-        return 0.0
-    worst = float(apart.max()) if finite.all() else np.inf
-    return worst / float(np.spacing(largest(truth) or 1.0))
-
-
 def _is_nan(values: NDArray[Any]) -> NDArray[np.bool_]:
     return np.isnan(np.asarray(values, np.complex128 if np.iscomplexobj(values) else np.float64))
-
-
-def result_of(name: str, made: list[Comparison], easy: set[str]) -> GradientResult:
-    """The worst comparison of each pair of witnesses, and the verdict that follows.
-
-    Of two that are as bad, the one on an easy trial: its numbers are those to look at. Trials on
-    which nothing can be said (one value, over m - 1) count only where there is no other.
-    """
-    made = [c for c in made if c.verdict != "cannot tell"] or made
-    pairs = dict.fromkeys((c.first_witness, c.second_witness) for c in made)
-    worst = tuple(
-        max(
-            (c for c in made if (c.first_witness, c.second_witness) == pair),
-            key=lambda c: (-WORST_FIRST.index(c.verdict), c.trial in easy, c.of_bound),
-        )
-        for pair in pairs
-    )
-    mine = [c.verdict for c in worst if c.first_witness == "yours"]
-    symbolic = [c.verdict for c in worst if c.second_witness == "symbolic"]
-    return GradientResult(name, worst, min(symbolic or mine, key=WORST_FIRST.index))

@@ -119,6 +119,8 @@ def _planned(expr: Expr, frame: tuple[Idx, ...], axes: tuple[Idx, ...]) -> _Plan
         return _symbol(expr)
     if isinstance(expr, Total):
         return _total(expr, frame, axes)
+    if not expr.args and not expr.is_Rational:  # what a changed program divides by zero
+        return lambda run: Bounded(np.asarray(np.nan, run.kind), EXACT)
     if not expr.args:
         above, below = expr.p, expr.q
         return lambda run: Bounded(np.asarray(run.kind(above) / run.kind(below)), EXACT)

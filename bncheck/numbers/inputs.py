@@ -19,7 +19,7 @@ from bncheck.numbers.arithmetic import evaluate
 from bncheck.numbers.layout import Layout, Piece
 from bncheck.numbers.observation import Trial
 from bncheck.numbers.trials import directed
-from bncheck.subject.messages import is_number
+from bncheck.subject.messages import holds_numbers
 from bncheck.telling.errors import CannotAsk
 
 _STEPS = {"mean": ("mu",), "var": ("var", "ms"), "sd": ("sd", "rms", "norm"), "xhat": ("xhat",)}
@@ -83,7 +83,7 @@ def own_trial(
     ``CannotAsk`` for what is no input of this layer.
     """
     known, program = _by_role(given, role_of), found.layer
-    values, parts = own_values(at, program, known)
+    values, parts = _own_values(at, program, known)
     if eps is not None:
         values["eps"] = eps
     values.setdefault("eps", 1e-5)
@@ -120,7 +120,7 @@ def _by_role(given: Mapping[str, Any], role_of: Callable[[str], str | None]) -> 
 
 def _numbers(name: str, value: NDArray[Any]) -> Any:
     """Finite real numbers, whole ones as float64; a single one as a number."""
-    if not is_number(value.dtype) or value.dtype.kind == "c":
+    if not holds_numbers(value.dtype) or value.dtype.kind == "c":
         raise CannotAsk(f"{name} of the inputs is an array of {value.dtype}; expected real numbers")
     if not value.size:
         raise CannotAsk(f"{name} of the inputs has shape {value.shape}: it is empty")
@@ -132,7 +132,7 @@ def _numbers(name: str, value: NDArray[Any]) -> Any:
     return value if value.ndim else float(value)
 
 
-def own_values(
+def _own_values(
     at: Layout, program: Program, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
     """Inputs given by the user, by role, as values of the program, and the parts they have."""

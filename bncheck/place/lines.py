@@ -85,23 +85,22 @@ def locate(
     causes: Sequence[Cause],
     derivation: Derivation,
     code: Rerunnable,
-    seen: Sequence[tuple[Trial, Observation]],
+    observations: Sequence[Observation],
 ) -> tuple[Cause, ...]:
-    """Each cause with its line; as it is where none can be told. ``seen``: the easy trials."""
+    """Each cause with its line; as it is where none can be told."""
     search = _Search(derivation, code, {})
     with np.errstate(all="ignore"):
-        return tuple(_located(cause, search, seen) for cause in causes)
+        return tuple(_located(cause, search, observations) for cause in causes)
 
 
-def _located(cause: Cause, search: "_Search", seen: Sequence[tuple[Trial, Observation]]) -> Cause:
-    scores = [_off(trial, one, cause.gradient) for trial, one in seen]
-    if not any(scores) or cause.code in NO_LINE:
+def _located(cause: Cause, search: "_Search", observations: Sequence[Observation]) -> Cause:
+    name = cause.gradient
+    one = max(observations, key=lambda one: _off(one, name), default=None)
+    if one is None or not _off(one, name) or cause.code in NO_LINE:
         return cause
-    trial, one = seen[scores.index(max(scores))]
-    ways = partial(search.code.rewritten, trial) if cause.code in VAGUE else _no_ways
+    ways = partial(search.code.rewritten, one.trial) if cause.code in VAGUE else _no_ways
     try:
-        here = search.probe(cause.gradient, trial, one)
-        wrong = _first_wrong(here, ways)
+        wrong = _first_wrong(search.probe(name, one), ways)
     except (BncheckError, ArithmeticError, LookupError, ValueError):
         return cause  # a verdict is not lost for want of a line
     return cause if wrong is None else _with_line(cause, wrong)
@@ -131,8 +130,9 @@ class _Search:
     code: Rerunnable
     known: dict[Trial, tuple[RightValues, tuple[Sighting, ...]]]
 
-    def probe(self, gradient: str, trial: Trial, one: Observation) -> Probe:
+    def probe(self, gradient: str, one: Observation) -> Probe:
         """The code on one trial, to be run on; a trial is traced once for all gradients."""
+        trial = one.trial
         if trial not in self.known:
             values = right_values(self.derivation, trial.values)
             self.known[trial] = values, sightings(values, self.code.traced(trial))
@@ -159,9 +159,9 @@ def _counted(code: Rerunnable, trial: Trial, events: int) -> Rerun:
     return counted
 
 
-def _off(trial: Trial, one: Observation, gradient: str) -> float:
+def _off(one: Observation, gradient: str) -> float:
     """How suitable a trial is to look at: sizes that differ, few values, and far off."""
-    if gradient not in one.gradients or len(set(trial.sizes)) < len(trial.sizes):
+    if gradient not in one.gradients or len(set(one.trial.sizes)) < len(one.trial.sizes):
         return 0.0
     right, yours = one.reference.gradients[gradient], one.gradients[gradient]
     if yours.shape != right.shape or yours.size > LARGEST:

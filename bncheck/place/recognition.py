@@ -141,7 +141,7 @@ def _is_start(made: Assigned, traced: Sequence[Assigned]) -> bool:
 
 def _is_alike(made: Assigned, wanted: Expected) -> bool:
     """Whether any value has as many distinct entries as the one that is wanted."""
-    size = fingerprint(wanted.values[0].value).size
+    size = wanted.values[0].entries.size
     return size in (fingerprint(made.values).size, fingerprint(made.values[-1]).size)
 
 

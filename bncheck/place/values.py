@@ -40,6 +40,11 @@ class RightValue:
     value: Array
     weight: int = HEAVY
 
+    @cached_property
+    def entries(self) -> Array:
+        """The distinct values in order."""
+        return fingerprint(self.value)
+
 
 @dataclass(frozen=True)
 class Multiple:
@@ -103,7 +108,7 @@ class RightValues:
         values: dict[int, list[RightValue]] = {}
         prints: dict[int, list[Array]] = {}
         for one in (*self.named(), *sorted(self.others, key=lambda other: other.weight)):
-            found = fingerprint(one.value)
+            found = one.entries
             if found.size > 1 and np.all(np.isfinite(found)):
                 values.setdefault(found.size, []).append(one)
                 prints.setdefault(found.size, []).append(found)
@@ -172,7 +177,7 @@ def is_same(one: Array, other: Array) -> bool:
 
 def multiple(value: Array, right: RightValue) -> float | None:
     """The factor by which ``value`` is a multiple of a right one."""
-    one, other = fingerprint(value), fingerprint(right.value)
+    one, other = fingerprint(value), right.entries
     if one.size != other.size or not np.all(np.isfinite(one)) or not one.any():
         return None
     factor = largest(one) / largest(other) if other.any() else np.inf

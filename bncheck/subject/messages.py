@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from bncheck.subject.names import STATISTICS
 from bncheck.telling.codes import Finding
 
-Kind = Literal["closure", "autograd", "pair", "class", "function", "double"]
+Kind = str
+"""Which convention: a row of ``conventions.CONVENTIONS``."""
 
 Inputs = Mapping[str, Any]
 """Arrays and numbers by role: dy, x, gamma, beta, eps, groups; and what ``statistics`` asks."""
@@ -141,7 +142,7 @@ class Written:
     value: NDArray[Any]
 
 
-def is_number(dtype: np.dtype[Any]) -> bool:
+def holds_numbers(dtype: np.dtype[Any]) -> bool:
     """Whether arrays of this type hold numbers; NumPy does not know it of bfloat16."""
     return dtype.kind in "iufc" or dtype.name == "bfloat16"
 
@@ -174,15 +175,16 @@ def encoded(message: Any) -> bytes:
 
 def decoded(data: bytes) -> Any:
     """The message back; raises ``ValueError`` where the bytes are none. Nothing is unpickled."""
-    if len(data) < _LENGTH.size:
-        raise ValueError("too short for a message: something else has written here")
-    end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
-    header = json.loads(data[_LENGTH.size : end])
-    body = io.BytesIO(data[end:])
-    arrays: list[NDArray[Any]] = []
-    while body.tell() < len(data) - end:
-        arrays.append(np.lib.format.read_array(body, allow_pickle=False))
-    return _unpacked(header, arrays)
+    try:
+        end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+        header = json.loads(data[_LENGTH.size : end])
+        body = io.BytesIO(data[end:])
+        arrays: list[NDArray[Any]] = []
+        while body.tell() < len(data) - end:
+            arrays.append(np.lib.format.read_array(body, allow_pickle=False))
+        return _unpacked(header, arrays)
+    except (struct.error, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"no message: {error}") from None
 
 
 def _packed(message: Any, arrays: list[NDArray[Any]]) -> Any:

@@ -8,16 +8,19 @@ import numpy as np
 from bncheck.algebra.notation import name_of
 from bncheck.algebra.spelling import plain
 from bncheck.identity.crossing import Bench
-from bncheck.numbers.agreement import compare, result_of, within
+from bncheck.numbers.agreement import gap, largest, within
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.differences import Differences
 from bncheck.numbers.observation import Observation, Trial
-from bncheck.numbers.reference import precision
+from bncheck.numbers.reference import precision, reference_at
+from bncheck.subject.messages import SECOND
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk, Disagreement
-from bncheck.telling.report import Comparison, GradientResult
+from bncheck.telling.report import WORST_FIRST, Comparison, GradientResult, Verdict
 from bncheck.verdict.observations import Failure, Record
-from bncheck.verdict.rounding import only_rounds
+
+LOST = 64.0
+"""An error that shrinks by this factor in longer arithmetic is rounding, not mathematics."""
 
 Made = dict[str, list[tuple[Trial, Comparison]]]
 """Comparisons by gradient, with the trial that each is of."""
@@ -38,7 +41,7 @@ class Verdicts:
     @property
     def wrong(self) -> tuple[GradientResult, ...]:
         """Those for which there is a cause to be found."""
-        return tuple(filter(_is_wrong, self.results))
+        return tuple(g for g in self.results if g.verdict in ("wrong", "inaccurate"))
 
 
 def judge(record: Record, averaged: bool = False) -> Verdicts:
@@ -46,9 +49,26 @@ def judge(record: Record, averaged: bool = False) -> Verdicts:
 
     Raises ``CannotAsk`` where the code fails before anything is wrong, or returns no gradient.
     """
-    bench = record.bench
+    bench, derivation = record.bench, record.bench.reading.found
+    made, findings = _all_compared(record, averaged)
+    if not made:
+        wanted = ", ".join(map(plain, derivation.wrt))
+        raise CannotAsk(f"{bench.backward.name} returned no gradient of {wanted}")
+    names = map(name_of, derivation.chain.outputs)
+    findings += (found("not-returned", gradient=name) for name in names if name not in made)
+    graded, lost = _graded(made)
+    results = [_result(name, pairs) for name, pairs in graded.items()]
+    return Verdicts(
+        tuple(result for result, _ in results),
+        once([*bench.reading.findings, *record.findings, *findings, *lost]),
+        {f.arguments["gradient"]: f for f in reversed(findings) if f.code == "shape"},
+        {result.name: trial for result, trial in results},
+    )
+
+
+def _all_compared(record: Record, averaged: bool) -> tuple[Made, list[Finding]]:
     made: Made = {}
-    findings = [*bench.reading.findings, *record.findings]
+    findings: list[Finding] = []
     for one in record.made:
         if isinstance(one, Failure):
             if one.trial.easy and not any(c.verdict == "wrong" for _, c in _all(made)):
@@ -56,30 +76,16 @@ def judge(record: Record, averaged: bool = False) -> Verdicts:
             findings += _failed(one)
             continue
         if averaged:
-            one, accepted = _not_averaged(bench, one)
+            one, accepted = _not_averaged(record.bench, one)
             findings += accepted
         for name in one.reference.gradients:
-            if name in one.gradients:
-                compared = made.setdefault(name, [])
-                for said in _compared(bench, one, name, record.measured.get(one.trial)):
-                    if isinstance(said, Finding):
-                        findings.append(said)
-                    else:
-                        compared.append((one.trial, said))
-    names = [name_of(out) for out in bench.reading.found.chain.outputs]
-    if not made:
-        wanted = ", ".join(map(plain, bench.reading.found.wrt))
-        raise CannotAsk(f"{bench.backward.name} returned no gradient of {wanted}")
-    findings += (found("not-returned", gradient=n) for n in names if n not in made)
-    made, lost = _graded(made)
-    easy = {trial.name for trial, _ in _all(made) if trial.easy}
-    results = tuple(result_of(n, [c for _, c in pairs], easy) for n, pairs in made.items())
-    return Verdicts(
-        results,
-        once([*findings, *lost]),
-        {f.arguments["gradient"]: f for f in reversed(findings) if f.code == "shape"},
-        {g.name: _worst(g, made) for g in results},
-    )
+            if name not in one.gradients:
+                continue
+            compared = [*_compared(record.bench, one, name, record.measured.get(one.trial))]
+            findings += (c for c in compared if isinstance(c, Finding))
+            pairs = made.setdefault(name, [])
+            pairs += ((one.trial, c) for c in compared if isinstance(c, Comparison))
+    return made, findings
 
 
 def once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -87,22 +93,12 @@ def once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     kept: dict[tuple[str, object], Finding] = {}
     for one in findings:
         about = one.arguments.get("gradient") or one.arguments.get("name")
-        if not one.arguments:  # a sentence that has no code yet
-            about = one.form.partition(" ")[0]
         kept.setdefault((one.code, about), one)
     return tuple(kept.values())
 
 
-def _is_wrong(result: GradientResult) -> bool:
-    return result.verdict in ("wrong", "inaccurate")
-
-
 def _all(made: Made) -> Iterator[tuple[Trial, Comparison]]:
     return (pair for pairs in made.values() for pair in pairs)
-
-
-def _worst(result: GradientResult, made: Made) -> Trial:
-    return next(t for t, _ in made[result.name] if t.name == result.comparisons[0].trial)
 
 
 def _failed(failure: Failure) -> Iterator[Finding]:
@@ -125,16 +121,16 @@ def _compared(
         return
     u, _ = precision(trial.judged)
     if known:
-        made = compare(("yours", "symbolic"), yours, right, allowed, trial.name, u)
-        if made.verdict == "wrong" and only_rounds(bench, one, name):
+        made = _comparison(("yours", "symbolic"), yours, right, allowed, trial.name, u)
+        if made.verdict == "wrong" and _only_rounds(bench, one, name):
             made = replace(made, verdict="inaccurate")
         yield made
     if measured is None or name not in measured.gradients:
         return
     slope, allowed = measured.gradients[name], allowed + measured.error[name]
-    yield compare(("yours", measured.witness), yours, slope, allowed, trial.name, u)
+    yield _comparison(("yours", measured.witness), yours, slope, allowed, trial.name, u)
     if known:
-        between = compare(("symbolic", measured.witness), right, slope, allowed, trial.name, u)
+        between = _comparison(("symbolic", measured.witness), right, slope, allowed, trial.name, u)
         if between.verdict == "wrong" and measured.of_reference:
             raise _disagreement(bench, between)
         if between.verdict == "wrong" and bench.program.first:
@@ -189,3 +185,122 @@ def _graded(made: Made) -> tuple[Made, list[Finding]]:
                 c = replace(c, verdict="right")
             graded[name].append((trial, c))
     return graded, lost
+
+
+def _result(name: str, made: list[tuple[Trial, Comparison]]) -> tuple[GradientResult, Trial]:
+    """The worst comparison of each pair of witnesses, the verdict, and the trial of the first.
+
+    Of two that are as bad, the one on an easy trial: its numbers are those to look at. Trials on
+    which nothing can be said (one value, over m - 1) count only where there is no other.
+    """
+    made = [pair for pair in made if pair[1].verdict != "cannot tell"] or made
+    worst: dict[tuple[str, str], tuple[Trial, Comparison]] = {}
+    for trial, c in made:
+        witnesses = c.first_witness, c.second_witness
+        worst[witnesses] = max(worst.get(witnesses, (trial, c)), (trial, c), key=_badness)
+    verdicts = {witnesses: c.verdict for witnesses, (_, c) in worst.items()}
+    symbolic = [v for (_, second), v in verdicts.items() if second == "symbolic"]
+    mine = [v for (first, _), v in verdicts.items() if first == "yours"]
+    verdict = min(symbolic or mine, key=WORST_FIRST.index)
+    comparisons = tuple(c for _, c in worst.values())
+    return GradientResult(name, comparisons, verdict), next(iter(worst.values()))[0]
+
+
+def _badness(pair: tuple[Trial, Comparison]) -> tuple[int, bool, float]:
+    trial, c = pair
+    return -WORST_FIRST.index(c.verdict), trial.easy, c.of_bound
+
+
+def _only_rounds(bench: Bench, one: Observation, name: str) -> bool:
+    """Whether digits are lost in a gradient that is off, and nothing else."""
+    return _is_single(bench, one, name) or _shrinks(bench, one, name)
+
+
+def _is_single(bench: Bench, one: Observation, name: str) -> bool:
+    """Whether all values are float32 ones, or float16 ones, and right as such."""
+    yours, right = one.gradients[name], one.reference.gradients[name]
+    if not np.all(np.isfinite(yours)) or not np.any(yours):
+        return False
+    for short in (np.dtype(np.float32), np.dtype(np.float16)):
+        if precision(one.trial.judged) >= precision(short):
+            continue
+        with np.errstate(over="ignore"):
+            same = np.array_equal(yours, yours.astype(short))
+        if same:
+            allowed = reference_at(bench.reading.found, one.values, short).allowed[name]
+            if within(yours, right, allowed):
+                return True
+    return False
+
+
+def _shrinks(bench: Bench, one: Observation, name: str) -> bool:
+    """Whether the error shrinks with the precision."""
+    right = one.reference.gradients[name]
+    before = float(gap(one.gradients[name], right).max(initial=0.0))
+    for dtype in (np.longdouble, np.float64):
+        if precision(np.dtype(dtype)) >= precision(one.trial.dtype):
+            continue
+        longer = {
+            k: np.asarray(v, dtype) if isinstance(v, np.ndarray) else v
+            for k, v in one.values.items()
+        }
+        memory = SECOND if one.trial.memory == SECOND else "plain"
+        try:
+            again = bench.run(one.trial, longer, memory).gradients.get(name)
+        except CannotAsk:
+            continue
+        if again is not None and again.shape == right.shape:
+            after = float(gap(again, right).max(initial=0.0))
+            return bool(after * LOST < before) if np.isfinite(before) else np.isfinite(after)
+    return False
+
+
+def _comparison(
+    witnesses: tuple[str, str],
+    first: Array,
+    second: Array,
+    allowed: Array,
+    trial: str,
+    roundoff: float = 2.0**-53,
+) -> Comparison:
+    """Two witnesses of one gradient: where they differ most, by how much, and whether they may.
+
+    Entry by entry against what is allowed; both arrays have one shape. The verdict is ``right``
+    within the bound, ``cannot tell`` where nothing can be said (the bound is not finite, both are
+    not a number), else ``wrong``; whether it is rather ``inaccurate`` is for the caller to find
+    out. ``roundoff``: of the dtype that is judged.
+    """
+    first, second = np.asarray(first), np.asarray(second)
+    apart, limit = gap(first, second), np.asarray(allowed, np.float64)
+    known = np.isfinite(limit) & np.isfinite(np.asarray(second, np.float64))
+    with np.errstate(all="ignore"):
+        ratio = np.where(apart == 0, 0.0, apart / limit)
+    judged = np.where(known, ratio, -1.0)
+    at = np.unravel_index(int(np.argmax(judged)), judged.shape) if judged.size else ()
+    worst = float(judged[at]) if judged.size else 0.0
+    return Comparison(
+        first_witness=witnesses[0],
+        second_witness=witnesses[1],
+        ulps=_ulps(apart, second) * 2.0**-53 / roundoff,
+        of_bound=max(worst, 0.0),
+        at=tuple(int(i) for i in at),
+        first=float(np.real(first[at])) if judged.size else 0.0,
+        second=float(second[at]) if judged.size else 0.0,
+        trial=trial,
+        verdict=_verdict(worst, known),
+    )
+
+
+def _verdict(worst: float, known: Array) -> Verdict:
+    if worst > 1.0:
+        return "wrong"
+    return "right" if np.any(known) or not known.size else "cannot tell"
+
+
+def _ulps(apart: Array, truth: Array) -> float:
+    """The largest difference in ULPs (float64) of the largest value: those near 0 are tiny."""
+    finite = np.isfinite(np.asarray(truth, np.float64))
+    if not finite.any():
+        return 0.0
+    worst = float(apart.max()) if finite.all() else np.inf
+    return worst / float(np.spacing(largest(truth) or 1.0))

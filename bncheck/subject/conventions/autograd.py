@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject.conventions.arguments import defaults
-from bncheck.subject.conventions.implementations import Implementation, Ran, Surroundings
+from bncheck.subject.conventions.implementations import Change, Implementation, Ran, Surroundings
 from bncheck.subject.conventions.returned import output
 from bncheck.subject.conventions.stand_ins import (
-    Change,
     bound_arguments,
     changed,
     exchange_code,

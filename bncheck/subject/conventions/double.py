@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from bncheck.subject.conventions import function
 from bncheck.subject.conventions import object as objects
 from bncheck.subject.conventions.arguments import called, with_cache
-from bncheck.subject.conventions.implementations import Implementation, Ran, Surroundings
+from bncheck.subject.conventions.implementations import Change, Implementation, Ran, Surroundings
 from bncheck.subject.conventions.methods import partner
 from bncheck.subject.conventions.pair import handed_on
 from bncheck.subject.conventions.returned import kind_of
-from bncheck.subject.conventions.stand_ins import Change
 from bncheck.subject.messages import Backward, Inputs, plain
 from bncheck.subject.names import is_double, layer_hint
 from bncheck.subject.signature import (

@@ -8,19 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject.conventions.arguments import called
-from bncheck.subject.conventions.implementations import Implementation, Ran, Surroundings
+from bncheck.subject.conventions.implementations import (
+    Change,
+    Implementation,
+    Ran,
+    Surroundings,
+    summarised,
+)
 from bncheck.subject.conventions.methods import partner
 from bncheck.subject.conventions.returned import gradients, output
 from bncheck.subject.conventions.stand_ins import (
-    Change,
     bound_arguments,
     changed,
     exchange_code,
     numbers_by_role,
 )
-from bncheck.subject.messages import Backward, Inputs, Kind
-from bncheck.subject.names import layer_hint
-from bncheck.subject.signature import Roles, check_known, document, line_of, signature
+from bncheck.subject.messages import Inputs
+from bncheck.subject.signature import Roles, check_known, signature
 from bncheck.telling.codes import Finding
 from bncheck.telling.errors import CannotAsk
 
@@ -46,28 +50,6 @@ def made(
     check_known(backward, name, said)
     summary = summarised(name, "function", backward, takes, forward)
     return Implementation(summary, backward, forward, said)
-
-
-def summarised(
-    name: str,
-    kind: Kind,
-    backward: Callable[..., Any],
-    takes: tuple[str, ...],
-    forward: Callable[..., Any] | None,
-) -> Backward:
-    """A function with the forward pass that belongs to it, as plain data."""
-    calls = f"{name}{inspect.signature(backward)}"
-    if forward is not None:
-        calls = f"{getattr(forward, '__name__', 'forward')}{inspect.signature(forward)}, {calls}"
-    return Backward(
-        name=name,
-        kind=kind,
-        line=line_of(backward),
-        has_forward=forward is not None,
-        takes=takes,
-        layer_hint=layer_hint(name, getattr(forward, "__name__", ""), document(backward)),
-        description=calls,
-    )
 
 
 def output_of(own: Implementation, given: Inputs) -> NDArray[Any]:

@@ -1,15 +1,20 @@
 """What stands behind a backward pass that was found, how a run of it went, and a convention."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
-from bncheck.subject.conventions.stand_ins import Change
 from bncheck.subject.messages import Backward, Inputs, Kind
-from bncheck.subject.signature import Roles
+from bncheck.subject.names import layer_hint
+from bncheck.subject.signature import Roles, document, line_of
 from bncheck.telling.codes import Finding
+
+Gradients = dict[str, NDArray[Any]]
+Change = Callable[[Mapping[str, Any], Gradients], Gradients]
+"""From the inputs of a call, by role, and the gradients it returned, to those to put instead."""
 
 
 @dataclass(frozen=True)
@@ -96,3 +101,25 @@ class Convention:
     read: Callable[[Implementation, Ran, Inputs], tuple[dict[str, Any], list[Finding]]]
     kept: Callable[[Implementation, Inputs], Kept | None]
     exchange: Callable[[Implementation, Change], None]
+
+
+def summarised(
+    name: str,
+    kind: Kind,
+    backward: Callable[..., Any],
+    takes: tuple[str, ...],
+    forward: Callable[..., Any] | None,
+) -> Backward:
+    """A function with the forward pass that belongs to it, as plain data."""
+    calls = f"{name}{inspect.signature(backward)}"
+    if forward is not None:
+        calls = f"{getattr(forward, '__name__', 'forward')}{inspect.signature(forward)}, {calls}"
+    return Backward(
+        name=name,
+        kind=kind,
+        line=line_of(backward),
+        has_forward=forward is not None,
+        takes=takes,
+        layer_hint=layer_hint(name, getattr(forward, "__name__", ""), document(backward)),
+        description=calls,
+    )

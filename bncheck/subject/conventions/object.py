@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject.conventions.arguments import called, defaults, with_cache
-from bncheck.subject.conventions.implementations import Implementation, Ran, Surroundings
+from bncheck.subject.conventions.implementations import Change, Implementation, Ran, Surroundings
 from bncheck.subject.conventions.methods import backward_method, forward_method
 from bncheck.subject.conventions.returned import output
 from bncheck.subject.conventions.stand_ins import (
-    Change,
     bound_arguments,
     changed,
     numbers,

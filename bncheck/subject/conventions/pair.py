@@ -10,8 +10,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bncheck.subject.conventions.arguments import called, with_cache
-from bncheck.subject.conventions.function import summarised
-from bncheck.subject.conventions.implementations import Implementation, Ran, Surroundings
+from bncheck.subject.conventions.implementations import (
+    Change,
+    Implementation,
+    Ran,
+    Surroundings,
+    summarised,
+)
 from bncheck.subject.conventions.methods import (
     backward_method,
     forward_method,
@@ -21,7 +26,6 @@ from bncheck.subject.conventions.methods import (
 )
 from bncheck.subject.conventions.returned import kind_of, output
 from bncheck.subject.conventions.stand_ins import (
-    Change,
     bound_arguments,
     changed,
     exchange_code,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.subject.messages import Inputs, is_number, plain
+from bncheck.subject.messages import Inputs, holds_numbers, plain
 from bncheck.subject.names import gradient, role
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
@@ -146,7 +146,7 @@ def _as_arrays(
             raise CannotAsk(
                 f"{name}: {key} is {kind_of(value)} that is no array; expected an array of numbers"
             ) from None
-        if not is_number(array.dtype):
+        if not holds_numbers(array.dtype):
             kind = f"an array of {array.dtype}" if array.ndim else kind_of(value)
             raise CannotAsk(f"{name}: {key} is {kind}; expected an array of numbers")
         if np.iscomplexobj(array) and not np.iscomplexobj(inputs["x"]):

@@ -13,15 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bncheck.subject.conventions.implementations import Change, Gradients
 from bncheck.subject.holders import attributes
 from bncheck.subject.names import gradient, role
 
 KEPT = ("x", "dy", "gamma", "beta", "eps", "groups")
 ORDER = ("dx", "dgamma", "dbeta")
-
-Gradients = dict[str, NDArray[Any]]
-Change = Callable[[Mapping[str, Any], Gradients], Gradients]
-"""From the inputs of a call, by role, and the gradients it returned, to those to put instead."""
 
 
 def numbers(value: Any) -> NDArray[Any] | None:

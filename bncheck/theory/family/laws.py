@@ -11,7 +11,7 @@ from sympy import S, Symbol
 
 from bncheck.algebra.notation import Tensor, gradient, indices_of, like, name_of, total
 from bncheck.algebra.spelling import SPELLINGS
-from bncheck.theory.family.curvature import curvature
+from bncheck.theory.family.higher_derivatives import curvature
 from bncheck.theory.family.linear_map import eigen, pullback, special
 from bncheck.theory.family.variants import eps_outside, evaluation, graphs
 from bncheck.theory.parts import Words

@@ -16,7 +16,7 @@ from sympy import Expr, Gt, S, sqrt
 
 from bncheck.algebra.notation import Tensor, Total, gradient, indices_of, like, total
 from bncheck.algebra.program import Program, Step
-from bncheck.theory.family.curvature import parameter_directions
+from bncheck.theory.family.higher_derivatives import parameter_directions
 from bncheck.theory.family.linear_map import parameters
 from bncheck.theory.parts import Words
 from bncheck.theory.statements import K4, Run, Statement, marked, t, when_moved

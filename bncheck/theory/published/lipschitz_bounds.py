@@ -10,7 +10,7 @@ from dataclasses import replace
 from sympy import Expr, Rational, S, Symbol, sqrt
 
 from bncheck.algebra.notation import Total
-from bncheck.theory.family.curvature import squares
+from bncheck.theory.family.higher_derivatives import squares
 from bncheck.theory.parts import Words
 from bncheck.theory.statements import K4, Pairs, Run, Statement, marked
 
