@@ -126,6 +126,8 @@ def test_numbers():
         ([1.0, np.nan], [1.0, np.nan], [0.1, 0.1], "right"),
         ([np.nan], [np.nan], [0.1], "cannot tell"),
         ([1.0], [2.0], [np.inf], "cannot tell"),
+        ([5.0, 1.0], [np.nan, 1.0], [0.1, 0.1], "right"),
+        ([1.0, 2.06], [1.0, 2.0], [0.05, 0.05], "wrong"),
     ],
 )
 def test_compare(first, second, allowed, verdict):

@@ -38,6 +38,7 @@ CHANGES: tuple[Source, ...] = (
     forwards.other_forwards,
     programs.edits,
     axes.elsewhere,
+    programs.joint_counts,
 )
 LIKELY: tuple[Source, ...] = (axes.reordered, inputs.directions, *CHANGES)
 OTHERS: tuple[Source, ...] = (

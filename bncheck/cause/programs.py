@@ -33,6 +33,17 @@ def changes(question: Question) -> Iterator[Hypothesis]:
         yield from _whole(derivation, gradient)
 
 
+def joint_counts(question: Question) -> Iterator[Hypothesis]:
+    """Where a group lies along several axes: terms with another count than that of its values."""
+    derivation, gradient = question.derivation, question.gradient
+    along = normalised(derivation.forward)
+    if derivation.order == 1 and len(along) > 1:
+        step = derivation.closed.step(derivation.closed.tensors[gradient])
+        parts = terms(step)
+        for chosen in _subsets(len(parts)):
+            yield from _counted(derivation, step, parts, chosen, Mul(*map(size, along)))
+
+
 def edits(question: Question) -> tuple[Hypothesis, ...]:
     """Programs with one edit in one step, in the order of the backward pass."""
     return _edits(question.derivation) if question.derivation.order == 1 else ()
@@ -80,7 +91,7 @@ def _counted(
     chosen: tuple[int, ...],
     length: Expr,
 ) -> Iterator[Hypothesis]:
-    if not all(parts[k].has(length) for k in chosen):
+    if not all(parts[k].has(n) for k in chosen for n in length.free_symbols):
         return
     n, there = str(length), tuple(line(parts[k]) for k in chosen)
     others = [size(i) for i in derivation.forward.axes if size(i) != length]

@@ -84,8 +84,8 @@ def fit(derivation: Derivation, gradient: str, observations: Sequence[Observatio
     made = _fitted(derivation, gradient, chosen, parts)
     if made or not second:
         return Fit(made)
-    for code, arguments, ratio in _ratios(derivation, gradient):
-        there = [p for p in parts if not code.endswith("missing") or _is_in(ratio, p)]
+    for code, arguments, ratio, lacking in _ratios(derivation, gradient):
+        there = [p for p in parts if not lacking or set(operands(ratio)) <= set(operands(p))]
         more = (*parts, *(p * ratio for p in there))
         made = _fitted(derivation, gradient, chosen, more)
         changed = _moved(made, parts, there) if made else ()
@@ -98,10 +98,7 @@ def fit(derivation: Derivation, gradient: str, observations: Sequence[Observatio
 
 
 def said_of(fitted: Fit, gradient: str) -> Finding | None:
-    """What the factors say: one for all, or the terms by their readings; None where it is little.
-
-    A factor that is another in each group says little, but is said all the same of no other.
-    """
+    """What the factors say, of all or of the terms by their readings; None where it is little."""
     if fitted.finding is not None:
         return fitted.finding
     same = None if fitted.unread or not fitted.terms else _same_factor(fitted.terms)
@@ -273,21 +270,20 @@ def _same_factor(fitted: Sequence[Term]) -> float | None:
 # -- another power of gamma or the standard deviation in some terms -------------------------------
 
 
-def _ratios(derivation: Derivation, gradient: str) -> Iterator[tuple[str, dict[str, Any], Expr]]:
-    """What may stand in some terms besides: code, arguments, factor; where its axes are there."""
+def _ratios(
+    derivation: Derivation, gradient: str
+) -> Iterator[tuple[str, dict[str, str], Expr, bool]]:
+    """What may stand in some terms besides, where its axes are there: code, arguments, factor, and
+    whether it takes away what is there.
+    """
     tensors = derivation.layer.tensors
     at = set(indices_of(derivation.closed.tensors[gradient]))
     for name in PER_GROUP:
         a = tensors.get(name)
         if a is not None and set(indices_of(a)) <= at:
             gamma, letter = name == "gamma", {"letter": line(a)}
-            yield f"{name}-missing", letter, 1 / a if gamma else a
-            yield f"{name}-twice", letter, a if gamma else 1 / a
-
-
-def _is_in(ratio: Expr, part: Expr) -> bool:
-    (a,) = operands(ratio)
-    return a in operands(part)
+            yield f"{name}-missing", letter, 1 / a if gamma else a, True
+            yield f"{name}-twice", letter, a if gamma else 1 / a, False
 
 
 def _moved(made: Sequence[Term], parts: Sequence[Expr], there: Sequence[Expr]) -> tuple[Expr, ...]:

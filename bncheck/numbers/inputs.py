@@ -83,7 +83,7 @@ def own_trial(
     ``CannotAsk`` for what is no input of this layer.
     """
     known, program = _by_role(given, role_of), found.layer
-    values, parts = own_values(at, program, known)
+    values, parts = _own_values(at, program, known)
     if eps is not None:
         values["eps"] = eps
     values.setdefault("eps", 1e-5)
@@ -132,7 +132,7 @@ def _numbers(name: str, value: NDArray[Any]) -> Any:
     return value if value.ndim else float(value)
 
 
-def own_values(
+def _own_values(
     at: Layout, program: Program, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
     """Inputs given by the user, by role, as values of the program, and the parts they have."""

@@ -8,20 +8,19 @@ one that its maker accepts.
 
 from collections import Counter
 
-from bncheck.verification import verify
 from tests.mistakes import every
+from tests.test_diagnosis import explained
 
 
 def main() -> None:
     """Print a row for each kind of mistake: how often it was named, and by which codes."""
     named: Counter[str] = Counter()
     said: dict[str, Counter[str]] = {}
-    for name, layer, backward, gradient, accepted in every():
+    for name, layer, backward, _, accepted in every():
         kind = name.partition(": ")[2]
-        report = verify(backward, layer=layer)
-        codes = [d.code for d in report.diagnosis if d.gradient == gradient] or [report.verdict]
-        said.setdefault(kind, Counter())[codes[0]] += 1
-        named[kind] += codes[0] in accepted
+        codes = [cause.code for cause in explained(layer, backward)] or ["right"]
+        said.setdefault(kind, Counter())[" and ".join(codes)] += 1
+        named[kind] += len(codes) == 1 and codes[0] in accepted
     for kind, counts in said.items():
         whole = sum(counts.values())
         codes = ", ".join(f"{code} {n}" for code, n in counts.most_common())
