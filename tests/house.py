@@ -191,7 +191,7 @@ def called(call: ast.Call) -> str:
 
 
 def on_prose(tree: ast.Module) -> list[int]:
-    """Lines that search, split or compare an attribute that holds a sentence, or a trial's name."""
+    """Lines that search or split a sentence of ours, or compare it or a trial's name with text."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
@@ -203,19 +203,26 @@ def on_prose(tree: ast.Module) -> list[int]:
             )  # fmt: skip
             if of_ours or searched:
                 found.append(node.lineno)
-        elif isinstance(node, ast.Compare) and any(map(is_prose, (node.left, *node.comparators))):
-            found.append(node.lineno)
+        elif isinstance(node, ast.Compare):
+            sides = (node.left, *node.comparators)
+            written = any(isinstance(side, ast.Constant | ast.JoinedStr) for side in sides)
+            listed = isinstance(node.ops[0], ast.In | ast.NotIn) and is_name(node.left)
+            if any(map(is_prose, sides)) and (written or listed):
+                found.append(node.lineno)
     return found
 
 
 def is_prose(node: ast.AST) -> bool:
-    """``remark.text``, ``term.reading``, ``comparison.trial``, ``trial.name``, ``t.name``."""
+    """``remark.text``, ``term.reading``; or what ``is_name`` says."""
+    return (isinstance(node, ast.Attribute) and node.attr in PROSE) or is_name(node)
+
+
+def is_name(node: ast.AST) -> bool:
+    """What a trial is called: ``comparison.trial``, ``trial.name``, ``t.name``."""
     if not isinstance(node, ast.Attribute):
         return False
     owner = node.value.id if isinstance(node.value, ast.Name) else ""
-    return node.attr in PROSE or node.attr == "trial" or (
-        node.attr == "name" and owner in ("trial", "t")
-    )  # fmt: skip
+    return node.attr == "trial" or (node.attr == "name" and owner in ("trial", "t"))
 
 
 def figures(house: House) -> dict[str, str]:

@@ -106,7 +106,7 @@ def _read(bench: Bench, trial: Trial, state: Mapping[str, Any]) -> dict[str, Arr
 
 
 @dataclass(frozen=True)
-class Fit:
+class Mixture:
     """What a running statistic is made of: ``kind`` of the batch's statistic, and the weights.
 
     ``name``: what the user calls it; ``step``: the program's name for it; ``weights``: (old,
@@ -122,7 +122,7 @@ class Fit:
     kept: Array
 
 
-def fitted(called: str, name: str, states: list[Array], batches: list[Trial]) -> Fit | None:
+def fitted(called: str, name: str, states: list[Array], batches: list[Trial]) -> Mixture | None:
     """The statistic and the weights with which the states follow from one another."""
     u = precision(states[-1].dtype if states[-1].dtype.kind == "f" else np.dtype(float))[0]
     old, new = states[:2], states[1:]
@@ -131,12 +131,12 @@ def fitted(called: str, name: str, states: list[Array], batches: list[Trial]) ->
         fixed = _solved(old, stats, new, u)
         if fixed is not None:
             weights, whole = fixed
-            choices.append(Fit(called, kind, step, (weights, weights), whole, states[-1]))
+            choices.append(Mixture(called, kind, step, (weights, weights), whole, states[-1]))
             continue
         each = [_solved([a], [s], [b], u) for a, s, b in zip(old, stats, new, strict=True)]
         if all(one is not None and one[1] for one in each):
             changing = tuple(one[0] for one in each if one is not None)
-            choices.append(Fit(called, kind, step, changing, True, states[-1]))
+            choices.append(Mixture(called, kind, step, changing, True, states[-1]))
     return min(choices, key=lambda fit: not fit.whole, default=None)
 
 
@@ -183,7 +183,7 @@ def _solved(
     return (float(a), float(b)), abs(a + b - 1) <= 2 * doubt + 4 * u
 
 
-def _described(fits: dict[str, Fit], momentum: float | None) -> Said:
+def _described(fits: dict[str, Mixture], momentum: float | None) -> Said:
     """The weights, which of them is the momentum, and what the variance is over."""
     texts = {n: _weights(fit) for n, fit in fits.items()}
     findings = tuple(
@@ -201,7 +201,7 @@ def _described(fits: dict[str, Fit], momentum: float | None) -> Said:
     return line, findings
 
 
-def _weights(fit: Fit) -> str:
+def _weights(fit: Mixture) -> str:
     first, second = (f"{a:.6g} old + {b:.6g} new" for a, b in fit.weights)
     if first == second:
         return first
@@ -211,7 +211,7 @@ def _weights(fit: Fit) -> str:
     return f"{first}, then {second}"
 
 
-def _which(fit: Fit, momentum: float | None) -> str:
+def _which(fit: Mixture, momentum: float | None) -> str:
     old, new = fit.weights[0]
     if momentum is None or fit.weights[0] != fit.weights[1] or near(old, new, SINGLE):
         return ""
@@ -221,7 +221,7 @@ def _which(fit: Fit, momentum: float | None) -> str:
 
 
 def _evaluated(
-    bench: Bench, batch: Trial, evaluations: Sequence[Mapping[str, Any]], fits: dict[str, Fit]
+    bench: Bench, batch: Trial, evaluations: Sequence[Mapping[str, Any]], fits: dict[str, Mixture]
 ) -> Said:
     """What evaluation mode does; of several ways into it the one that is right, if any."""
     if not evaluations:
@@ -250,7 +250,7 @@ def _read_off(y: Array, choices: Iterator[tuple[Finding, bool, Bounded]]) -> Sai
 
 
 def _outputs(
-    bench: Bench, batch: Trial, fits: dict[str, Fit]
+    bench: Bench, batch: Trial, fits: dict[str, Mixture]
 ) -> Iterator[tuple[Finding, bool, Bounded]]:
     """What evaluation mode may be: as a finding, whether it is right, and its output."""
     program, values = bench.program, batch.values

@@ -50,7 +50,7 @@ def attributes(instance: Any) -> Holder:
     return vars(instance) if hasattr(instance, "__dict__") else _Slots(instance)
 
 
-def holders(instance: Any) -> Iterator[tuple[str, Holder]]:
+def held_by(instance: Any) -> Iterator[tuple[str, Holder]]:
     """The object's attributes, its dictionaries, and parameter objects inside them."""
     own = attributes(instance)
     yield "", own
@@ -86,7 +86,7 @@ def gradients_kept(instance: Any) -> Iterator[tuple[str, Any]]:
 def gradients_named(instance: Any) -> dict[str, Any]:
     """Those of them that have a name of their own, and not a place in a list."""
     found: dict[str, Any] = {}
-    for place, holder in holders(instance):
+    for place, holder in held_by(instance):
         in_grads = "grad" in place.lower() or place.lower().startswith("d")
         for name, value in list(holder.items()):
             key = gradient(str(name)) or (_of(str(name)) if in_grads else None)
@@ -144,7 +144,7 @@ def is_array(value: Any) -> bool:
 
 def parameters(instance: Any) -> Iterator[tuple[str, Any]]:
     """The object's gamma and beta, wherever they are."""
-    for _, holder in holders(instance):
+    for _, holder in held_by(instance):
         for name, value in list(holder.items()):
             known = role(str(name))
             inner = content(value)
@@ -155,7 +155,7 @@ def parameters(instance: Any) -> Iterator[tuple[str, Any]]:
 def set_parameters(instance: Any, inputs: Inputs) -> bool:
     """Give the object the trial's gamma, beta and eps; whether a parameter was changed by it."""
     changed = False
-    for _, holder in holders(instance):
+    for _, holder in held_by(instance):
         for name, value in list(holder.items()):
             known = role(str(name))
             if known not in ("gamma", "beta", "eps") or known not in inputs:

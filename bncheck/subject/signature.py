@@ -85,7 +85,7 @@ def _read(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
     return own
 
 
-def signature(function: Callable[..., Any], name: str, said: Roles) -> tuple[str, ...]:
+def roles_taken(function: Callable[..., Any], name: str, said: Roles) -> tuple[str, ...]:
     """The roles that a function takes; raises ``CannotAsk`` where Python cannot say.
 
     A statistic that has a default is a setting of some other kind.

@@ -15,7 +15,7 @@ from bncheck.subject.conventions.implementations import (
     Surroundings,
 )
 from bncheck.subject.conventions.methods import gives_its_backward, is_own, likely
-from bncheck.subject.signature import Roles, looks_double, signature
+from bncheck.subject.signature import Roles, looks_double, roles_taken
 from bncheck.telling.errors import CannotAsk
 
 CONVENTIONS = (
@@ -83,7 +83,7 @@ def from_callables(
         return double.made(name, backward, forward, below, {})
     if isinstance(backward, type):
         return _tried(name, backward, Surroundings({}))
-    if "cache" not in signature(backward, name, {}):
+    if "cache" not in roles_taken(backward, name, {}):
         return function.made(name, backward, forward, {})
     if forward is None:
         raise CannotAsk(f"{name} takes a cache; give the forward pass that makes it as well")

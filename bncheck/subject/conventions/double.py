@@ -31,7 +31,7 @@ from bncheck.subject.signature import (
     double_roles,
     line_of,
     looks_double,
-    signature,
+    roles_taken,
     taken_by_double,
 )
 from bncheck.telling.codes import Finding
@@ -78,7 +78,7 @@ def made(
             raise CannotAsk(
                 f"{name} takes a cache, but no forward pass that would make it was found"
             )
-        given = signature(forward, name, said)
+        given = roles_taken(forward, name, said)
         takes = tuple(dict.fromkeys((*given, *(r for r in takes if r not in ("gamma", "beta")))))
     if forward is not None:
         calls = f"{getattr(forward, '__name__', 'forward')}{inspect.signature(forward)}, {calls}"

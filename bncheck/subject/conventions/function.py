@@ -24,7 +24,7 @@ from bncheck.subject.conventions.stand_ins import (
     numbers_by_role,
 )
 from bncheck.subject.messages import Inputs
-from bncheck.subject.signature import Roles, check_known, signature
+from bncheck.subject.signature import Roles, check_known, roles_taken
 from bncheck.telling.codes import Finding
 from bncheck.telling.errors import CannotAsk
 
@@ -38,7 +38,7 @@ def made(
     name: str, backward: Callable[..., Any], forward: Callable[..., Any] | None, said: Roles
 ) -> Implementation:
     """With the forward pass beside it, if any; raises ``CannotAsk`` where dy or x is not taken."""
-    takes = signature(backward, name, said)
+    takes = roles_taken(backward, name, said)
     for needed in ("dy", "x"):
         if needed not in takes and not (needed == "x" and {"xhat", "centred"} & set(takes)):
             what = {"dy": "the upstream gradient", "x": "the input"}[needed]

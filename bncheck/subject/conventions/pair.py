@@ -34,7 +34,7 @@ from bncheck.subject.conventions.stand_ins import (
 )
 from bncheck.subject.messages import Inputs
 from bncheck.subject.names import STATISTICS, role
-from bncheck.subject.signature import Roles, check_known, line_of, roles_of, signature
+from bncheck.subject.signature import Roles, check_known, line_of, roles_of, roles_taken
 from bncheck.telling.errors import CannotAsk
 
 Made = list[tuple[Any, dict[str, Any]]]
@@ -54,7 +54,7 @@ def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
         if not (there and back and is_static(thing, there) and is_static(thing, back)):
             return None
         return made(name, getattr(thing, back), getattr(thing, there), beside.said)
-    takes = signature(thing, name, beside.said)
+    takes = roles_taken(thing, name, beside.said)
     forward = partner(name, beside.own)
     if forward is not None:
         roles = roles_of(thing, beside.said)
@@ -74,7 +74,7 @@ def made(
 ) -> Implementation:
     """Of two callables."""
     check_known(forward, getattr(forward, "__name__", "forward"), said)
-    takes = signature(forward, name, said)
+    takes = roles_taken(forward, name, said)
     return Implementation(
         summarised(name, "pair", backward, takes, forward), backward, forward, said
     )

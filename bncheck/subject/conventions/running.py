@@ -17,7 +17,7 @@ from bncheck.subject.conventions.implementations import Implementation, Kept
 from bncheck.subject.conventions.methods import forward_method
 from bncheck.subject.conventions.object import passed, ready
 from bncheck.subject.conventions.returned import output
-from bncheck.subject.holders import attributes, content, holders
+from bncheck.subject.holders import attributes, content, held_by
 from bncheck.subject.messages import BATCHES, Inputs, plain
 from bncheck.subject.names import TESTING, role
 from bncheck.subject.signature import required, roles_of
@@ -96,7 +96,7 @@ def of_object(own: Implementation, given: Inputs) -> Kept | None:
     instance = ready(own, given)[0]
     return Kept(
         lambda x: passed(instance, {**given, "x": x}, own),
-        lambda: (holder for _, holder in holders(instance)),
+        lambda: (holder for _, holder in held_by(instance)),
         _ways_of(instance, own, given),
     )
 
