@@ -19,7 +19,6 @@ from bncheck.numbers.agreement import (
     ROUNDING,
     SINGLE,
     alike,
-    compare,
     distance,
     explains,
     gap,
@@ -28,6 +27,7 @@ from bncheck.numbers.agreement import (
     negligible,
     within,
 )
+from bncheck.verdict.judgement import compare
 from tests.house import ROOT, House, tolerances
 
 NAN, INF = np.nan, np.inf

@@ -13,10 +13,10 @@ from bncheck.cause.causes import explain
 from bncheck.cause.hypothesis import is_off
 from bncheck.cause.terms import fit
 from bncheck.numbers import layout
-from bncheck.numbers.agreement import compare, result_of
 from bncheck.numbers.observation import Observation, Trial
 from bncheck.numbers.reference import reference_at, truth_of
 from bncheck.numbers.trials import drawn
+from bncheck.verdict.judgement import compare, result_of
 from bncheck.verification import verify
 from tests import mistakes
 from tests.mutants import WRONG, batch_closed
@@ -37,12 +37,12 @@ def explained(name, backward):
     causes = []
     for gradient in wrong:
         made = [
-            compare(("yours", "symbolic"), one.gradients[gradient],
-                    one.reference.gradients[gradient], one.reference.allowed[gradient], trial.name)
+            (trial, compare(("yours", "symbolic"), one.gradients[gradient],
+                            one.reference.gradients[gradient], one.reference.allowed[gradient],
+                            trial.name))
             for trial, one in seen
         ]  # fmt: skip
-        result = result_of(gradient, made, {trial.name for trial, _ in seen})
-        worst = next(t for t, _ in seen if t.name == result.comparisons[0].trial)
+        result, worst = result_of(gradient, made)
         causes.append(explain(found, result, [one for _, one in seen], worst, at))
     return causes
 

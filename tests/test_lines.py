@@ -263,16 +263,22 @@ def test_the_cases_are_many_and_of_many_kinds():
 
 
 NO_CLOCK = """
-import subprocess, threading, time
+import subprocess, sys, threading, time
 
 
-def clock(*_):
-    raise RuntimeError("somebody looks at the clock")
+def broken(own):
+    def clock(*_):
+        asker = sys._getframe(1).f_globals["__name__"]
+        if asker == "multiprocessing.connection":  # which ends a child that never answers
+            return own()
+        raise RuntimeError(f"{asker} looks at the clock")
+
+    return clock
 
 
 for name in dir(time):
     if name.startswith(("monotonic", "perf_counter", "process_time", "thread_time")):
-        setattr(time, name, clock)
+        setattr(time, name, broken(getattr(time, name)))
 """
 
 

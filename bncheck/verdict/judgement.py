@@ -57,7 +57,7 @@ def judge(record: Record, averaged: bool = False) -> Verdicts:
     names = map(name_of, derivation.chain.outputs)
     findings += (found("not-returned", gradient=name) for name in names if name not in made)
     graded, lost = _graded(made)
-    results = [_result(name, pairs) for name, pairs in graded.items()]
+    results = [result_of(name, pairs) for name, pairs in graded.items()]
     return Verdicts(
         tuple(result for result, _ in results),
         once([*bench.reading.findings, *record.findings, *findings, *lost]),
@@ -121,16 +121,16 @@ def _compared(
         return
     u, _ = precision(trial.judged)
     if known:
-        made = _comparison(("yours", "symbolic"), yours, right, allowed, trial.name, u)
+        made = compare(("yours", "symbolic"), yours, right, allowed, trial.name, u)
         if made.verdict == "wrong" and _only_rounds(bench, one, name):
             made = replace(made, verdict="inaccurate")
         yield made
     if measured is None or name not in measured.gradients:
         return
     slope, allowed = measured.gradients[name], allowed + measured.error[name]
-    yield _comparison(("yours", measured.witness), yours, slope, allowed, trial.name, u)
+    yield compare(("yours", measured.witness), yours, slope, allowed, trial.name, u)
     if known:
-        between = _comparison(("symbolic", measured.witness), right, slope, allowed, trial.name, u)
+        between = compare(("symbolic", measured.witness), right, slope, allowed, trial.name, u)
         if between.verdict == "wrong" and measured.of_reference:
             raise _disagreement(bench, between)
         if between.verdict == "wrong" and bench.program.first:
@@ -187,7 +187,7 @@ def _graded(made: Made) -> tuple[Made, list[Finding]]:
     return graded, lost
 
 
-def _result(name: str, made: list[tuple[Trial, Comparison]]) -> tuple[GradientResult, Trial]:
+def result_of(name: str, made: list[tuple[Trial, Comparison]]) -> tuple[GradientResult, Trial]:
     """The worst comparison of each pair of witnesses, the verdict, and the trial of the first.
 
     Of two that are as bad, the one on an easy trial: its numbers are those to look at. Trials on
@@ -255,7 +255,7 @@ def _shrinks(bench: Bench, one: Observation, name: str) -> bool:
     return False
 
 
-def _comparison(
+def compare(
     witnesses: tuple[str, str],
     first: Array,
     second: Array,
