@@ -280,8 +280,11 @@ def test_what_the_user_says_is_not_guessed(tmp_path):
         "(s - mu", "(thing - mu"
     ).replace("G", "up").replace("BatchNormBackPass", "backward")  # fmt: skip
     said = {"up": "dy", "thing": "x"}
-    report = _verified(tmp_path, odd, names=said, layout="(D, N)", eps=1e-5, layer="batch-norm")
-    assert (report.verdict, report.layout) == ("wrong", "(D, N)"), "the layer has parameters"
+    told = {"names": said, "layout": "(D, N)", "layer": "batch-norm"}
+    report = _verified(tmp_path, odd, **told, eps=1e-5)
+    # the layer without its parameters: the code has none
+    assert (report.verdict, report.layout) == ("right", "(D, N)")
+    assert _verified(tmp_path, odd, **told, eps=0.5).verdict == "wrong"
     assert _verified(tmp_path, odd, names=said).verdict == "right"
 
 

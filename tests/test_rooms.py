@@ -142,13 +142,13 @@ from bncheck.subject.conventions.arguments import called
 from bncheck.subject.conventions.function import summarised
 from bncheck.subject.conventions.implementations import Implementation, Ran
 from bncheck.subject.conventions.returned import output
-from bncheck.subject.signature import signature
+from bncheck.subject.signature import roles_taken
 
 
 def find(name, thing, beside):
     if not inspect.isgeneratorfunction(thing):
         return None
-    takes = signature(thing, name, beside.said)
+    takes = roles_taken(thing, name, beside.said)
     found = summarised(name, "generator", thing, takes, None)
     return Implementation(replace(found, has_forward=True), thing, thing, beside.said)
 

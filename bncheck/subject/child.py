@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 
 from bncheck.subject.messages import decoded, encoded
@@ -26,8 +26,9 @@ SETTINGS = "BNCHECK_CHILD"
 SHOWN = 64 * 1024
 """Bytes of what the child prints that are kept."""
 
-LARGEST, LONGEST = 1 << 33, 1e6
-"""Bytes of a message, and seconds that may be waited for one."""
+LARGEST, LONGEST = 1 << 29, 1e6
+"""Bytes of an answer, and seconds that may be waited for one: what begins like printed text, in
+the place of a length, is a larger number than that."""
 
 
 class Gone(Exception):
@@ -103,22 +104,31 @@ class Child:
 
     def ask(self, question: Any, seconds: float) -> Any:
         """The answer to a question; raises ``Gone``."""
-        try:
-            self._connection.send_bytes(encoded(question))
-        except OSError:
-            raise self._gone(late=False) from None
-        return self.hear(seconds)
+        return self._within(seconds, encoded(question))
 
     def hear(self, seconds: float) -> Any:
         """The next message; raises ``Gone``."""
-        late = False
+        return self._within(seconds)
+
+    def _within(self, seconds: float, question: bytes | None = None) -> Any:
+        """Send and receive; a child that takes too long is ended, even amid a message."""
+        late: list[bool] = []
+
+        def stop() -> None:
+            late.append(True)
+            self._kill()
+
+        timer = Timer(min(seconds, LONGEST), stop)
+        timer.start()
         try:
-            if self._connection.poll(min(seconds, LONGEST)):
-                return decoded(self._connection.recv_bytes(LARGEST))
-            late = True
+            if question is not None:
+                self._connection.send_bytes(question)
+            return decoded(self._connection.recv_bytes(LARGEST))
         except (OSError, EOFError, ValueError):
             pass  # it has gone, or something else has written here
-        raise self._gone(late)
+        finally:
+            timer.cancel()
+        raise self._gone(bool(late))
 
     def close(self, patience: float = 2.0) -> None:
         """End the child and whatever it started; once is enough."""
@@ -134,13 +144,16 @@ class Child:
             if patience:
                 with suppress(subprocess.TimeoutExpired):
                     self._code = self._ended(patience)
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._pid, signal.SIGKILL)
+            self._kill()
             if self._code is None:
                 self._code = self._ended(None)
             if self._reader.ident:
                 self._reader.join(1.0)
         return self._code
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._pid, signal.SIGKILL)
 
     def _drain(self, stream: Any) -> None:
         """Read what it prints, lest it blocks; keep the beginning."""
