@@ -1,1 +1,1 @@
-"""What a program is: indexed tensors, means and sums over indices, and steps."""
+"""WHAT IS A PROGRAM? Indexed tensors, means and sums over indices, steps; and the layers."""

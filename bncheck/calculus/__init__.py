@@ -1,1 +1,1 @@
-"""What follows from a program: its backward pass, closed form and exact witness."""
+"""WHAT FOLLOWS FROM IT? The backward pass, its closed form, the Jacobian, an exact witness."""

@@ -1,4 +1,4 @@
-"""The command line: what the user asked for, handed to the library.
+"""WHAT WAS ASKED? The command line: what the user wants, handed to the library.
 
 Nothing heavy is imported before a command needs it, and ``--version`` needs nothing at all.
 """

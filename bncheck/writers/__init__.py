@@ -1,1 +1,1 @@
-"""How a program is written down: NumPy, LaTeX, pictures, JSON."""
+"""HOW IS IT WRITTEN DOWN? As NumPy code, LaTeX, HTML, Unicode, pictures and data."""
