@@ -19,13 +19,9 @@ from bncheck.cause.hypothesis import Hypothesis, Made, Question, gradient_of, is
 from bncheck.numbers.agreement import FITTED, alike, distance, near
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
+from bncheck.numbers.trials import USUAL_EPS
 from bncheck.telling.codes import Finding, found
 from bncheck.writers.formulas.unicode import line
-
-USUAL_EPS = (
-    1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, 2.0**-52, 1e-16, 0.0, 1e-11,
-    1e-15, 1e-20, 1e-18, 1e-14, 2.0**-23,
-)  # fmt: skip
 
 LARGEST = 300
 """Entries of a gradient for which every one is asked by itself."""

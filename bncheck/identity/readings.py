@@ -9,23 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.layout import Layout
+from bncheck.numbers.trials import USUAL_EPS
 from bncheck.settings import Settings
 from bncheck.subject.messages import Backward
 from bncheck.telling.codes import Finding
 from bncheck.telling.errors import CannotAsk
-
-MACHINE_EPS = float(np.finfo(np.float64).eps)
-USUAL_EPS = (
-    1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, MACHINE_EPS, 1e-16, 0.0, 1e-11,
-    1e-15, 1e-20, 1e-18, 1e-14, 2.0**-23,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.passes import derived
-from bncheck.identity.readings import USUAL_EPS
 from bncheck.mutants.mistakes import recipe
 from bncheck.mutants.recipe import Array, Recipe, reproduced
+from bncheck.numbers.trials import USUAL_EPS
 
 
 @dataclass(frozen=True)

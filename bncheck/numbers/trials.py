@@ -24,6 +24,12 @@ from bncheck.numbers.observation import Trial
 from bncheck.subject.messages import MEMORY, SECOND
 from bncheck.telling.errors import CannotAsk
 
+USUAL_EPS = (
+    1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-9, 1e-10, 1e-2, 2.0**-52, 1e-16, 0.0, 1e-11,
+    1e-15, 1e-20, 1e-18, 1e-14, 2.0**-23,
+)  # fmt: skip
+"""What people write into their code, the likeliest first."""
+
 
 @lru_cache(64)
 def drawn(
