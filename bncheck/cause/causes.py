@@ -10,7 +10,7 @@ import numpy as np
 from bncheck.algebra.notation import Total, indices_of, like, size
 from bncheck.algebra.program import Step
 from bncheck.calculus.derivation import Derivation
-from bncheck.cause import axes, forwards, inputs, programs
+from bncheck.cause import forwards, inputs, programs
 from bncheck.cause.hypothesis import (
     Question,
     Source,
@@ -37,10 +37,10 @@ CHANGES: tuple[Source, ...] = (
     programs.changes,
     forwards.other_forwards,
     programs.edits,
-    axes.elsewhere,
+    programs.elsewhere,
     programs.joint_counts,
 )
-LIKELY: tuple[Source, ...] = (axes.reordered, inputs.directions, *CHANGES)
+LIKELY: tuple[Source, ...] = (inputs.reordered, inputs.directions, *CHANGES)
 OTHERS: tuple[Source, ...] = (
     forwards.other_doubles,
     inputs.held,
