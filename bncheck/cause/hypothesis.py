@@ -11,13 +11,12 @@ from functools import partial
 from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
-from sympy import Expr
+from sympy import Expr, Idx
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation
-from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, explains, gap, largest
+from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, explains, largest
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Observation
@@ -87,12 +86,6 @@ def holds(hypothesis: Hypothesis, gradient: str, observations: Iterable[Observat
     return all(_is_theirs(hypothesis.made(one, gradient), gradient, one) for one in observations)
 
 
-def is_off(one: Observation, gradient: str) -> NDArray[np.bool_]:
-    """Which entries of a gradient are outside the bound."""
-    right = one.reference.gradients[gradient]
-    return ~(gap(one.gradients[gradient], right) <= one.reference.allowed[gradient])
-
-
 def _is_theirs(made: Array | None, gradient: str, one: Observation) -> bool:
     """Whether these are the user's numbers, to within rounding."""
     if made is None:
@@ -130,6 +123,12 @@ def by_program(finding: Finding, program: Program) -> Hypothesis:
 def known(one: Observation) -> dict[str, Array]:
     """Everything that is known in an observation, by name."""
     return {n: np.asarray(v) for n, v in {**one.values, **one.reference.known}.items()}
+
+
+def lengths(derivation: Derivation, one: Observation) -> dict[Idx, int]:
+    """The length of each axis of the program in an observation."""
+    first = derivation.forward.inputs[0]
+    return dict(zip(indices_of(first), one.reference.known[name_of(first)].shape, strict=True))
 
 
 def gradient_of(program: Program, values: dict[str, Array], gradient: str) -> Array:
