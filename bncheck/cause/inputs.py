@@ -278,7 +278,7 @@ def _on_running(
     var, eps = np.asarray(known(one)["var"], float).ravel(), float(one.values.get("eps", 0.0))
     if var.size < 3 or not np.all(factor > 0):
         return None
-    other = (var + eps) / factor.ravel() ** 2 - eps
+    other = (var + eps) / np.asarray(factor, float).ravel() ** 2 - eps
     (slope, start), *_ = np.polyfit(var, other, 1, full=True)
     fitted = alike(start + slope * var, other, FITTED)
     if not fitted or near(slope, 1, FITTED) or not 0 <= slope < 2:
