@@ -63,12 +63,14 @@ def explain(
     own: bool = True,
     ignored: bool = False,
     shape: Finding | None = None,
+    mended: bool = False,
 ) -> Cause:
     """Why one gradient is wrong or inaccurate.
 
     ``observations``: all easy trials; ``worst``: the one on which it is worst. ``own``: the
     forward pass is that of the derivation; ``ignored``: it makes no use of the eps that it is
-    given. ``shape``: what is wrong with the gradient's shape.
+    given. ``shape``: what is wrong with the gradient's shape; ``mended``: there is an edit of the
+    code that mends it, which says more than what few would write.
     """
     name = result.name
     there = [s for s in observations if name in s.gradients]
@@ -82,7 +84,7 @@ def explain(
     if plain is not None:
         return Cause(name, plain)
     question = Question(derivation, name, asked(off, name), layout)
-    finding, limits, fitted = _found(question, off, fine)
+    finding, limits, fitted = _found(question, off, fine, mended)
     if ignored and finding.code == "eps-other":
         finding, limits = found("eps-in-backward-only"), ()
     return Cause(name, finding, limits, fitted.terms, _formula(derivation, name))
@@ -110,7 +112,7 @@ def _plain(
 
 
 def _found(
-    question: Question, off: Sequence[Observation], fine: Sequence[Observation]
+    question: Question, off: Sequence[Observation], fine: Sequence[Observation], mended: bool
 ) -> tuple[Finding, tuple[Finding, ...], Fit]:
     """The cause, where it does not hold, and the terms."""
     derivation, gradient = question.derivation, question.gradient
@@ -120,7 +122,8 @@ def _found(
     said = None if hypothesis else said_of(fitted, gradient)
     if said is not None:
         return said, (), fitted
-    hypothesis = hypothesis or first(OTHERS, question)
+    if not mended:
+        hypothesis = hypothesis or first(OTHERS, question)
     if hypothesis is not None:
         limits = () if holds(hypothesis, gradient, fine) else _limits(derivation, off, fine)
         if hypothesis.finding.code == "divided-by-count" and not question.of_input:

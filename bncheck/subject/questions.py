@@ -48,7 +48,8 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "running": calling.running_statistics,
     "traced": _looked_into(tracing.traced),
     "replaced": _looked_into(tracing.replaced),
-    "rewritten": _looked_into(rewriting.rewritten),
+    "edits": _looked_into(rewriting.edits),
+    "edited": _looked_into(rewriting.edited),
 }
 """By name what answers a question about an implementation: ``(implementation, *arguments)``.
 

@@ -1,244 +1,458 @@
-"""One line of the user's, written in other ways: what it would have given, where it stands.
+"""Somebody's code with one edit of its syntax tree: which edits there are, and what it then gives.
 
-Each way is an edit or two of the statement's own syntax tree: another operator, an operand left
-out, another number, another axis, another variable of the same shape. They are evaluated among
-the variables that the line finds, so that nothing has to be known of the layer.
+Any function that runs may be edited, a method or a helper as well as the backward pass itself. An
+edit replaces a piece of the text; the statement that holds the function is compiled anew, and the
+function runs with the code that comes out, until it gets its own back. Nothing has to be known of
+the layer, and no name of the code means anything.
 """
 
 import ast
-import copy
+import gc
 import linecache
 import sys
 import types
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, combinations, islice
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bncheck.subject.messages import Edit, Written, plain
-from bncheck.subject.tracing import Run, is_number
+from bncheck.subject.messages import Edit, Outcome, plain
+from bncheck.subject.tracing import BESIDES, LINES, LONGER, Endless, Run, variables
+from bncheck.telling.errors import CannotAsk
 
-MOST, LARGEST = 1500, 4096
-"""How many ways are tried, and how many entries a value may have."""
+OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div)
+ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+AXES = ("0", "1", "-1", "(0, 2, 3)", "(2, 3)", "(1, 2, 3)", "(0, 1)", "(0, 2)", "(1, 2)", "None")
+OTHER_CALLS = {"sum": "mean", "mean": "sum", "std": "var", "var": "std"}
+DROPPED = ("abs", "fabs", "sqrt", "square", "exp", "log", "maximum", "clip", "rsqrt", "sign", "sum",
+           "mean")  # fmt: skip
+"""Functions and methods that may stand there for nothing."""
 
-OPERATORS: dict[type[ast.operator], str] = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/",
-}  # fmt: skip
-AXES = ("0", "1", "-1", "(0, 2, 3)", "(2, 3)", "(1, 2, 3)", "(0, 1)", "None")
+LONGEST = 60
+"""Characters of a piece of code that is shown."""
 
-
-ALONE = ("number", "name")
-"""Kinds of edit of which there are too many to try two at once."""
-
-
-@dataclass(frozen=True)
-class _Change:
-    """``at``: the number of the node in the order of ``ast.walk``; ``new`` takes its place."""
-
-    at: int
-    new: ast.expr
-    edit: Edit
+Scope = Mapping[str, tuple[int, ...]]
+"""The numbers and arrays that a function can name, with their shapes."""
 
 
-def rewritten(files: Sequence[str], run: Run, line: int, name: str) -> list[Written]:
-    """The values of all ways to write the statement on a line, the simplest first.
+def edits(
+    files: Sequence[str], run: Run, lines: Sequence[tuple[str, int]], far: bool
+) -> list[Edit]:
+    """The edits of some lines that run, or of all others; the likelier kinds first.
 
-    ``files``: the first is that of the line. Nothing where the statement is none that gives one
-    value to ``name``, or is run twice.
+    ``files``: those watched; the first is that of the backward pass. ``lines``: with the file;
+    where the first is ``("", 0)``, the rest of them are left out. ``far``: the edits that put in
+    more than takes a place, of which there are many: another factor, a square, a root.
     """
-    expression = _expression("".join(linecache.getlines(files[0])), line, name)
-    return [] if expression is None else _Evaluation(files[0], *expression).of(run)
+    watch = _Watch(files)
+    watch.of(run)
+    chosen = {(file or files[0], line) for file, line in lines}
+    without = (files[0], 0) in chosen
+    places = {place for place in watch.ran if (place in chosen) != without}
+    made = [
+        edit if edit.file != files[0] else replace(edit, file="")
+        for code, scope in watch.scopes.items()
+        for statement in _statements(code)
+        for edit in _Edits(code.co_filename, statement, scope, places).made(far)
+    ]
+    return sorted(dict.fromkeys(made), key=lambda edit: KINDS.index(edit.kind))
 
 
-def _expression(source: str, line: int, name: str) -> tuple[ast.stmt, ast.expr] | None:
-    """The statement on a line, and what it computes."""
+def edited(files: Sequence[str], run: Run, tries: Sequence[Edit]) -> list[Outcome | None]:
+    """What the code gives with each of the edits; None where it fails.
+
+    Raises ``CannotAsk`` where one run takes more than ``LINES``.
+    """
+    watch = _Watch(files)
+    watch.of(run)
+    if watch.lines > LINES:
+        raise CannotAsk("the code runs too many lines to try edits")
+    functions: dict[types.CodeType, list[types.FunctionType]] = {c: [] for c in watch.scopes}
+    for one in gc.get_referrers(*functions):
+        if isinstance(one, types.FunctionType) and one.__code__ in functions:
+            functions[one.__code__].append(one)
+    named = (replace(edit, file=edit.file or files[0]) for edit in tries)
+    return [_with_edit(files, run, edit, functions, watch.lines) for edit in named]
+
+
+def _with_edit(
+    files: Sequence[str],
+    run: Run,
+    edit: Edit,
+    functions: Mapping[types.CodeType, Sequence[types.FunctionType]],
+    lines: int,
+) -> Outcome | None:
+    """One run with one edit; with it a run may take ``LONGER`` and is ended then."""
+    changed: list[tuple[types.FunctionType, types.CodeType]] = []
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
+        new = _compiled(edit, next(c.co_flags for c in functions if c.co_filename == edit.file))
+        for old, several in functions.items():
+            place = old.co_qualname, old.co_firstlineno
+            if old.co_filename == edit.file and place in new:
+                for function in several:
+                    changed.append((function, old))
+                    function.__code__ = new[place]
+        outcome = _Watch(files, LONGER * lines + BESIDES).of(run)
+    except (Exception, SystemExit, Endless):
         return None
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return):
-            continue
-        if not node.lineno <= line <= (node.end_lineno or node.lineno) or node.value is None:
-            continue
-        if isinstance(node, ast.Return):
-            return _returned(node, name)
-        if isinstance(node, ast.AugAssign):
-            before = ast.parse(ast.unparse(node.target), mode="eval").body
-            return node, ast.BinOp(before, node.op, node.value)
-        return node, node.value
-    return None
+    finally:
+        for function, code in changed:
+            function.__code__ = code
+    arrays = (*outcome.gradients.values(), *(() if outcome.y is None else (outcome.y,)))
+    return outcome if all(np.asarray(a).dtype.kind in "iuf" for a in arrays) else None
 
 
-def _returned(node: ast.Return, name: str) -> tuple[ast.stmt, ast.expr] | None:
-    if not name.startswith("return[") or node.value is None:
-        return None
-    place = int(name.removeprefix("return[").rstrip("]"))
-    if isinstance(node.value, ast.Tuple):
-        return node, node.value.elts[place]
-    return node, node.value
+class _Watch:
+    """A run that is watched: which functions of the files ran, which lines, what they can name."""
 
+    def __init__(self, files: Sequence[str], most: int | None = None) -> None:
+        self.files, self.most, self.lines = files, most, 0
+        self.scopes: dict[types.CodeType, dict[str, tuple[int, ...]]] = {}
+        self.ran: set[tuple[str, int]] = set()
 
-class _Evaluation:
-    """One run in which a statement is stopped at, and all ways to write it are evaluated."""
-
-    def __init__(self, file: str, statement: ast.stmt, expression: ast.expr) -> None:
-        self.file, self.expression = file, expression
-        self.lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
-        self.made: list[Written] = []
-        self.depth: types.FrameType | None = None
-        self.times = 0
-
-    def of(self, run: Run) -> list[Written]:
+    def of(self, run: Run) -> Outcome:
         before = sys.gettrace()
         sys.settrace(self._entered)
         try:
-            run()
+            return run()
         finally:
             sys.settrace(before)
-        return self.made if self.times == 1 else []
 
     def _entered(self, frame: types.FrameType, event: str, arg: Any) -> Any:
-        return self._seen if frame.f_code.co_filename == self.file else None
+        code = frame.f_code
+        if code.co_filename not in self.files or code.co_name[0] == "<":
+            return None
+        self.scopes.setdefault(code, {})
+        return self._seen
 
     def _seen(self, frame: types.FrameType, event: str, arg: Any) -> Any:
-        if event != "line" or frame.f_lineno not in self.lines:
-            if event == "line" and self.depth is frame:
-                self.depth = None
-            return self._seen
-        if self.depth is not frame:
-            self.depth, self.times = frame, self.times + 1
-            if self.times == 1:
-                sys.settrace(None)
-                self.made = list(_values(self.expression, frame))
-                sys.settrace(self._entered)
+        if event == "line":
+            self.lines += 1
+            if self.most is not None and self.lines > self.most:
+                raise Endless
+            if self.most is None:
+                self.ran.add((frame.f_code.co_filename, frame.f_lineno))
+        elif event == "return" and self.most is None:
+            there = variables(frame.f_locals)
+            self.scopes[frame.f_code] |= {n: np.shape(plain(v)) for n, v, _, _ in there}
         return self._seen
 
 
-def _values(expression: ast.expr, frame: types.FrameType) -> Iterator[Written]:
-    own = _evaluated(expression, frame)
-    size = -1 if own is None else own.size
-    changes = list(_changes(expression, frame))
-    pairs = combinations([c for c in changes if c.edit.kind not in ALONE], 2)
-    ways = chain(((c,) for c in changes), (p for p in pairs if p[0].at != p[1].at))
-    for way in islice(ways, MOST):
-        value = _evaluated(_changed(expression, way), frame)
-        if value is not None and value.size == size <= LARGEST:
-            yield Written(tuple(change.edit for change in way), value)
+@cache
+def _tree(file: str) -> ast.Module:
+    return ast.parse("".join(linecache.getlines(file)))
 
 
-def _evaluated(expression: ast.expr, frame: types.FrameType) -> NDArray[Any] | None:
-    code = ast.fix_missing_locations(ast.Expression(copy.deepcopy(expression)))
-    try:
-        with np.errstate(all="ignore"):
-            made = eval(compile(code, "<way>", "eval"), frame.f_globals, dict(frame.f_locals))
-            value = np.array(plain(made))
-    except Exception:
-        return None
-    return value if value.dtype.kind in "iuf" else None
+@cache
+def _top(file: str, line: int) -> tuple[int, int]:
+    """The first and last line of the statement of the file that holds a line."""
+    for node in _tree(file).body:
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+        if first <= line <= (node.end_lineno or node.lineno):
+            return first, node.end_lineno or node.lineno
+    raise CannotAsk(f"there is no line {line} in {file}")
 
 
-def _changed(expression: ast.expr, way: tuple[_Change, ...]) -> ast.expr:
-    """The expression with nodes replaced; the inner ones first, where one holds the other."""
-    tree = ast.Expression(copy.deepcopy(expression))
-    nodes = list(ast.walk(tree.body))
-    for change in sorted(way, key=lambda c: -c.at):
-        old, new = nodes[change.at], copy.deepcopy(change.new)
-        if isinstance(old, ast.BinOp) and isinstance(new, ast.BinOp):
-            old.op = new.op  # the operands may have been edited, too
+def _compiled(edit: Edit, flags: int) -> dict[tuple[str, int], types.CodeType]:
+    """The functions of the edited statement by name and line."""
+    start, column, end, until = edit.span
+    first, last = edit.statement
+    lines = [text.encode() for text in linecache.getlines(edit.file)[first - 1 : last]]
+    before, after = lines[: start - first], lines[end - first + 1 :]
+    middle = lines[start - first][:column] + edit.text.encode() + lines[end - first][until:]
+    source = b"\n" * (first - 1) + b"".join((*before, middle, *after))
+    future = flags & 0x1FF0000  # the bits of ``from __future__ import ...``
+    module = compile(source, edit.file, "exec", flags=future, dont_inherit=True)
+    found: dict[tuple[str, int], types.CodeType] = {}
+    left = [module]
+    while left:
+        inner = [c for c in left.pop().co_consts if isinstance(c, types.CodeType)]
+        found |= {(code.co_qualname, code.co_firstlineno): code for code in inner}
+        left += inner
+    return found
+
+
+def _statements(code: types.CodeType) -> Iterator[ast.stmt]:
+    """The statements of a function, not of those inside it."""
+    for node in ast.walk(_tree(code.co_filename)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            if first == code.co_firstlineno and node.name == code.co_name:
+                yield from _inner(node.body)
+
+
+def _inner(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    for statement in body:
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield statement
+            for name in ("body", "orelse", "finalbody"):
+                yield from _inner(getattr(statement, name, ()))
+
+
+Change = tuple[str, ast.AST, ast.AST]
+"""A kind, a node, and what takes its place."""
+
+KINDS = ("side", "sign", "operator", "axis", "call", "number", "name", "brackets", "summand",
+         "assignment", "step", "order", "scalar", "other", "value", "factor")  # fmt: skip
+"""Of edits, the likeliest first."""
+
+
+@dataclass
+class _Edits:
+    """The edits of one statement; ``scope``: what else might be named there; ``places``: the
+    lines on which there may be any.
+    """
+
+    file: str
+    statement: ast.stmt
+    scope: Scope
+    places: Set[tuple[str, int]]
+    parents: dict[ast.AST, ast.AST] = field(default_factory=dict)
+
+    def made(self, far: bool) -> Iterator[Edit]:
+        start = self.statement.lineno
+        if (self.file, start) in self.places and not far:
+            yield from self._assignments()
+        roots = [getattr(self.statement, name, None) for name in ("value", "test", "iter")]
+        for root in filter(None, roots):
+            lines = range(start, root.end_lineno + 1)
+            if not any((self.file, line) in self.places for line in lines):
+                continue
+            for node in ast.walk(root):
+                self.parents |= dict.fromkeys(ast.iter_child_nodes(node), node)
+            for node in ast.walk(root):
+                for kind, old, new in self._far(node) if far else self._near(node):
+                    yield self._edit(kind, old, new)
+
+    def _near(self, node: ast.AST) -> Iterator[Change]:
+        match node:
+            case ast.BinOp(left=left, op=op, right=right):
+                others = (*OPERATORS, *((ast.MatMult,) if isinstance(op, ast.MatMult) else ()))
+                for other in others if not isinstance(op, ast.MatMult) else ():
+                    if not isinstance(op, other):
+                        yield "operator", node, ast.BinOp(left, other(), right)
+                for side in (left, right):
+                    yield "side", node, side
+                if isinstance(op, ast.Sub | ast.Div | ast.MatMult):
+                    yield "side", node, ast.BinOp(right, op, left)
+                yield from (("brackets", node, new) for new in _rebracketed(node))
+                yield from (("summand", node, new) for new in _taken_in(node))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                yield "sign", node, operand
+            case ast.Call():
+                yield from _other_calls(node)
+            case ast.Constant(value=bool() | None | str() | bytes() | complex()):
+                pass
+            case ast.Constant(value=number):
+                yield from (("number", node, new) for new in _other_numbers(number))
+            case ast.Name() | ast.Attribute() | ast.Subscript():
+                yield from self._other_names(node)
+            case ast.Compare(left=left, ops=[op], comparators=several) if isinstance(op, ORDERS):
+                for other in ORDERS:
+                    if not isinstance(op, other):
+                        yield "order", node, ast.Compare(left, [other()], several)
+
+    def _other_names(self, node: ast.expr) -> Iterator[Change]:
+        own = ast.unparse(node)
+        shape = self.scope.get(own)
+        if shape is None:
+            return
+        for name, other in self.scope.items():
+            if name != own and other == shape:
+                yield "name", node, _parsed(name)
+        if shape == ():
+            for op in (ast.Sub(), ast.Add()):
+                yield "step", node, ast.BinOp(node, op, ast.Constant(1))
+
+    def _far(self, node: ast.AST) -> Iterator[Change]:
+        """What puts in more than takes a place, for any value."""
+        if not isinstance(node, ast.expr) or not self._is_value(node):
+            return
+        if isinstance(node, ast.Constant):
+            for name in (n for n, shape in self.scope.items() if shape == ()):
+                yield "scalar", node, _parsed(name)
+            return
+        yield "value", node, ast.UnaryOp(ast.USub(), node)
+        for power in (2, 0.5, -1):
+            yield "value", node, ast.BinOp(node, ast.Pow(), ast.Constant(power))
+        for name in self.scope:
+            if name.rpartition(".")[2].lower() in ("eps", "epsilon"):
+                yield "value", node, ast.BinOp(node, ast.Add(), _parsed(name))
+        own = ast.unparse(node) if isinstance(node, ast.Name) else ""
+        for name, shape in self.scope.items() if own in self.scope else ():
+            if shape != self.scope[own]:
+                yield "other", node, _parsed(name)
+        for name in self.scope:
+            for op in (ast.Mult(), ast.Div()):
+                yield "factor", node, ast.BinOp(node, op, _parsed(name))
+
+    def _is_value(self, node: ast.expr) -> bool:
+        parent = self.parents.get(node)
+        if isinstance(node, ast.Constant):
+            return isinstance(node.value, float) or isinstance(parent, ast.BinOp)
+        if isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
+            return ast.unparse(node) in self.scope
+        is_function = isinstance(parent, ast.Call) and parent.func is node
+        return isinstance(node, ast.BinOp | ast.Call | ast.UnaryOp) and not is_function
+
+    def _assignments(self) -> Iterator[Edit]:
+        """``=``, ``+=``, ``-=``, ``*=``, ``/=`` for one another."""
+        node = self.statement
+        if isinstance(node, ast.AugAssign):
+            target: Any = node.target
+            plainly = ast.Assign([target], node.value, lineno=node.lineno)
+            yield self._edit("assignment", node, plainly)
+        elif isinstance(node, ast.Assign) and not node.targets[1:]:
+            target = node.targets[0]
         else:
-            _Put(old, new).visit(tree)
-    return tree.body
+            return
+        for op in () if isinstance(target, ast.Tuple) else OPERATORS:
+            if not isinstance(getattr(node, "op", None), op):
+                changed = ast.AugAssign(target, op(), node.value)
+                yield self._edit("assignment", node, changed)
+
+    def _edit(self, kind: str, old: ast.AST, new: ast.AST) -> Edit:
+        """As text; a statement keeps its lines."""
+        at: Any = old
+        text = ast.unparse(ast.fix_missing_locations(new))
+        lines = "\n" * (at.end_lineno - at.lineno)
+        if isinstance(new, ast.stmt):
+            target, sign, value = text.partition("= ")
+            text = f"{target}{sign}({value}{lines})"
+        elif lines or not isinstance(new, ast.Name | ast.Constant | ast.Call | ast.Subscript):
+            text = f"({text}{lines})"
+        shown = self._shown(old, new)
+        top = _top(self.file, self.statement.lineno)
+        span = (at.lineno, at.col_offset, at.end_lineno, at.end_col_offset)
+        return Edit(self.file, at.lineno, at.col_offset + 1, kind, *shown, span, top, text)
+
+    def _shown(self, old: ast.AST, new: ast.AST) -> tuple[str, str]:
+        """What stands there and what should, with what is around it where it is short."""
+        around = self.parents.get(old)
+        if isinstance(around, ast.keyword):
+            around = self.parents[around]
+        small = isinstance(old, ast.Name | ast.Constant | ast.Attribute | ast.UnaryOp)
+        if not small or not isinstance(around, ast.BinOp | ast.Call | ast.Subscript):
+            return _short(ast.unparse(old)), _short(ast.unparse(new))
+        before = ast.unparse(around)
+        if len(before) > LONGEST:
+            return _short(ast.unparse(old)), _short(ast.unparse(new))
+        return before, _short(ast.unparse(_with_child(around, old, new)))
 
 
-class _Put(ast.NodeTransformer):
-    def __init__(self, old: ast.AST, new: ast.expr) -> None:
-        self.old, self.new = old, new
-
-    def visit(self, node: ast.AST) -> Any:
-        return self.new if node is self.old else self.generic_visit(node)
-
-
-def _changes(expression: ast.expr, frame: types.FrameType) -> Iterator[_Change]:
-    """Those of the structure first; keywords are only changed as a whole."""
-    nodes = list(enumerate(ast.walk(expression)))
-    inner = {id(n) for _, k in nodes if isinstance(k, ast.keyword) for n in ast.walk(k)}
-    outer = [(at, node) for at, node in nodes if id(node) not in inner]
-    for at, node in outer:
-        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-            yield from _operators(at, node)
-    for at, node in outer:
-        yield from _without(at, node)
-    for at, node in nodes:
-        if isinstance(node, ast.keyword) and node.arg in ("axis", "dim"):
-            yield from _axes(next(k for k, n in nodes if n is node.value), node)
-        elif isinstance(node, ast.Constant) and id(node) not in inner:
-            yield from _numbers(at, node)
-    for at, node in outer:
-        if isinstance(node, ast.Name | ast.Attribute):
-            yield from _others(at, node, frame)
+def _with_child(around: ast.AST, old: ast.AST, new: ast.AST) -> ast.AST:
+    """The same node with another child, or keyword."""
+    made = type(around)(**dict(ast.iter_fields(around)))
+    for name, value in ast.iter_fields(around):
+        if value is old:
+            setattr(made, name, new)
+        elif isinstance(value, list):
+            setattr(made, name, [_with_keyword(v, old, new) for v in value])
+    return made
 
 
-def _operators(at: int, node: ast.BinOp) -> Iterator[_Change]:
-    old = OPERATORS[type(node.op)]
-    for operator, new in OPERATORS.items():
-        if new != old:
-            pieces = {"new": new, "old": old, "operand": _short(node.right)}
-            changed = ast.BinOp(node.left, operator(), node.right)
-            yield _Change(at, changed, Edit("operator", pieces))
+def _with_keyword(child: Any, old: ast.AST, new: Any) -> Any:
+    if isinstance(child, ast.keyword) and child.value is old:
+        return ast.keyword(child.arg, new)
+    return new if child is old else child
 
 
-def _without(at: int, node: ast.AST) -> Iterator[_Change]:
-    """A side of an operation, or a sign, left out."""
-    if isinstance(node, ast.BinOp):
-        sign = OPERATORS.get(type(node.op), "**")
-        pieces = {"operator": sign, "operand": _short(node.right)}
-        yield _Change(at, node.left, Edit("without-right", pieces))
-        if sign != "**":
-            pieces = {"operator": sign, "operand": _short(node.left)}
-            yield _Change(at, node.right, Edit("without-left", pieces))
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        pieces = {"new": _short(node.operand), "old": _short(node)}
-        yield _Change(at, node.operand, Edit("sign", pieces))
+def _other_calls(node: ast.Call) -> Iterator[Change]:
+    """A sum for a mean, a function left out, another axis, a summand out of the argument."""
+    func = node.func
+    name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+    if name in OTHER_CALLS and isinstance(func, ast.Attribute):
+        other = ast.Attribute(func.value, OTHER_CALLS[name], func.ctx)
+        yield "call", node, ast.Call(other, node.args, node.keywords)
+    for place, keyword in enumerate(node.keywords):
+        if keyword.arg in ("axis", "dim"):
+            yield "axis", node, ast.Call(func, node.args, _but(node.keywords, place))
+            for axis in AXES:
+                if axis != ast.unparse(keyword.value):
+                    yield "axis", keyword.value, _parsed(axis)
+        elif keyword.arg == "ddof":
+            yield "call", node, ast.Call(func, node.args, _but(node.keywords, place))
+    if name in ("var", "std") and not any(k.arg == "ddof" for k in node.keywords):
+        keywords = [*node.keywords, ast.keyword("ddof", ast.Constant(1))]
+        yield "call", node, ast.Call(func, node.args, keywords)
+    if name in DROPPED:
+        yield from (("call", node, argument) for argument in node.args[:1])
+        if isinstance(func, ast.Attribute) and not node.args:
+            yield "call", node, func.value
+    for place, argument in enumerate(node.args):
+        if isinstance(argument, ast.BinOp) and isinstance(argument.op, ast.Add | ast.Sub):
+            left = [*node.args[:place], argument.left, *node.args[place + 1 :]]
+            outside = ast.BinOp(ast.Call(func, left, node.keywords), argument.op, argument.right)
+            yield "summand", node, outside
 
 
-def _axes(at: int, node: ast.keyword) -> Iterator[_Change]:
-    old = ast.unparse(node.value)
-    for axis in AXES:
-        if axis != old:
-            pieces = {"new": f"{node.arg}={axis}", "old": f"{node.arg}={old}"}
-            yield _Change(at, ast.parse(axis, mode="eval").body, Edit("axis", pieces))
+def _but(several: list[Any], place: int) -> list[Any]:
+    return [*several[:place], *several[place + 1 :]]
 
 
-def _numbers(at: int, node: ast.Constant) -> Iterator[_Change]:
-    if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-        return
-    number = node.value
-    for other in (-number, 2 * number, number / 2, number + 1, number - 1, 1):
+def _taken_in(node: ast.BinOp) -> Iterator[ast.expr]:
+    """``sqrt(var) + eps`` as ``sqrt(var + eps)``, and with a power in the place of the root."""
+    op, left, right = node.op, node.left, node.right
+    if isinstance(op, ast.Add | ast.Sub):
+        for inner, other in ((left, right), (right, left)):
+            if isinstance(inner, ast.Call) and len(inner.args) == 1:
+                argument = ast.BinOp(inner.args[0], op, other)
+                yield ast.Call(inner.func, [argument], inner.keywords)
+            if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Pow):
+                yield ast.BinOp(ast.BinOp(inner.left, op, other), inner.op, inner.right)
+    if isinstance(op, ast.Pow) and isinstance(left, ast.BinOp) and isinstance(left.op, ast.Add):
+        yield ast.BinOp(ast.BinOp(left.left, op, right), left.op, left.right)
+
+
+def _rebracketed(node: ast.BinOp) -> Iterator[ast.expr]:
+    """Brackets moved past one operand or more: ``a*b + c`` as ``a*(b + c)``, and back."""
+    for side, other in (("left", "right"), ("right", "left")):
+        below = getattr(node, side)
+        path: list[ast.BinOp] = [node]
+        while isinstance(below, ast.BinOp):
+            # all above it goes inside, on its other side: node with ``below`` replaced by a part
+            part: ast.expr = getattr(below, other)
+            for above in reversed(path):
+                part = _binary(side, above.op, part, getattr(above, other))
+            yield _binary(other, below.op, part, getattr(below, side))
+            path.append(below)
+            below = getattr(below, side)
+        yield from _drawn_in(node, side, other)
+
+
+def _drawn_in(node: ast.BinOp, side: str, other: str) -> Iterator[ast.expr]:
+    """What stands beside brackets drawn into them: ``(a + b)*c`` as ``a + b*c``."""
+    path: list[ast.BinOp] = []
+    below = getattr(node, side)
+    while isinstance(below, ast.BinOp):
+        path.append(below)
+        below = getattr(below, other)
+        part = _binary(side, node.op, below, getattr(node, other))
+        for above in reversed(path):
+            part = _binary(other, above.op, part, getattr(above, side))
+        if len(path) > 1:
+            yield part
+
+
+def _binary(side: str, op: ast.operator, one: ast.expr, two: ast.expr) -> ast.BinOp:
+    """``one`` on that side, ``two`` on the other."""
+    return ast.BinOp(one, op, two) if side == "left" else ast.BinOp(two, op, one)
+
+
+def _other_numbers(number: Any) -> Iterator[ast.expr]:
+    others = [2 * number, number / 2, number + 1, number - 1, -number, number + 2, number - 2,
+              1.5 * number, 3 * number, number + 0.5, number - 0.5]  # fmt: skip
+    others += [1 / number] if number else []
+    for other in dict.fromkeys(int(n) if float(n).is_integer() else n for n in others):
         if other != number:
-            pieces = {"new": f"{other:g}", "old": f"{number:g}"}
-            yield _Change(at, ast.Constant(other), Edit("number", pieces))
+            yield _parsed(repr(other))
 
 
-def _others(at: int, node: ast.Name | ast.Attribute, frame: types.FrameType) -> Iterator[_Change]:
-    """Other variables of the same shape in a variable's place."""
-    old, own = _evaluated(node, frame), ast.unparse(node)
-    if old is None:
-        return
-    there = dict(frame.f_locals)
-    here = there.get("self")
-    names = {n: v for n, v in there.items() if n != "self"}
-    names |= {f"self.{n}": v for n, v in vars(here).items()} if hasattr(here, "__dict__") else {}
-    for name, value in names.items():
-        alike = hasattr(value, "shape") == (old.ndim > 0) and is_number(value)
-        if name != own and alike and np.shape(plain(value)) == old.shape:
-            new = ast.parse(name, mode="eval").body
-            yield _Change(at, new, Edit("name", {"new": name, "old": own}))
+def _parsed(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
 
 
-def _short(node: ast.AST) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= 32 else f"{text[:29]}..."
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

@@ -400,8 +400,6 @@ _CAUSE: dict[str, Code] = {
 }
 
 # -- place: the line ------------------------------------------------------------------------------
-_OTHER = "with {new} where {old} stands"
-
 _PLACE: dict[str, Code] = {
     "line": Code(
         "note",
@@ -414,20 +412,8 @@ _PLACE: dict[str, Code] = {
     ),
     "line-before": Code("note", "{name} on line {line} is right"),
     "line-beside": Code("note", "{name} on line {line} is not right either"),
-    "edit": Code("cause", "right {ways: and }, on line {line}"),
-    "way": Code(
-        "note",
-        {
-            "operator": "with {new} where {old} stands before {operand}",
-            "without-right": "without {operator} {operand}",
-            "without-left": "without {operand} {operator}",
-            "sign": _OTHER,
-            "axis": _OTHER,
-            "number": _OTHER,
-            "name": _OTHER,
-        },
-    ),
-}
+    "edit": Code("cause", "line {line}[[ of {file}]]: `{old}` should be `{new}`"),
+}  # fmt: skip
 
 CODES: dict[str, Code] = {**_SUBJECT, **_IDENTITY, **_VERDICT, **_CAUSE, **_PLACE}
 """All of them, by code."""
