@@ -28,10 +28,9 @@ from bncheck.numbers.observation import Observation, Trial
 from bncheck.numbers.trials import drawn
 from bncheck.place.lines import Search, locate, mends
 from bncheck.settings import Settings
-from bncheck.subject.messages import Backward, Subject
+from bncheck.subject.messages import Backward, Subject, Target
 from bncheck.subject.names import DIRECTIONS, double_role, layer_hint, role
 from bncheck.subject.questions import CallableSubject, FileSubject
-from bncheck.subject.target import Target
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
 from bncheck.telling.report import WORST_FIRST, Cause, Report

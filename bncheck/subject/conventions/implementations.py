@@ -90,8 +90,9 @@ class Convention:
     ``find``: what a thing of a name is in its surroundings, None where it is of another
     convention, ``CannotAsk`` where it is of this one and cannot be called; ``output``: of the
     forward pass alone; ``run``: forward pass, where there is one, and backward pass; ``read``: the
-    gradients of a run by name; ``kept``: what it keeps from batch to batch, None where nothing is;
-    ``exchange``: put other numbers into what it returns, for the rest of the process.
+    gradients of a run by name; ``exchange``: put other numbers into what it returns, for the rest
+    of the process; ``kept``: what it keeps from batch to batch, None where nothing is, or it is
+    not asked.
     """
 
     kind: Kind
@@ -99,8 +100,8 @@ class Convention:
     output: Callable[[Implementation, Inputs], NDArray[Any]]
     run: Callable[[Implementation, Inputs], Ran]
     read: Callable[[Implementation, Ran, Inputs], tuple[dict[str, Any], list[Finding]]]
-    kept: Callable[[Implementation, Inputs], Kept | None]
     exchange: Callable[[Implementation, Change], None]
+    kept: Callable[[Implementation, Inputs], Kept | None] | None = None
 
 
 def summarised(

@@ -7,7 +7,7 @@ or never shown because backward updates the parameters itself: then the update i
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
 from itertools import product
 from typing import Any
@@ -15,13 +15,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.subject.conventions.arguments import called, defaults, with_cache
-from bncheck.subject.conventions.implementations import Change, Implementation, Ran, Surroundings
+from bncheck.subject.conventions.implementations import (
+    Change,
+    Implementation,
+    Kept,
+    Ran,
+    Surroundings,
+)
 from bncheck.subject.conventions.methods import backward_method, forward_method
 from bncheck.subject.conventions.returned import output
+from bncheck.subject.conventions.running import MODES, with_argument
 from bncheck.subject.conventions.stand_ins import (
-    bound_arguments,
-    changed,
+    Made,
+    changing,
+    given_to,
+    inputs_of,
+    noting,
     numbers,
     numbers_by_role,
     settings,
@@ -32,13 +41,21 @@ from bncheck.subject.holders import (
     attributes,
     gradients_kept,
     gradients_named,
+    held_by,
     parameters,
     set_parameters,
     updates,
 )
 from bncheck.subject.messages import Backward, Inputs, plain
 from bncheck.subject.names import SETUPS, TESTING, layer_hint, role
-from bncheck.subject.signature import line_of, required, roles_of
+from bncheck.subject.signature import (
+    called,
+    defaults,
+    line_of,
+    required,
+    roles_of,
+    with_cache,
+)
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
 
@@ -113,6 +130,7 @@ def _back(
     return Ran(y, result, extra, remarks, shapes, frozenset(by_name & set(extra)))
 
 
+_SWITCHES = ("eval", "eval_mode", "set_eval", "test_mode", "set_test", "inference_mode")
 _OPTIMIZER = re.compile(r"optim|(?<![a-z])opt(?![a-z])|updater", re.IGNORECASE)
 """What an attribute that holds an optimizer is called."""
 
@@ -245,27 +263,83 @@ def _is_several(result: Any) -> bool:
 
 def exchange(own: Implementation, change: Change) -> None:
     """The methods of a class: forward remembers x, backward has its gradients exchanged."""
-    cls = own.backward
-    names = forward_method(cls), backward_method(cls)  # type: ignore[arg-type]
-    forward, backward = (getattr(cls, str(name)) for name in names)
-    inputs: dict[int, tuple[Any, dict[str, Any]]] = {}
+    cls: Any = own.backward
+    there, back = str(forward_method(cls)), str(backward_method(cls))
+    forward, backward = getattr(cls, there), getattr(cls, back)
+    made: Made = []
 
-    def forward_stand_in(self: Any, *args: Any, **kwargs: Any) -> Any:
-        given = numbers_by_role(bound_arguments(forward, (self, *args), kwargs))
-        inputs[id(self)] = (self, {**settings(self), **given})
-        return forward(self, *args, **kwargs)
-
-    def backward_stand_in(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _, known = inputs.get(id(self), (self, {}))
-        given = bound_arguments(backward, (self, *args), kwargs)
-        values = {**known, **numbers_by_role(given)} if known else {}
+    def values_of(args: Any, kwargs: Any) -> dict[str, Any]:
+        known = inputs_of(args[0], made)
+        given = given_to(backward, args, kwargs)
+        values = {**settings(args[0]), **known, **numbers_by_role(given)} if known else {}
         if values and "dy" not in values:
             values["dy"] = numbers(list(given.values())[1])
-        result = backward(self, *args, **kwargs)
-        return changed(result, values, change, held_by=self)
+        return values
 
-    for name, made, old in zip(
-        names, (forward_stand_in, backward_stand_in), (forward, backward), strict=True
+    for name, stand_in, old in (
+        (there, noting(forward, made, lambda args, result: args[0]), forward),
+        (back, changing(backward, values_of, change, holds=True), backward),
     ):
-        made.__signature__ = inspect.signature(old)  # type: ignore[attr-defined]
-        setattr(cls, str(name), made)
+        stand_in.__signature__ = inspect.signature(old)  # type: ignore[attr-defined]
+        setattr(cls, name, stand_in)
+
+
+def kept_by_object(own: Implementation, given: Inputs) -> Kept | None:
+    """What an object keeps in its attributes and in its dictionaries."""
+    instance = ready(own, given)[0]
+    return Kept(
+        lambda x: passed(instance, {**given, "x": x}, own),
+        lambda: (holder for _, holder in held_by(instance)),
+        _modes(instance, own, given),
+    )
+
+
+def _modes(instance: Any, own: Implementation, given: Inputs) -> Iterator[Callable[[Any], Any]]:
+    """An argument of forward, a method of its own, attributes, a method that switches."""
+    forward = getattr(instance, str(forward_method(type(instance))))
+
+    def in_its_mode(x: Any) -> Any:
+        return passed(instance, {**given, "x": x}, own)[0]
+
+    for function in (*with_argument(forward, own), *_methods(instance, forward)):
+        yield lambda x, f=function: called(f, {**given, "x": x}, own.roles)  # type: ignore[misc]
+    for mode in MODES:
+        if not _switched(attributes(instance), mode):
+            break
+        yield in_its_mode
+    for name in _SWITCHES:
+        method = getattr(instance, name, None)
+        if inspect.ismethod(method) and not required(method):
+            with suppress(Exception):  # the output will show whether it did
+                method()
+            yield in_its_mode
+    train = getattr(instance, "train", None)
+    if inspect.ismethod(train) and len(inspect.signature(train).parameters) == 1:
+        with suppress(Exception):
+            train(False)
+        yield in_its_mode
+
+
+def _methods(instance: Any, forward: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Methods that are a forward pass in evaluation mode: ``predict(x)``, ``forward_test(x)``."""
+    for name in dir(type(instance)):
+        last = re.split(r"_|(?<=[a-z])(?=[A-Z])", name)
+        if name[:1] == "_" or not any(map(TESTING.match, last)):
+            continue
+        method = getattr(instance, name, None)
+        if inspect.ismethod(method) and method != forward and len(required(method)) == 1:
+            yield method
+
+
+def _switched(holder: MutableMapping[Any, Any], mode: str) -> bool:
+    """Put a holder's settings into evaluation mode; whether another word may be tried."""
+    switched = False
+    for name, value in list(holder.items()):
+        if role(str(name)) == "training" and isinstance(value, bool | str):
+            holder[name] = mode if isinstance(value, str) else False
+        elif isinstance(value, bool) and TESTING.match(str(name).strip("_")):
+            holder[name] = True
+        else:
+            continue
+        switched |= isinstance(value, str) or mode == MODES[0]
+    return switched

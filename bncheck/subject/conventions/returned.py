@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bncheck.subject.conventions.implementations import Implementation, Ran
 from bncheck.subject.messages import Inputs, holds_numbers, plain
 from bncheck.subject.names import gradient, role
 from bncheck.telling.codes import Finding, found
@@ -30,18 +31,9 @@ def output(result: Any) -> NDArray[Any]:
     return array
 
 
-def gradients(
-    name: str,
-    result: Any,
-    extra: Mapping[str, Any],
-    inputs: Inputs,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-) -> tuple[dict[str, Any], list[Finding]]:
-    """The gradients by name out of whatever was returned, in whatever order.
-
-    ``shapes``: of the code's own parameters by role, where they are not those of the inputs.
-    """
-    result, remarks = plain(by_field(result)), list[Finding]()
+def read(own: Implementation, ran: Ran, inputs: Inputs) -> tuple[dict[str, Any], list[Finding]]:
+    """The gradients of a run by name, by key or by place, out of whatever was returned."""
+    name, result, remarks = own.summary.name, plain(by_field(ran.result)), list[Finding]()
     if isinstance(result, dict):
         named = _by_key(result)
     elif isinstance(result, tuple | list) and not _is_numbers(result):
@@ -50,10 +42,10 @@ def gradients(
         named = {}
     else:
         named = {gradient(name.rpartition(".")[2]) or "dx": result}
-    named = {**{n: plain(v) for n, v in extra.items()}, **named}
+    named = {**{n: plain(v) for n, v in ran.extra.items()}, **named}
     if not named:
         raise CannotAsk(f"{name} returned {kind_of(result)}; expected (dx, dgamma, dbeta)")
-    arrays, more = _as_arrays(name, named, inputs, shapes or {})
+    arrays, more = _as_arrays(name, named, inputs, ran.shapes)
     return arrays, remarks + more
 
 
