@@ -5,7 +5,8 @@
 The files are those of ``tests/staged.py`` and ``tests/cases/strangers.py``: several styles and
 layers. A change is made in one node of the syntax tree of a backward pass, by code that shares
 nothing with what bncheck tries. What comes out right, or does not run, is no mistake and is not
-counted. A mistake is named where the first cause is an edit or has one, or is none of ``VAGUE``; it is placed where the line that is said is the line that was changed.
+counted. A mistake is named where the first cause is an edit or has one, or is none of
+``VAGUE``; it is placed where the line that is said is the line that was changed.
 """
 
 import ast
@@ -87,29 +88,45 @@ def _other(kind: str, node: ast.expr, names: list[str]) -> Iterator[ast.expr]:
             yield ast.Call(ast.Name("range"), [ast.Constant(1), a], [])
         case "axis", ast.Call(keywords=several):
             yield from _other_axes(node, several)
-        case "count", ast.Name(id=own, ctx=ast.Load()) if own in COUNTS:
-            yield ast.BinOp(node, ast.Sub(), ast.Constant(1))
-            yield from (ast.Name(n) for n in names if n in COUNTS and n != own)
-        case "count", ast.Call(func=ast.Attribute(value=v, attr="mean" | "sum" as own)):
-            other = ast.Attribute(v, "sum" if own == "mean" else "mean")
-            yield ast.Call(other, node.args, node.keywords)
-        case "exponent", ast.BinOp(left=a, op=ast.Pow(), right=b):
-            yield a
-            yield ast.BinOp(a, ast.Pow(), ast.BinOp(b, ast.Add(), ast.Constant(1)))
-        case "exponent", ast.Call(func=ast.Attribute(attr="sqrt"), args=[a]):
-            yield a
-        case "exponent", ast.Constant(value=int(k) | float(k)) if k in (0.5, 1.5, 2, 3):
-            yield from (ast.Constant(other) for other in (k + 1, k / 2))
+        case "count", _:
+            yield from _other_counts(node, names)
+        case "exponent", _:
+            yield from _other_powers(node)
         case "variable", ast.Name(id=own, ctx=ast.Load()) if own in names:
             yield from (ast.Name(n) for n in names if n != own and n not in COUNTS)
-        case "eps", ast.BinOp(left=a, op=ast.Add(), right=b) if "eps" in ast.unparse(b):
+        case "eps", _:
+            yield from _other_eps(node)
+
+
+def _other_counts(node: ast.expr, names: list[str]) -> Iterator[ast.expr]:
+    match node:
+        case ast.Name(id=own, ctx=ast.Load()) if own in COUNTS:
+            yield ast.BinOp(node, ast.Sub(), ast.Constant(1))
+            yield from (ast.Name(n) for n in names if n in COUNTS and n != own)
+        case ast.Call(func=ast.Attribute(value=v, attr="mean" | "sum" as own)):
+            other = ast.Attribute(v, "sum" if own == "mean" else "mean")
+            yield ast.Call(other, node.args, node.keywords)
+
+
+def _other_powers(node: ast.expr) -> Iterator[ast.expr]:
+    match node:
+        case ast.BinOp(left=a, op=ast.Pow(), right=b):
+            yield a
+            yield ast.BinOp(a, ast.Pow(), ast.BinOp(b, ast.Add(), ast.Constant(1)))
+        case ast.Call(func=ast.Attribute(attr="sqrt"), args=[a]):
+            yield a
+        case ast.Constant(value=int(k) | float(k)) if k in (0.5, 1.5, 2, 3):
+            yield from (ast.Constant(other) for other in (k + 1, k / 2))
+
+
+def _other_eps(node: ast.expr) -> Iterator[ast.expr]:
+    match node:
+        case ast.BinOp(left=a, op=ast.Add(), right=b) if "eps" in ast.unparse(b):
             yield a
             yield ast.BinOp(a, ast.Sub(), b)
             yield ast.BinOp(a, ast.Add(), ast.Constant(0.001))
-        case "eps", ast.Call(args=[ast.BinOp(left=a, op=ast.Add(), right=b)], func=f) if (
-            "eps" in ast.unparse(b)
-        ):
-            yield ast.BinOp(ast.Call(f, [a], node.keywords), ast.Add(), b)
+        case ast.Call(args=[ast.BinOp(left=a, op=ast.Add(), right=b)]) if "eps" in ast.unparse(b):
+            yield ast.BinOp(ast.Call(node.func, [a], node.keywords), ast.Add(), b)
 
 
 def _other_axes(node: ast.Call, several: list[ast.keyword]) -> Iterator[ast.expr]:
@@ -179,8 +196,9 @@ def main(count: int, seed: int, kind: str = "") -> None:
             placed[change.kind] += there
             if not good or not there:
                 mark = "unnamed" if not good else "elsewhere"
-                print(f"{mark}: {change.kind} in {change.name}, line {change.line}: "
-                      f"{change.old} -> {change.new}\n    {code}, line {line}: {text}", flush=True)  # fmt: skip
+                where = f"{change.kind} in {change.name}, line {change.line}"
+                print(f"{mark}: {where}: {change.old} -> {change.new}")
+                print(f"    {code}, line {line}: {text}", flush=True)
             if sum(made.values()) == count:
                 break
     for one in made:
