@@ -268,7 +268,7 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
         diagnosis=_causes(record, verdicts, settings),
         trials=record.trials,
         running=running,
-        counterexample=smallest(bench, by_hand) if by_hand else None,
+        counterexample=smallest(bench, by_hand, verdicts.worst[by_hand]) if by_hand else None,
         failure=bench.inputs(verdicts.worst[wrong[0].name]) if wrong else None,
         picture=next(filter(None, (heat(derivation, record.easy, n) for n in names)), None),
     )

@@ -36,6 +36,7 @@ from bncheck.writers.formulas.unicode import equation
 CHANGES: tuple[Source, ...] = (
     programs.changes,
     forwards.other_forwards,
+    forwards.eps_beside,
     programs.edits,
     programs.elsewhere,
     programs.joint_counts,

@@ -92,21 +92,30 @@ def locate(causes: Sequence[Cause], search: Search, edits: Mapping[str, Edit]) -
     """Each cause with its line; as it is where none can be told."""
     with np.errstate(all="ignore"):
         return tuple(
-            _edited(c, edits[c.gradient]) if c.gradient in edits else _located(c, search)
+            _edited(c, search, edits[c.gradient]) if c.gradient in edits else _located(c, search)
             for c in causes
         )
 
 
-def _edited(cause: Cause, edit: Edit) -> Cause:
+def _edited(cause: Cause, search: Search, edit: Edit) -> Cause:
     """The cause with its edit; where it says no more than that, the edit is the cause."""
-    said = found(
-        "edit", line=edit.line, column=edit.column, file=PurePath(edit.file).name,
-        old=edit.old, new=edit.new,
-    )  # fmt: skip
     line = None if edit.file else edit.line
+    pieces: dict[str, Any] = {"column": edit.column, "old": edit.old, "new": edit.new}
+    file = PurePath(edit.file).name
+    whole = found("edit", line=edit.line, file=file, **pieces)
     if cause.code in UNNAMED:
-        return replace(cause, finding=said, limits=(), line=line)
-    return replace(cause, line=line, place=(said,))
+        return replace(cause, finding=whole, limits=(), line=line)
+    one = search.worst(cause.gradient)
+    probe = None if one is None else search.probe(cause.gradient, one)
+    there = [
+        each for each in (() if probe is None else probe.sightings)
+        if (each.made.file, each.made.line) == (edit.file, edit.line) and not each.made.given
+        and not each.made.returned and not each.right
+    ]  # fmt: skip
+    if probe is None or not there:
+        return replace(cause, line=line, place=(whole,))
+    said = _said(probe, there[-1], there[-1])
+    return replace(cause, line=line, place=(*said, found("edit", "there", **pieces)))
 
 
 def _located(cause: Cause, search: Search) -> Cause:

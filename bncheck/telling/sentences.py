@@ -283,6 +283,10 @@ _CAUSE: dict[str, Code] = {
         usual="backward uses the eps that it is given, and the forward pass does not"
     ),
     "eps-outside": _cause(usual="eps is added to {root}, not under the root" + _OF_FORWARD),
+    "eps-beside": _cause(
+        usual="the formula holds for eps under the root; the forward pass adds it to {root}",
+        whole="eps stands under the root; the forward pass adds it to {root}",
+    ),
     "eps-twice": _cause(
         outside="eps is added twice in {root}" + _OF_FORWARD,
         inside="eps is added twice under the root of {root}" + _OF_FORWARD,
@@ -412,7 +416,10 @@ _PLACE: dict[str, Code] = {
     ),
     "line-before": Code("note", "{name} on line {line} is right"),
     "line-beside": Code("note", "{name} on line {line} is not right either"),
-    "edit": Code("cause", "line {line}[[ of {file}]]: `{old}` should be `{new}`"),
+    "edit": _cause(
+        usual="line {line}[[ of {file}]]: `{old}` should be `{new}`",
+        there="`{old}` should be `{new}`",
+    ),
 }  # fmt: skip
 
 CODES: dict[str, Code] = {**_SUBJECT, **_IDENTITY, **_VERDICT, **_CAUSE, **_PLACE}
