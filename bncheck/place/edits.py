@@ -42,7 +42,7 @@ def single_edits(
     """
     small = [s for s in observations if 1 < _size(s) <= LARGEST]
     found: dict[str, Edit] = {}
-    for one in sorted(small, key=lambda s: (len({*s.trial.sizes}) < len(s.trial.sizes), _size(s))):
+    for one in sorted(small, key=lambda s: (len({1, *s.trial.sizes}) < 3, _size(s))):
         wrong = {n for n in gradients if n not in found and _is_wrong(one, n)}
         if not wrong:
             continue

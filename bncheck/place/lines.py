@@ -106,16 +106,17 @@ def _edited(cause: Cause, search: Search, edit: Edit) -> Cause:
     if cause.code in UNNAMED:
         return replace(cause, finding=whole, limits=(), line=line)
     one = search.worst(cause.gradient)
-    probe = None if one is None else search.probe(cause.gradient, one)
-    there = [
-        each for each in (() if probe is None else probe.sightings)
-        if (each.made.file, each.made.line) == (edit.file, edit.line) and not each.made.given
-        and not each.made.returned and not each.right
-    ]  # fmt: skip
-    if probe is None or not there:
+    if one is None:
         return replace(cause, line=line, place=(whole,))
-    said = _said(probe, there[-1], there[-1])
-    return replace(cause, line=line, place=(*said, found("edit", "there", **pieces)))
+    here = search.probe(cause.gradient, one)
+    for chosen in here.sightings:
+        blamed = source(here.sightings, chosen)
+        if (blamed.made.file, blamed.made.line) == (edit.file, edit.line) and not (
+            chosen.right or chosen.made.given or chosen.made.returned
+        ):
+            said = (*_said(here, blamed, chosen), found("edit", "there", **pieces))
+            return replace(cause, line=line, place=said)
+    return replace(cause, line=line, place=(whole,))
 
 
 def _located(cause: Cause, search: Search) -> Cause:

@@ -55,7 +55,7 @@ def edits(
         edit if edit.file != files[0] else replace(edit, file="")
         for code, scope in watch.scopes.items()
         for statement in _statements(code)
-        for edit in _Edits(code.co_filename, statement, scope, places).made(far)
+        for edit in _Edits(code.co_filename, statement, scope, places, watch.whole).made(far)
     ]
     return sorted(dict.fromkeys(made), key=lambda edit: KINDS.index(edit.kind))
 
@@ -111,6 +111,7 @@ class _Watch:
         self.files, self.most, self.lines = files, most, 0
         self.scopes: dict[types.CodeType, dict[str, tuple[int, ...]]] = {}
         self.ran: set[tuple[str, int]] = set()
+        self.whole: set[str] = set()
 
     def of(self, run: Run) -> Outcome:
         before = sys.gettrace()
@@ -136,7 +137,10 @@ class _Watch:
                 self.ran.add((frame.f_code.co_filename, frame.f_lineno))
         elif event == "return" and self.most is None:
             there = variables(frame.f_locals)
-            self.scopes[frame.f_code] |= {n: np.shape(plain(v)) for n, v, _, _ in there}
+            for name, value, *_ in there:
+                self.scopes[frame.f_code][name] = np.shape(plain(value))
+                if isinstance(value, int):
+                    self.whole.add(name)
         return self._seen
 
 
@@ -202,13 +206,15 @@ KINDS = ("side", "sign", "operator", "axis", "call", "number", "name", "brackets
 @dataclass
 class _Edits:
     """The edits of one statement; ``scope``: what else might be named there; ``places``: the
-    lines on which there may be any.
+    lines on which there may be any; ``whole``: names of whole numbers, which are left as they are
+    where they stand alone: raised again and again they would grow without end.
     """
 
     file: str
     statement: ast.stmt
     scope: Scope
     places: Set[tuple[str, int]]
+    whole: Set[str]
     parents: dict[ast.AST, ast.AST] = field(default_factory=dict)
 
     def made(self, far: bool) -> Iterator[Edit]:
@@ -293,9 +299,9 @@ class _Edits:
         if isinstance(node, ast.Constant):
             return isinstance(node.value, float) or isinstance(parent, ast.BinOp)
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
-            return ast.unparse(node) in self.scope
-        is_function = isinstance(parent, ast.Call) and parent.func is node
-        return isinstance(node, ast.BinOp | ast.Call | ast.UnaryOp) and not is_function
+            return ast.unparse(node) in self.scope.keys() - self.whole
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        return isinstance(node, ast.BinOp | ast.Call | ast.UnaryOp) and not names <= self.whole
 
     def _assignments(self) -> Iterator[Edit]:
         """``=``, ``+=``, ``-=``, ``*=``, ``/=`` for one another."""
