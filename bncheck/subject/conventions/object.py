@@ -52,6 +52,7 @@ from bncheck.subject.signature import (
     called,
     defaults,
     line_of,
+    ranks_said,
     required,
     roles_of,
     with_cache,
@@ -79,6 +80,7 @@ def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
         layer_hint=layer_hint(name),
         description=f"{name}(...), {there}(x), {back}(dy)",
         has_object=True,
+        ranks=ranks_said(thing, getattr(thing, there), getattr(thing, back)),
     )
     return Implementation(summary, thing, None, beside.said)
 
