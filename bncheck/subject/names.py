@@ -130,7 +130,7 @@ STATISTICS = ("mean", "var", "sd", "rstd", "xhat", "centred", "count", "width")
 FORWARDS = (
     "forward", "forward_pass", "__call__", "feedforward", "feed_forward", "fprop", "call",
     "train_forward", "forwardpass", "forward_propagation", "fwd", "propagate", "apply", "predict",
-    "classify", "transform",
+    "classify", "transform", "update_output",
 )  # fmt: skip
 """Methods that are a forward pass, the likeliest first."""
 
@@ -138,7 +138,7 @@ BACKWARDS = (
     "backward", "backward_pass", "backprop", "back_pass", "backpropagation", "backpropagate",
     "bprop", "train_backward", "backwardpass", "gradient", "backward_propagation", "bwd", "back",
     "learn", "back_prop", "backpass", "grad", "gradients", "calc_gradient", "backprop_pass",
-    "backword", "grad_calc",
+    "backword", "grad_calc", "update_grad_input",
 )  # fmt: skip
 """Methods that are a backward pass."""
 

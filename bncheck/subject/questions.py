@@ -33,7 +33,7 @@ from bncheck.subject.conventions import (
 from bncheck.subject.conventions.implementations import Implementation, Ran
 from bncheck.subject.conventions.returned import by_field
 from bncheck.subject.loading import described, load
-from bncheck.subject.messages import SECOND, Backward, Inputs, Outcome, Subject, Target
+from bncheck.subject.messages import SECOND, Backward, Inputs, Outcome, Subject, Target, is_place
 from bncheck.subject.names import likely_role, role
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk, Refused
@@ -53,7 +53,8 @@ def call(own: Implementation, inputs: Inputs, memory: str = "plain") -> Outcome:
     remarks = [*ran.remarks, *remarks, *_overwritten(given, inputs), *_aliased(named, given)]
     returned_by_name = isinstance(by_field(ran.result), dict)
     in_order = not (returned_by_name or {"dgamma", "dbeta"} <= ran.by_name)
-    return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks), in_order)
+    arrays = {n: np.array(g) for n, g in named.items()}
+    return Outcome(ran.y, arrays, tuple(remarks), in_order, ran.moves)
 
 
 def repeated(own: Implementation, first: Inputs, second: Inputs) -> tuple[Finding, ...]:
@@ -103,7 +104,7 @@ def _read(own: Implementation, inputs: Inputs, **earlier: Any) -> dict[str, Any]
     """
     ran: Ran = _tried(own, convention_of(own).run, {**_copied(inputs), **earlier})
     named, _ = convention_of(own).read(own, ran, inputs)
-    return {"y": ran.y, **named}
+    return {"y": ran.y, **{n: g for n, g in named.items() if not is_place(n)}}
 
 
 def first_gradients(own: Implementation, many: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:

@@ -230,10 +230,14 @@ NEVER_HANDED_ON = ("label", *SETTINGS, "training", "params", "groups", "eps")
 """Roles that the forward pass does not have to give to the backward pass."""
 
 
+_OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
 def called(function: Callable[..., Any], values: Inputs, said: Roles, first: str = "x") -> Any:
     """Call by role: every parameter that has one and a value gets it; defaults stay.
 
-    ``first``: what the first parameter of an unknown name is.
+    ``first``: what the first parameter of an unknown name is; among the values ``"unknown"`` is for
+    those that have to be given and are not known.
     """
     supplied = {**defaults(values), **values}
     arguments: dict[str, Any] = {}
@@ -250,6 +254,8 @@ def called(function: Callable[..., Any], values: Inputs, said: Roles, first: str
         ):  # fmt: skip
             value = supplied[known]
             arguments[parameter.name] = _switch(parameter, value) if known == "training" else value
+        elif needed and "unknown" in values and parameter.kind not in _OPEN:
+            arguments[parameter.name] = values["unknown"]
     return _bound(function, arguments)
 
 

@@ -60,7 +60,8 @@ class Ran:
     """One run: the output, what backward returned, and gradients found elsewhere, by name.
 
     ``shapes``: those of the code's own parameters, by role, where it holds them; ``by_name``:
-    gradients that have a name, and not a place among others.
+    gradients that have a name, and not a place among others; ``moves``: the code's own parameters
+    that move the output.
     """
 
     y: NDArray[Any] | None
@@ -69,6 +70,7 @@ class Ran:
     remarks: tuple[Finding, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     by_name: frozenset[str] = frozenset()
+    moves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

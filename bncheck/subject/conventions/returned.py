@@ -35,7 +35,7 @@ def read(own: Implementation, ran: Ran, inputs: Inputs) -> tuple[dict[str, Any],
     """The gradients of a run by name, by key or by place, out of whatever was returned."""
     name, result, remarks = own.summary.name, plain(by_field(ran.result)), list[Finding]()
     if isinstance(result, dict):
-        named = _by_key(result)
+        named = by_key(result)
     elif isinstance(result, tuple | list) and not _is_numbers(result):
         named, remarks = _by_position(name, list(result), inputs)
     elif result is None:
@@ -64,10 +64,10 @@ def by_field(result: Any) -> Any:
         fields = dict(vars(result))
     else:
         return result
-    return fields if _by_key(fields) else result
+    return fields if by_key(fields) else result
 
 
-def _by_key(result: Mapping[Any, Any]) -> dict[str, Any]:
+def by_key(result: Mapping[Any, Any]) -> dict[str, Any]:
     """Gradients out of a dictionary, by gradient (``dW``) or by parameter (``gamma``)."""
     named: dict[str, Any] = {}
     for key, value in result.items():
@@ -90,7 +90,7 @@ def _by_position(
     nested = [p for p in parts if isinstance(p, dict)]
     parts = [p for p in parts if p is not None and not isinstance(p, dict)]
     if nested:
-        return {**dict(zip(("dx",), parts, strict=False)), **_by_key(nested[0])}, []
+        return {**dict(zip(("dx",), parts, strict=False)), **by_key(nested[0])}, []
     wanted = ["dx", *("d" + p for p in ("gamma", "beta") if p in inputs)]
     like_x = [k for k, part in enumerate(parts) if _shape(part) == np.shape(inputs["x"])]
     if not like_x and len(parts) == len(wanted) - 1 and _are_alike(parts, inputs):
