@@ -38,7 +38,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
         "istraining",
     ),
     "momentum": ("momentum", "mom", "decay"),
-    "rate": ("lr", "learning_rate", "eta_lr", "step_size", "lrate", "learningrate"),
+    "rate": ("rate", "lr", "learning_rate", "eta_lr", "step_size", "lrate", "learningrate"),
     "optimizer": ("optimizer", "optim", "opt", "optimiser", "updater"),
     "mean": (
         "mean", "mu", "sample_mean", "batch_mean", "x_mean", "mu_b", "avg", "m_b", "means", "mus",

@@ -13,11 +13,21 @@ from bncheck.subject.names import (
     is_other_layer,
     layer_hint,
 )
+from bncheck.subject.signature import roles_of
 
 
 def backward_method(cls: type) -> str | None:
     """The method that is a backward pass."""
-    return _method(cls, BACKWARDS) or _only(cls, r"backw[ao]rd|back_?prop")
+    return _method(cls, BACKWARDS, _takes_dy) or _only(cls, r"backw[ao]rd|back_?prop")
+
+
+def _takes_dy(method: Callable[..., Any]) -> bool:
+    """Whether one of its parameters may be dy: ``backward(rate)`` is an update."""
+    try:
+        roles = {n: r for n, r in roles_of(method).items() if n != "self"}
+    except (TypeError, ValueError):
+        return True
+    return not roles or not set(roles.values()) <= {"rate", "momentum", "optimizer", "training"}
 
 
 def forward_method(cls: type) -> str | None:
@@ -25,11 +35,11 @@ def forward_method(cls: type) -> str | None:
     return _method(cls, FORWARDS) or _only(cls, r"forw[ao]rd")
 
 
-def _method(cls: type, names: Iterable[str]) -> str | None:
+def _method(cls: type, names: Iterable[str], fits: Callable[..., bool] = callable) -> str | None:
     plain = {n.replace("_", "").lower(): n for n in reversed(dir(cls)) if not _inherited(cls, n)}
     for name in names:
         there = plain.get(name.replace("_", ""))
-        if there is not None and callable(getattr(cls, there)):
+        if there is not None and callable(getattr(cls, there)) and fits(getattr(cls, there)):
             return there
     return None
 

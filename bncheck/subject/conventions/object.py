@@ -165,7 +165,7 @@ def _back(
     watch: Watch,
 ) -> Ran:
     known = own.memory["parameters"]
-    before = dict(gradients_kept(instance))
+    before = {n: np.array(plain(v)) for n, v in gradients_kept(instance)}
     old = {n: np.array(plain(p.value)) for n, p in parameters(instance, known)}
     there = {p.name: np.array(plain(p.value)) for p in places(instance)}
     fill = {} if given["fill"] is None else given["fill"]
@@ -183,13 +183,17 @@ def _back(
         there = {**dict(gradients_kept(instance)), **filled}
         return {n: v for n, v in there.items() if n != "dx" or result is None}
 
+    def new(there: Mapping[str, Any]) -> set[str]:
+        return {n for n, v in there.items() if not _is(before.get(n), v)}
+
     extra = kept()
-    if _missing(extra, ran) and _asked_for_more(own, instance, values):
+    others = {n: v for n, v in values.items() if n not in moves}  # scale=1 is a weight of dgamma
+    if _missing(new(extra), ran) and _asked_for_more(own, instance, others):
         extra = kept()
     extra = extra or before
     remarks: tuple[Finding, ...] = ()
     either = {"dgamma", "dbeta"}
-    missing = _missing(extra, ran) | (set() if either & set(extra) else either)
+    missing = _missing(new(extra), ran) | (set() if either & set(extra) else either)
     if missing and not _is_several(result):
         stepped = updates(instance, old, known) if _has_rate(own, instance, fill) else {}
         seen = {n: v for n, v in {**stepped, **watch.seen}.items() if n in missing}
@@ -198,11 +202,16 @@ def _back(
             remarks = (found("updates-parameters"),)
     shapes = {n: v.shape for n, v in old.items()}
     by_name = {*watch.seen, *gradients_named(instance)}
-    if _missing(extra, ran):
-        extra |= _changed(instance, there, old.values())
+    missing = _missing(new(extra), ran)
+    if missing and (left := _changed(instance, there, old.values())):
+        extra = {**{n: v for n, v in extra.items() if n not in missing}, **left}
     return replace(
         ran, extra=extra, remarks=remarks, shapes=shapes, by_name=frozenset(by_name & set(extra))
     )
+
+
+def _is(one: NDArray[Any] | None, other: Any) -> bool:
+    return one is not None and np.array_equal(one, plain(other), equal_nan=True)
 
 
 def _has_rate(own: Implementation, instance: Any, fill: Any) -> bool:
