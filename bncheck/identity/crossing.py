@@ -27,7 +27,15 @@ from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.inputs import statistics
 from bncheck.numbers.observation import Observation, Reference, Trial
 from bncheck.numbers.reference import reference_at, truth_of
-from bncheck.subject.messages import Assigned, Backward, Outcome, Replacement, Subject, Written
+from bncheck.subject.messages import (
+    Assigned,
+    Backward,
+    Outcome,
+    Replacement,
+    Subject,
+    Written,
+    is_place,
+)
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
 
@@ -84,9 +92,9 @@ class Bench:
         outcome = self._called(trial)
         truth = truth_of(self.reading.found, trial)
         bench, findings = self, outcome.remarks
-        if self.program.first or self.reading.known:
+        if self.program.first or self.reading.known or any(map(is_place, outcome.gradients)):
             order = order_of(self._returned(trial, outcome.gradients), truth)
-            if order == EXCHANGED and not outcome.in_order:
+            if order == EXCHANGED and not (outcome.in_order and self.reading.known):
                 order = {}
             bench = replace(self, order=order)
             if order == EXCHANGED:
