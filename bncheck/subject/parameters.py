@@ -57,19 +57,24 @@ def moving(instance: Any, output: Callable[[], NDArray[Any]]) -> dict[str, str] 
                 place.put(old + times * STEP)
                 moved.append(output())
         place.put(old)
-        means = _answer(first, moved)
+        means = _answer(first, moved, place.role)
         others = [other for known, other in found.values() if known == means]
         if means and all(other.value is place.value for other in others):
             found[place.name] = means, place
     return {name: means for name, (means, _) in found.items()}
 
 
-def _answer(first: NDArray[Any], moved: Sequence[NDArray[Any]]) -> str | None:
-    """What an array is by which the output, at once and twice, was moved like this."""
+def _answer(first: NDArray[Any], moved: Sequence[NDArray[Any]], named: str | None) -> str | None:
+    """What an array is by which the output, at once and twice, was moved like this.
+
+    Where it is neither shifted nor scaled, and moved all the same, it is what it is named.
+    """
     if len(moved) < 2 or any(y.shape != first.shape for y in moved):
         return None
     once, twice = (np.asarray(y - first, float) for y in moved)
     if alike(once, np.full(once.shape, STEP), SINGLE):
         return "beta"
     both_signs = once.min(initial=0.0) < 0 < once.max(initial=0.0)
-    return "gamma" if both_signs and alike(twice, 2 * once, SINGLE) else None
+    if both_signs and alike(twice, 2 * once, SINGLE):
+        return "gamma"
+    return named if np.any(once) else None

@@ -200,7 +200,8 @@ def _back(
         extra = {**extra, **seen}
         if seen:
             remarks = (found("updates-parameters"),)
-    shapes = {n: v.shape for n, v in old.items()}
+    shapes = {n: p.value.shape for n, p in reversed([*parameters(instance)])}
+    shapes |= {n: v.shape for n, v in old.items()}
     by_name = {*watch.seen, *gradients_named(instance)}
     missing = _missing(new(extra), ran)
     if missing and (left := _changed(instance, there, old.values())):
