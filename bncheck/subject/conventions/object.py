@@ -166,6 +166,7 @@ def _back(
 ) -> Ran:
     known = own.memory["parameters"]
     before = {n: np.array(plain(v)) for n, v in gradients_kept(instance)}
+    written = {} if given.get("there_and_back") else before  # there it was written before
     old = {n: np.array(plain(p.value)) for n, p in parameters(instance, known)}
     there = {p.name: np.array(plain(p.value)) for p in places(instance)}
     fill = {} if given["fill"] is None else given["fill"]
@@ -184,7 +185,7 @@ def _back(
         return {n: v for n, v in there.items() if n != "dx" or result is None}
 
     def new(there: Mapping[str, Any]) -> set[str]:
-        return {n for n, v in there.items() if not _is(before.get(n), v)}
+        return {n for n, v in there.items() if not _is(written.get(n), v)}
 
     extra = kept()
     others = {n: v for n, v in values.items() if n not in moves}  # scale=1 is a weight of dgamma
