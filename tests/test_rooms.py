@@ -195,8 +195,8 @@ def cubed(question):
     )
     house.add(
         "cause/causes.py",
-        ("import axes, forwards,", "import axes, cubes, forwards,"),
-        ("    forwards.other_doubles,\n", "    cubes.cubed,\n    forwards.other_doubles,\n"),
+        ("import forwards,", "import cubes, forwards,"),
+        ("    programs.joint_counts,\n", "    cubes.cubed,\n    programs.joint_counts,\n"),
     )
     row = "_CAUSE: dict[str, Code] = {\n"
     house.add("telling/sentences.py",

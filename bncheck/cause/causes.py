@@ -36,6 +36,7 @@ from bncheck.writers.formulas.unicode import equation
 CHANGES: tuple[Source, ...] = (
     programs.changes,
     forwards.other_forwards,
+    forwards.eps_beside,
     programs.edits,
     programs.elsewhere,
     programs.joint_counts,
@@ -47,7 +48,9 @@ OTHERS: tuple[Source, ...] = (
     inputs.misread,
     partial(pairs, CHANGES),
 )
-"""What is asked, in this order, in first and second order: between the two the terms are fitted."""
+"""What is asked, in this order, in first and second order: between the two the terms are fitted.
+Pairs, which come last, are left out where one edit mends the gradient.
+"""
 
 ZERO = "d2beta"
 """The gradient of gradients with respect to beta, on which none depends."""
@@ -63,12 +66,14 @@ def explain(
     own: bool = True,
     ignored: bool = False,
     shape: Finding | None = None,
+    mended: bool = False,
 ) -> Cause:
     """Why one gradient is wrong or inaccurate.
 
     ``observations``: all easy trials; ``worst``: the one on which it is worst. ``own``: the
     forward pass is that of the derivation; ``ignored``: it makes no use of the eps that it is
-    given. ``shape``: what is wrong with the gradient's shape.
+    given. ``shape``: what is wrong with the gradient's shape; ``mended``: there is an edit of the
+    code that mends it, which says more than what few would write.
     """
     name = result.name
     there = [s for s in observations if name in s.gradients]
@@ -76,15 +81,18 @@ def explain(
         return Cause(name, _summed(derivation, name, there, shape))
     if result.verdict == "inaccurate":
         return Cause(name, _lost_digits(there, result, worst))
-    off = [s for s in there if s.off(name).any()]
+    lost = [s for s in there if not np.isfinite(np.asarray(s.gradients[name], float)).all()]
+    off = [s for s in there if s.off(name).any() and s not in lost] or lost
     fine = [s for s in there if not s.off(name).any()]
     plain = _plain(derivation, name, off, worst, own)
     if plain is not None:
         return Cause(name, plain)
     question = Question(derivation, name, asked(off, name), layout)
-    finding, limits, fitted = _found(question, off, fine)
+    finding, limits, fitted = _found(question, off, fine, mended)
     if ignored and finding.code == "eps-other":
         finding, limits = found("eps-in-backward-only"), ()
+    if lost:
+        limits = (*limits, found("not-finite", trial=lost[0].trial.name))
     return Cause(name, finding, limits, fitted.terms, _formula(derivation, name))
 
 
@@ -110,7 +118,7 @@ def _plain(
 
 
 def _found(
-    question: Question, off: Sequence[Observation], fine: Sequence[Observation]
+    question: Question, off: Sequence[Observation], fine: Sequence[Observation], mended: bool
 ) -> tuple[Finding, tuple[Finding, ...], Fit]:
     """The cause, where it does not hold, and the terms."""
     derivation, gradient = question.derivation, question.gradient
@@ -120,7 +128,7 @@ def _found(
     said = None if hypothesis else said_of(fitted, gradient)
     if said is not None:
         return said, (), fitted
-    hypothesis = hypothesis or first(OTHERS, question)
+    hypothesis = hypothesis or first(OTHERS[:-1] if mended else OTHERS, question)
     if hypothesis is not None:
         limits = () if holds(hypothesis, gradient, fine) else _limits(derivation, off, fine)
         if hypothesis.finding.code == "divided-by-count" and not question.of_input:

@@ -18,6 +18,7 @@ from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.calculus.passes import derived_once
 from bncheck.cause.hypothesis import Hypothesis, Question, by_program, by_steps, with_expressions
+from bncheck.cause.programs import changes
 from bncheck.numbers.trials import USUAL_EPS
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import BncheckError
@@ -34,6 +35,30 @@ def other_forwards(question: Question) -> Iterator[Hypothesis]:
     if question.derivation.order == 1:
         yield from _changed(question.derivation)
         yield from _other_layers(question)
+
+
+def eps_beside(question: Question) -> Iterator[Hypothesis]:
+    """Where the forward pass adds eps to the root: what is written as if it stood under it."""
+    derivation, forward = question.derivation, question.derivation.forward
+    step = _beside(forward)
+    if derivation.order == 2 or step is None:
+        return
+    under = (step.expr - forward.tensors["eps"]).base + forward.tensors["eps"]
+    usual = derived_once(_with(forward, step, under**S.Half), 1)
+    said = {"root": name_of(step.target)}
+    yield from _whole(question, usual.forward, found("eps-beside", "whole", **said))
+    formula = found("eps-beside", **said)
+    yield by_steps(formula, derivation, usual.closed, usual.closed.steps)
+    for one in changes(replace(question, derivation=usual)):
+        both = found("two-changes", first=formula, second=one.finding)
+        yield Hypothesis(both, one.made, one.program)
+
+
+def _beside(forward: Program) -> Step | None:
+    """The step that adds eps to a root, if there is one."""
+    eps = forward.tensors.get("eps")
+    there = (s for s in forward.steps if s.expr.is_Add and eps in s.expr.args)
+    return next((s for s in there if (s.expr - eps).is_Pow), None)
 
 
 def other_doubles(question: Question) -> Iterator[Hypothesis]:
@@ -90,6 +115,13 @@ def _others(forward: Program) -> Iterator[_Other]:
             (found("eps-squared", **name), (bare + eps**2) ** S.Half),
         ):  # fmt: skip
             yield finding, _with(forward, root, expr)
+    beside = _beside(forward)
+    if beside is not None:
+        bare = beside.expr - eps
+        yield found("eps-missing"), _with(forward, beside, bare)
+        for value in OTHER_EPS:
+            other = bare + Rational(str(value))
+            yield found("eps-other", eps=value), _with(forward, beside, other)
     for root in roots:
         inner, name = root.expr.base, {"root": name_of(root.target)}
         yield found("variance-for-sd", "forward", **name), _with(forward, root, inner)

@@ -30,10 +30,10 @@ from bncheck.numbers.reference import reference_at, truth_of
 from bncheck.subject.messages import (
     Assigned,
     Backward,
+    Edit,
     Outcome,
     Replacement,
     Subject,
-    Written,
     is_place,
 )
 from bncheck.telling.codes import Finding, found
@@ -160,9 +160,20 @@ class Bench:
         made = self.subject.replaced(self.backward.name, self.inputs(trial), tries)
         return [one and read(self._returned(trial, one), self.order) for one in made]
 
-    def rewritten(self, trial: Trial, line: int, variable: str) -> list[Written]:
-        """What other ways to write a line would give."""
-        return self.subject.rewritten(self.backward.name, self.inputs(trial), line, variable)
+    def edits(self, trial: Trial, lines: Sequence[tuple[str, int]], far: bool) -> list[Edit]:
+        """The edits of some lines of the code; see ``subject/rewriting.py``."""
+        return self.subject.edits(self.backward.name, self.inputs(trial), lines, far)
+
+    def edited(
+        self, trial: Trial, tries: Sequence[Edit]
+    ) -> list[tuple[dict[str, Array], Array | None] | None]:
+        """Gradients and output with each edit; None where the code fails."""
+        made = self.subject.edited(self.backward.name, self.inputs(trial), tries)
+        return [None if one is None else self._crossed(trial, one) for one in made]
+
+    def _crossed(self, trial: Trial, one: Outcome) -> tuple[dict[str, Array], Array | None]:
+        y = None if one.y is None else self.output(trial, one.y)
+        return read(self._returned(trial, one.gradients), self.order), y
 
     def _called(self, trial: Trial, memory: str | None = None) -> Outcome:
         inputs = self.inputs(trial)

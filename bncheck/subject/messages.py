@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,23 +182,22 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Edit:
-    """One edit of a statement, as source text: ``pieces`` by what they are.
+    """One edit of the code: ``old`` stands on the line, and ``new`` in its place.
 
-    ``name`` and ``number``: another variable or constant, ``new`` for ``old``, as for ``sign``
-    and ``axis``; ``operator``: the one before ``operand``; ``without-right``, ``without-left``:
-    what follows or precedes an operator is left out.
+    ``kind``: of ``rewriting.KINDS``; ``span``: first line and column and last line and column of
+    what is replaced, columns in bytes from 0; ``statement``: first and last line of the statement
+    of the file that holds it; ``text``: what is written there, and may be longer than ``new``.
     """
 
-    kind: Literal["operator", "without-right", "without-left", "sign", "axis", "number", "name"]
-    pieces: Mapping[str, str]
-
-
-@dataclass(frozen=True, eq=False)
-class Written:
-    """A way to write the line, and the value that it gives."""
-
-    edits: tuple[Edit, ...]
-    value: NDArray[Any]
+    file: str
+    line: int
+    column: int
+    kind: str
+    old: str
+    new: str
+    span: tuple[int, int, int, int]
+    statement: tuple[int, int]
+    text: str
 
 
 def is_place(key: str) -> bool:
@@ -220,7 +219,7 @@ def plain(result: Any) -> Any:
     return result
 
 
-TYPES = {t.__name__: t for t in (Backward, Outcome, Assigned, Replacement, Edit, Written, Finding)}
+TYPES = {t.__name__: t for t in (Backward, Outcome, Assigned, Replacement, Edit, Finding)}
 """What a message may hold besides dicts by text, lists, tuples, texts, numbers and arrays."""
 
 _LENGTH = struct.Struct("<Q")
@@ -333,6 +332,12 @@ class Subject(Protocol):
         """The gradients with other values in some places, for each try."""
         return self.ask("replaced", name, inputs, tries)
 
-    def rewritten(self, name: str, inputs: Inputs, line: int, variable: str) -> list[Written]:
-        """What other ways to write a line would give; see ``rewriting``."""
-        return self.ask("rewritten", name, inputs, line, variable)
+    def edits(
+        self, name: str, inputs: Inputs, lines: Sequence[tuple[str, int]], far: bool
+    ) -> list[Edit]:
+        """The edits of some lines; see ``rewriting``."""
+        return self.ask("edits", name, inputs, lines, far)
+
+    def edited(self, name: str, inputs: Inputs, tries: Sequence[Edit]) -> list[Outcome | None]:
+        """What the code gives with each edit; None where it fails."""
+        return self.ask("edited", name, inputs, tries)

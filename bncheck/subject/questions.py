@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import sysconfig
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -175,13 +176,17 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "running": running_statistics,
     "traced": _looked_into(tracing.traced),
     "replaced": _looked_into(tracing.replaced),
-    "rewritten": _looked_into(rewriting.rewritten),
+    "edits": _looked_into(rewriting.edits),
+    "edited": _looked_into(rewriting.edited),
 }
 """By name what answers a question about an implementation: ``(implementation, *arguments)``.
 
 A further question is one row here and one method of ``messages.Subject``; arguments and answers
 are what ``messages.encoded`` takes.
 """
+
+LIBRARIES = tuple(map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
+"""Where Python and what is installed beside it lie: no line there is the user's."""
 
 MEMORY_SHARE = 0.75
 """How much of the machine's memory the user's code may address."""
@@ -334,7 +339,8 @@ def _refusal(error: BaseException, name: str, with_line: bool = True) -> Refused
     here = str(Path(__file__).resolve().parent)
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [f for f in frames if not f.filename.startswith(here) and f.filename[:1] != "<"]
-    last = theirs[-1] if theirs else None
+    own = [f for f in theirs if not f.filename.startswith(LIBRARIES)]
+    last = own[-1] if own else theirs[-1] if theirs else None
     where = f" (line {last.lineno}: {last.line})" if last and with_line else ""
     text = described(error)
     said = f"called sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"raised {text}"
