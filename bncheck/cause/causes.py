@@ -48,7 +48,9 @@ OTHERS: tuple[Source, ...] = (
     inputs.misread,
     partial(pairs, CHANGES),
 )
-"""What is asked, in this order, in first and second order: between the two the terms are fitted."""
+"""What is asked, in this order, in first and second order: between the two the terms are fitted.
+Pairs, which come last, are left out where one edit mends the gradient.
+"""
 
 ZERO = "d2beta"
 """The gradient of gradients with respect to beta, on which none depends."""
@@ -79,7 +81,8 @@ def explain(
         return Cause(name, _summed(derivation, name, there, shape))
     if result.verdict == "inaccurate":
         return Cause(name, _lost_digits(there, result, worst))
-    off = [s for s in there if s.off(name).any()]
+    lost = [s for s in there if not np.isfinite(np.asarray(s.gradients[name], float)).all()]
+    off = [s for s in there if s.off(name).any() and s not in lost] or lost
     fine = [s for s in there if not s.off(name).any()]
     plain = _plain(derivation, name, off, worst, own)
     if plain is not None:
@@ -88,6 +91,8 @@ def explain(
     finding, limits, fitted = _found(question, off, fine, mended)
     if ignored and finding.code == "eps-other":
         finding, limits = found("eps-in-backward-only"), ()
+    if lost:
+        limits = (*limits, found("not-finite", trial=lost[0].trial.name))
     return Cause(name, finding, limits, fitted.terms, _formula(derivation, name))
 
 
@@ -123,8 +128,7 @@ def _found(
     said = None if hypothesis else said_of(fitted, gradient)
     if said is not None:
         return said, (), fitted
-    if not mended:
-        hypothesis = hypothesis or first(OTHERS, question)
+    hypothesis = hypothesis or first(OTHERS[:-1] if mended else OTHERS, question)
     if hypothesis is not None:
         limits = () if holds(hypothesis, gradient, fine) else _limits(derivation, off, fine)
         if hypothesis.finding.code == "divided-by-count" and not question.of_input:

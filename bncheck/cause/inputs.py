@@ -35,6 +35,9 @@ from bncheck.writers.formulas.unicode import line
 LARGEST = 300
 """Entries of a gradient for which every one is asked by itself."""
 
+SHOWN = 3
+"""Scales that are said where they are another's."""
+
 Values = Mapping[str, Array]
 Put = Callable[[Values], Values]
 """Other values for those of the forward pass and what is given."""
@@ -189,7 +192,7 @@ def misread(question: Question) -> Iterator[Hypothesis]:
             which = None if base is right else base.finding
             said = found("running-variance", partial=which, start=made[1], slope=made[2])
             yield Hypothesis(said, partial(_running, derivation, base.made))
-    yield Hypothesis(found("gamma-updated"), partial(_other_gamma, derivation))
+    yield from _gammas(question)
 
 
 def _first_rows(derivation: Derivation, one: Observation, gradient: str) -> Array | None:
@@ -286,28 +289,66 @@ def _on_running(
     return factor * got, float(start), float(slope)
 
 
-def _other_gamma(derivation: Derivation, one: Observation, gradient: str) -> Array | None:
-    """The nearest for other scales than those of the forward pass.
+_GAMMAS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+    ("1 + gamma", lambda gamma: 1 + gamma),
+    ("1/gamma", lambda gamma: 1 / gamma),
+    ("-gamma", np.negative),
+    ("abs(gamma)", np.abs),
+    ("the next feature's gamma", lambda gamma: np.roll(gamma, -1)),
+    ("the last feature's gamma", lambda gamma: np.roll(gamma, 1)),
+    ("gamma from behind", np.flip),
+)
 
-    Where each group has a scale of its own any factor would do: then they have to differ from the
-    right ones by a multiple of dgamma, as after a step of gradient descent.
-    """
-    gamma, before = derivation.forward.tensors.get("gamma"), known(one)
+
+def _gammas(question: Question) -> Iterator[Hypothesis]:
+    """Another gamma: one that is made of gamma, one that was changed, or any."""
+    derivation, gradient = question.derivation, question.gradient
+    gamma = derivation.forward.tensors.get("gamma")
     if gamma is None or gamma not in derivation.cached:
-        return None
+        return
+    for other, change in _GAMMAS:
+
+        def values(before: Values, change: Callable[[Array], Array] = change) -> Values:
+            return {**before, "gamma": change(np.asarray(before["gamma"], float))}
+
+        yield _with(derivation.closed, found("gamma-other", other=other), values)
+    made = partial(_other_gamma, derivation, changed=True)
+    yield Hypothesis(found("gamma-updated"), made)
+    fitted = _solved(derivation, question.observations[0], gradient)
+    if set(indices_of(gamma)) & set(normalised(derivation.forward)):
+        shown = tuple(f"{value:.3g}" for value in fitted[0].ravel()[:SHOWN])
+        mine = np.ravel(known(question.observations[0])["gamma"])[:SHOWN]
+        given = tuple(f"{value:.3g}" for value in mine)
+        said = found("gamma-other", "any", other=shown, given=given)
+        yield Hypothesis(said, partial(_other_gamma, derivation, changed=False))
+
+
+def _solved(derivation: Derivation, one: Observation, gradient: str) -> tuple[Array, Array]:
+    """The scales that come nearest to the user's numbers, and what they give."""
+    before, theirs = known(one), np.asarray(one.gradients[gradient], float)
     shape = before["gamma"].shape
     units = np.eye(int(np.prod(shape))).reshape(-1, *shape)
     columns = [gradient_of(derivation.closed, {**before, "gamma": u}, gradient) for u in units]
     matrix = np.stack([np.asarray(c, float).ravel() for c in columns], axis=1)
-    theirs = np.asarray(one.gradients[gradient], float)
     solved, *_ = np.linalg.lstsq(matrix, theirs.ravel(), rcond=None)
-    if not set(indices_of(gamma)) & set(normalised(derivation.forward)):
-        step = solved - np.asarray(before["gamma"], float).ravel()
-        right = np.asarray(one.reference.gradients["dgamma"], float).ravel()
-        rate = float(step @ right / (right @ right))
-        if not alike(rate * right, step, FITTED):
-            return None
-    return np.asarray((matrix @ solved).reshape(theirs.shape))
+    return solved, (matrix @ solved).reshape(theirs.shape)
+
+
+def _other_gamma(
+    derivation: Derivation, one: Observation, gradient: str, changed: bool
+) -> Array | None:
+    """The nearest for other scales than those of the forward pass.
+
+    ``changed``: scales that are moved, all by as much or by a multiple of dgamma, as a step of
+    gradient descent does.
+    """
+    solved, made = _solved(derivation, one, gradient)
+    step = solved - np.ravel(np.asarray(known(one)["gamma"], float))
+    right = np.ravel(np.asarray(one.reference.gradients["dgamma"], float))
+    moves = (np.ones_like(step), right)
+    if changed and not any(alike(float(step @ m / (m @ m)) * m, step, FITTED) for m in moves):
+        return None
+    return made
 
 
 def _with(program: Program, finding: Finding, put: Put) -> Hypothesis:

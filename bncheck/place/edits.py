@@ -43,10 +43,10 @@ def single_edits(
     small = [s for s in observations if 1 < _size(s) <= LARGEST]
     found: dict[str, Edit] = {}
     for one in sorted(small, key=lambda s: (len({1, *s.trial.sizes}) < 3, _size(s))):
-        wrong = {n for n in gradients if n not in found and _is_wrong(one, n)}
-        if not wrong:
+        wrong = {n for n in gradients if _is_wrong(one, n)}
+        if not wrong or (one is not small[-1] and not _is_finite(one)):
             continue
-        others = [s for s in small if s is not one]
+        others = [s for s in small if s is not one and _is_finite(s)]
         with suppress(CannotAsk):  # too slow, or no source: then other ways have to do
             found |= _on(bench, one, others, wrong, look(one))
         break
@@ -91,6 +91,10 @@ def _with_eps(bench: Bench, one: Observation, eps: float | None) -> Observation:
 
 def _size(one: Observation) -> int:
     return max(np.size(value) for value in one.values.values())
+
+
+def _is_finite(one: Observation) -> bool:
+    return all(np.isfinite(np.asarray(g, float)).all() for g in one.gradients.values())
 
 
 def _is_wrong(one: Observation, name: str) -> bool:

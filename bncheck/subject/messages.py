@@ -131,13 +131,15 @@ class Backward:
 class Outcome:
     """What one call gave: the output where there is a forward pass, the gradients by name.
 
-    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round.
+    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round;
+    ``moves``: the code's own parameters ("gamma", "beta") that move the output.
     """
 
     y: NDArray[Any] | None
     gradients: dict[str, NDArray[Any]]
     remarks: tuple[Finding, ...] = ()
     in_order: bool = True
+    moves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +200,11 @@ class Edit:
     span: tuple[int, int, int, int]
     statement: tuple[int, int]
     text: str
+
+
+def is_place(key: str) -> bool:
+    """Whether a key of gradients says where an array was found, and not which gradient it is."""
+    return "." in key or "[" in key
 
 
 def holds_numbers(dtype: np.dtype[Any]) -> bool:

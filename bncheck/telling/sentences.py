@@ -262,6 +262,10 @@ _CAUSE: dict[str, Code] = {
     "gamma-updated": _cause(
         usual="right for another gamma: it is changed before dx is computed from it"
     ),
+    "gamma-other": _cause(
+        usual="{other} stands where gamma belongs",
+        any="right for another gamma: {other}, ..., where gamma is {given}, ...",
+    ),
     "beta-for-gamma": _cause(usual="beta stands where gamma belongs" + _IN),
     "operand": _cause(
         usual="{other} stands where {operand} belongs" + _IN,
