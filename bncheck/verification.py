@@ -346,7 +346,7 @@ def _causes(
     said: list[Finding] = []
     causes: list[Cause] = []
     with _apart(", ".join(wrong), said):
-        edits = mends(search, wrong) if search else {}
+        edits = mends(search, wrong) if search and wrong else {}
     for g in verdicts.wrong:
         with _apart(g.name, said):
             cause = explain(
