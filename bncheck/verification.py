@@ -25,12 +25,12 @@ from bncheck.identity.crossing import Bench
 from bncheck.identity.other_layouts import accepted, is_off
 from bncheck.identity.readings import Reading, list_readings
 from bncheck.identity.running import inferred
+from bncheck.identity.settings import Settings
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.inputs import own_trial
 from bncheck.numbers.observation import Observation, Trial
 from bncheck.numbers.trials import drawn
 from bncheck.place.lines import Search, locate, mends
-from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Edit, Subject, Target
 from bncheck.subject.names import DIRECTIONS, double_role, layer_hint, role
 from bncheck.subject.questions import CallableSubject, FileSubject
@@ -126,7 +126,7 @@ def assert_gradients(
 
 def references() -> tuple[Report, ...]:
     """The reports of the reference implementations that ship with bncheck."""
-    return verify_all("bncheck.references")
+    return verify_all("bncheck.verdict.references")
 
 
 @dataclass(frozen=True)

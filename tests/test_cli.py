@@ -13,8 +13,7 @@ import typer
 from bncheck import __version__
 from bncheck.algebra.layers import LAYERS
 from bncheck.cli.commands import app
-from bncheck.telling.formats import FORMS, schema
-from bncheck.telling.sentences import CODES
+from bncheck.telling.formats import FORMS
 from bncheck.writers.formats import DERIVED
 from tests.conftest import ROOT
 
@@ -191,16 +190,11 @@ def test_the_blamed_line_is_told_once(bncheck, form):
 
 
 def test_annotations_of_a_module_name_its_file(bncheck):
-    (said,) = bncheck("verify", "bncheck.references", "--format", "github").stdout.splitlines()[:1]
+    shown = bncheck("verify", "bncheck.verdict.references", "--format", "github").stdout
+    said = shown.splitlines()[0]
     file = re.search("file=([^,]*)", said)[1]
-    assert (ROOT / file).samefile(ROOT / "bncheck" / "references.py")
+    assert (ROOT / file).samefile(ROOT / "bncheck/verdict/references.py")
     junit = ElementTree.fromstring(
-        bncheck("verify", "bncheck.references", "--format", "junit").stdout
+        bncheck("verify", "bncheck.verdict.references", "--format", "junit").stdout
     )
     assert (ROOT / junit.find("testcase").get("file")).exists()
-
-
-def test_the_schema_lists_every_code_with_its_level_and_sentences():
-    listed = {one["properties"]["code"]["const"]: one for one in schema()["oneOf"]}
-    assert listed.keys() == CODES.keys()
-    assert all(one["title"] == CODES[name].level for name, one in listed.items())

@@ -1,19 +1,18 @@
 """Every code that bncheck makes is a row of ``CODES``, and nothing is decided by a sentence.
 
-Oracles: the source itself, by its syntax trees; and the same verifications with every sentence
-replaced by its code.
+Oracles: the source itself, by its syntax trees; the example that stands in each sentence; and the
+same verifications with every sentence replaced by its code.
 """
 
 import ast
-import json
 import re
+from contextlib import suppress
 from string import Formatter
 
 import pytest
 
-from bncheck.telling import codes
-from bncheck.telling.codes import finding_of, found, record, written
-from bncheck.telling.sentences import CODES, ROOTS
+from bncheck.subject.messages import decoded, encoded
+from bncheck.telling.codes import CODES, ROOTS, Finding, found
 from bncheck.verification import verify_all
 from tests.conftest import ROOT
 from tests.staged import MISTAKES, SOURCES, wrong
@@ -33,22 +32,37 @@ def _calls():
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", node
 
 
-def _constants():
-    """Every text that stands in the package, alone or as the beginning of one that is made."""
-    for tree in FILES.values():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield node.value
+TEXTS = {
+    node.value
+    for tree in FILES.values()
+    for node in ast.walk(tree)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str)
+}
+"""Every text that stands in the package, alone or as the beginning of one that is made."""
 
 
-def _fields(template):
-    """What a template cannot do without."""
-    there, rest = set(), template
-    while "[[" in rest:
-        before, _, after = rest.partition("[[")
-        there |= {name for _, name, _, _ in Formatter().parse(before) if name}
-        rest = after.partition("]]")[2]
-    return there | {name for _, name, _, _ in Formatter().parse(rest) if name}
+def _example(template):
+    """The arguments of the example that stands in a sentence: numbers, tuples, texts."""
+    arguments, later = {}, set()
+    for _, field, spec, _ in Formatter().parse(re.sub(r"\[\[|\]\]", "", template)):
+        name, told, value = (field or "").partition("=")
+        if not told:
+            later |= {name} - {""}
+        elif re.search("[efg]$", spec):
+            arguments[name] = float(value)
+        elif spec:  # joined
+            arguments[name] = tuple(value.split("; " if ";" in spec else ", "))
+        else:
+            with suppress(ValueError, SyntaxError):
+                value = ast.literal_eval(value)
+            arguments[name] = value
+    assert later <= arguments.keys(), f"no example of {later - arguments.keys()}"
+    return arguments
+
+
+def _needed(template):
+    """What a sentence cannot do without."""
+    return _example(re.sub(r"\[\[.*?\]\]", "", template)).keys()
 
 
 def _literal(node):
@@ -66,38 +80,41 @@ def test_every_code_that_is_made_is_a_row_and_gets_what_its_sentence_needs():
         assert code in CODES, place
         if forms[0] is None or any(keyword.arg is None for keyword in call.keywords):
             continue  # made at run time, where ``found`` itself refuses
-        assert forms[0] in CODES[code].forms, place
+        assert forms[0] in CODES[code].sentences, place
         given = {keyword.arg for keyword in call.keywords}
-        missing = _fields(CODES[code].template(forms[0])) - given
+        missing = _needed(CODES[code].sentences[forms[0]]) - given
         assert not missing, f"{place}: {code} {forms[0]} lacks {missing}"
 
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_row_is_made_somewhere(code):
-    texts = set(_constants())
     root, _, what = code.partition("-")  # f"{root}-{what}"
-    assert code in texts or (root in (*ROOTS, "root") and {what, f"-{what}"} & texts)
+    assert code in TEXTS or (root in (*ROOTS, "root") and {what, f"-{what}"} & TEXTS)
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_every_sentence_is_a_template(code):
-    assert CODES[code].level in ("remark", "cause", "refusal", "note")
-    for form in CODES[code].forms:
-        template = CODES[code].template(form)
-        assert template.count("[[") == template.count("]]")
-        whole = template.replace("[[", "").replace("]]", "")
-        values = {
-            name: 1.5 if re.fullmatch(r"\.?\d*[efg]?", spec) else ("one", "two")
-            for _, name, spec, _ in Formatter().parse(whole)
-            if name
-        }
-        assert written(found(code, form, **values))
+def test_every_sentence_is_written_from_its_example(code):
+    for form, template in CODES[code].sentences.items():
+        example = _example(template)
+        whole = found(code, form, **example).text
+        assert not set("{}") & set(whole)
+        assert "[[" not in whole
+        for name, value in example.items():
+            others = {float: 99.0, tuple: ("another",)}
+            other = found(code, form, **example | {name: others.get(type(value), "another")})
+            assert other.text != whole, f"{name} does not show"
+        least = {name: example[name] for name in _needed(template)}
+        assert len(found(code, form, **least).text) <= len(whole)
+
+
+def test_an_example_that_is_missing_is_seen():
+    with pytest.raises(AssertionError, match=r"no example of .'layer'"):
+        _example("it is the gradient of {layer}")
 
 
 def test_a_finding_survives_the_way_to_another_process():
-    inner = found("eps-missing", at="x")
-    outer = found("two-changes", first=inner, second=found("exchanged"))
-    assert finding_of(json.loads(json.dumps(record(outer)))) == outer
+    outer = found("two-changes", first=found("eps-missing", at="x"), second=found("exchanged"))
+    assert decoded(encoded(outer)) == outer
     assert str(outer) == "eps is forgotten in x; and dgamma and dbeta are exchanged"
 
 
@@ -106,6 +123,14 @@ def test_what_is_no_row_is_refused():
         found("no-such-code")
     with pytest.raises(KeyError):
         found("eps-missing", "no-such-form")
+
+
+def _findings(report):
+    """All that a report is made of."""
+    yield from report.remarks
+    for cause in report.diagnosis:
+        yield from (cause.finding, *cause.limits, *cause.place)
+        yield from (term.reading for term in cause.terms)
 
 
 def _core(reports):
@@ -128,13 +153,19 @@ STAGED = [(name, MISTAKES[name][len(name) % len(MISTAKES[name])]) for name in li
 
 @pytest.fixture
 def coded(monkeypatch):
-    """The reports on a file as they are, and with every sentence replaced by its code."""
+    """The reports on a file as they are, and with every sentence replaced by its code.
+
+    What is found has no argument of which its row has no example.
+    """
 
     def both(path):
-        told = _core(verify_all(str(path)))
+        reports = verify_all(str(path))
+        for finding in (f for report in reports for f in _findings(report)):
+            row = CODES[finding.code].sentences[finding.form]
+            assert finding.arguments.keys() <= _example(row).keys(), finding
         with monkeypatch.context() as patched:
-            patched.setattr(codes, "written", lambda finding: finding.code)
-            return told, _core(verify_all(str(path)))
+            patched.setattr(Finding, "__str__", lambda finding: finding.code)
+            return _core(reports), _core(verify_all(str(path)))
 
     return both
 

@@ -198,9 +198,8 @@ def cubed(question):
         ("import forwards,", "import cubes, forwards,"),
         ("    programs.joint_counts,\n", "    cubes.cubed,\n    programs.joint_counts,\n"),
     )
-    row = "_CAUSE: dict[str, Code] = {\n"
-    house.add("telling/sentences.py",
-              (row, row + '    "cubed": Code("cause", "{gradient} is cubed"),\n'))  # fmt: skip
+    row = "_CAUSES: Sentences = {\n"
+    house.add("telling/codes.py", (row, row + '    "cubed": "{gradient=dx} is cubed",\n'))
     report = house.report(BATCH_NORM.replace("return dx,", "return dx**3,"))
     assert [(d["code"], d["text"]) for d in report["diagnosis"]] == [("cubed", "dx is cubed")]
 
@@ -210,10 +209,8 @@ def test_a_remark_is_made_in_one_place_and_has_a_row(house):
     house.add("verdict/observations.py",
               (old, '    findings.append(found("asked-often", count=len(trials)))\n' + old)
               )  # fmt: skip
-    row = "_VERDICT: dict[str, Code] = {\n"
-    house.add("telling/sentences.py",
-              (row, row + '    "asked-often": Code("remark", "asked {count} times"),\n')
-              )  # fmt: skip
+    row = "_REMARKS: Sentences = {\n"
+    house.add("telling/codes.py", (row, row + '    "asked-often": "asked {count=3} times",\n'))
     report = house.report(BATCH_NORM)
     (remark,) = (r for r in report["remarks"] if r["code"] == "asked-often")
     assert remark["text"] == f"asked {len(report['trials'])} times"
@@ -231,7 +228,7 @@ def test_an_output_format_is_a_function_and_a_row(house):
 
 
 def test_an_option_of_verify_is_a_field_and_what_it_does(house):
-    house.add("settings.py", (
+    house.add("identity/settings.py", (
         "    lines: bool = option(",
         '    example: bool = option(True, "The smallest input.", "--example/--no-example")\n'
         "    lines: bool = option(",
@@ -247,4 +244,4 @@ def test_an_option_of_verify_is_a_field_and_what_it_does(house):
 
 def test_an_edit_that_does_not_fit_is_seen(house):
     with pytest.raises(AssertionError):
-        house.add("settings.py", ("no such line", ""))
+        house.add("identity/settings.py", ("no such line", ""))

@@ -276,7 +276,7 @@ def test_images_and_statistics_with_all_axes(tmp_path):
 def test_where_nothing_is_kept_nothing_is_said():
     for report in (
         verify("examples/right/plain.py"), verify("examples/right/layer_class.py"),
-        verify("bncheck.references"),
+        verify("bncheck.verdict.references"),
     ):  # fmt: skip
         assert report.running == ""
         assert "running" not in str(report)

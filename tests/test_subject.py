@@ -137,7 +137,7 @@ def test_places_that_are_no_file(tmp_path):
 
 
 def test_a_module_is_imported():
-    assert _ask("bncheck.references:backward_closed").y.shape == (4, 3)
+    assert _ask("bncheck.verdict.references:backward_closed").y.shape == (4, 3)
 
 
 def test_only_definitions_are_run(tmp_path):

@@ -34,8 +34,7 @@ from bncheck.cause.hypothesis import (
     is_statistic,
     with_expressions,
 )
-from bncheck.telling.codes import found
-from bncheck.telling.sentences import ROOTS
+from bncheck.telling.codes import ROOTS, found
 from bncheck.writers.formulas.unicode import line
 
 Arguments = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from bncheck.settings import Settings
+from bncheck.identity.settings import Settings
 from bncheck.telling.formats import FORMS
 from bncheck.writers.formats import DERIVED, STATED
 

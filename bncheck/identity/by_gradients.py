@@ -13,11 +13,11 @@ from bncheck.calculus.derivation import Derivation
 from bncheck.calculus.passes import derived_once
 from bncheck.identity.crossing import Bench
 from bncheck.identity.readings import Reading, own_eps
+from bncheck.identity.settings import Settings
 from bncheck.numbers.agreement import SINGLE, distance
 from bncheck.numbers.observation import Observation
 from bncheck.numbers.reference import truth_of
 from bncheck.numbers.trials import directed, draw
-from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.errors import CannotAsk
 

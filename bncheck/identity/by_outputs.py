@@ -11,11 +11,11 @@ from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import normalised
 from bncheck.identity.crossing import Bench
 from bncheck.identity.readings import Reading
+from bncheck.identity.settings import Settings
 from bncheck.numbers.agreement import FINE, RECOMPUTED, SINGLE, alike, distance, negligible
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Trial
 from bncheck.numbers.trials import USUAL_EPS, draw, with_eps
-from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk

@@ -12,10 +12,10 @@ from typing import Any
 from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
+from bncheck.identity.settings import Settings
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.trials import USUAL_EPS
-from bncheck.settings import Settings
 from bncheck.subject.messages import Backward
 from bncheck.telling.codes import Finding
 from bncheck.telling.errors import CannotAsk

@@ -23,7 +23,7 @@ from bncheck.numbers.arithmetic import Array, Bounded, evaluate
 from bncheck.numbers.observation import Trial
 from bncheck.numbers.reference import SAFETY, precision
 from bncheck.subject.messages import BATCHES
-from bncheck.telling.codes import Finding, found, written
+from bncheck.telling.codes import Finding, found
 
 SIZES = (4, 7, 3, 5)
 """Values per feature in the batches: all different, so that m and m - 1 can be told apart."""
@@ -70,7 +70,7 @@ def _inferred(bench: Bench) -> Said:
 
 
 def _all_said(finding: Finding) -> Said:
-    return f"running statistics: {written(finding)}", (finding,)
+    return f"running statistics: {finding.text}", (finding,)
 
 
 def _batches(bench: Bench) -> list[Trial]:
@@ -244,9 +244,9 @@ def _read_off(y: Array, choices: Iterator[tuple[Finding, bool, Bounded]]) -> Sai
         if y.shape != wanted.value.shape:
             break
         if within(y, wanted.value, SAFETY * wanted.error):
-            return written(finding), () if right else (finding,)
+            return finding.text, () if right else (finding,)
     finding = found("evaluation-differs", "unknown")
-    return written(finding), (finding,)
+    return finding.text, (finding,)
 
 
 def _outputs(

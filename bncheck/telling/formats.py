@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from bncheck.telling import codes
+from bncheck.telling.codes import Finding
 from bncheck.telling.report import Cause, Report
-from bncheck.telling.sentences import CODES
 
 SCHEMA = 1
 """The version of the JSON: it goes up where a field changes its meaning or disappears."""
@@ -129,32 +128,9 @@ def overall(reports: Sequence[Report], strict: bool = False) -> int:
     return next((code for code in (3, 1, 2) if code in each), 0)
 
 
-def schema() -> dict[str, Any]:
-    """The JSON schema of a finding in the JSON: every code with its level and its sentences."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"a finding of bncheck's JSON, version {SCHEMA}",
-        "oneOf": [
-            {
-                "title": code.level,
-                "description": "; or: ".join(code.template(form) for form in code.forms),
-                "type": "object",
-                "required": ["code", "form", "arguments"],
-                "properties": {
-                    "code": {"const": name},
-                    "form": {"enum": [*code.forms]},
-                    "arguments": {"type": "object"},
-                    "text": {"type": "string"},
-                },
-            }
-            for name, code in CODES.items()
-        ],
-    }
-
-
 def _record(report: Report) -> dict[str, Any]:
     whole = asdict(replace(report, remarks=(), diagnosis=()))
-    whole["remarks"] = [{**codes.record(r), "text": r.text} for r in report.remarks]
+    whole["remarks"] = [{**_plain(remark), "text": remark.text} for remark in report.remarks]
     whole["diagnosis"] = [_cause_record(cause) for cause in report.diagnosis]
     return {name: _plain(whole[name]) for name in FIELDS}
 
@@ -162,25 +138,28 @@ def _record(report: Report) -> dict[str, Any]:
 def _cause_record(cause: Cause) -> dict[str, Any]:
     return {
         "gradient": cause.gradient,
-        **codes.record(cause.finding),
-        "limits": [codes.record(limit) for limit in cause.limits],
+        **_plain(cause.finding),
+        "limits": cause.limits,
         "text": cause.text,
         "terms": [{**asdict(term), "reading": term.reading.text} for term in cause.terms],
         "formula": cause.formula,
         "line": cause.line,
         "line_text": cause.line_text,
-        "place": [codes.record(found) for found in cause.place],
+        "place": cause.place,
     }
 
 
 def _plain(value: Any) -> Any:
+    """What JSON can write: findings by their codes, formulas as texts."""
+    if isinstance(value, Finding):
+        return {"code": value.code, "form": value.form, "arguments": _plain({**value.arguments})}
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _said(report: Report) -> list[str]:
