@@ -146,6 +146,9 @@ def _core(reports):
     ]  # fmt: skip
 
 
+UNTOLD = {"column"}
+"""Arguments of no sentence, for those who read the JSON."""
+
 EXAMPLES = [*sorted((ROOT / "examples" / "wrong").glob("*.py")),
             *sorted((ROOT / "examples" / "right").glob("*.py"))]  # fmt: skip
 STAGED = [(name, MISTAKES[name][len(name) % len(MISTAKES[name])]) for name in list(SOURCES)[:12]]
@@ -162,7 +165,7 @@ def coded(monkeypatch):
         reports = verify_all(str(path))
         for finding in (f for report in reports for f in _findings(report)):
             row = CODES[finding.code].sentences[finding.form]
-            assert finding.arguments.keys() <= _example(row).keys(), finding
+            assert finding.arguments.keys() - UNTOLD <= _example(row).keys(), finding
         with monkeypatch.context() as patched:
             patched.setattr(Finding, "__str__", lambda finding: finding.code)
             return _core(reports), _core(verify_all(str(path)))
