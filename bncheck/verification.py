@@ -23,9 +23,8 @@ from bncheck.identity.crossing import Bench
 from bncheck.identity.readings import Reading, list_readings
 from bncheck.identity.running import inferred
 from bncheck.numbers import layout as layouts
-from bncheck.numbers.inputs import own_trial
 from bncheck.numbers.observation import Observation, Trial
-from bncheck.numbers.trials import drawn
+from bncheck.numbers.trials import drawn, own_trial
 from bncheck.place.lines import locate
 from bncheck.settings import Settings
 from bncheck.subject.messages import Backward, Subject

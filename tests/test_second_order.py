@@ -171,11 +171,11 @@ def test_a_wrong_second_order_is_a_disagreement(monkeypatch, where, at):
 
     def spoiled(*arguments):
         made = real(*arguments)
-        whole = made if where == "chain" else made.program
+        whole, *lines = (made,) if where == "chain" else made
         steps = list(whole.steps)
         steps[at] = Step(steps[at].target, 2 * steps[at].expr)
         whole = replace(whole, steps=tuple(steps))
-        return whole if where == "chain" else replace(made, program=whole)
+        return (whole, *lines) if lines else whole
 
     real = getattr(passes, "backward" if where == "chain" else "close")
     monkeypatch.setattr(passes, "backward" if where == "chain" else "close", spoiled)
@@ -192,9 +192,9 @@ def test_every_spoiled_term_is_seen():
                 continue
             steps = list(found.closed.steps)
             steps[order] = Step(step.target, step.expr + term)
-            broken = replace(found.closing, program=replace(found.closed, steps=tuple(steps)))
+            broken = replace(found.closed, steps=tuple(steps))
             with pytest.raises(Disagreement):
-                witness(replace(found, closing=broken), most=3)
+                witness(replace(found, closed=broken), most=3)
 
 
 def test_the_forward_form_of_batch_norm_is_the_textbook_s():

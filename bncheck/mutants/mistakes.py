@@ -9,7 +9,7 @@ from sympy import Add, Expr, Mul, S
 from bncheck.algebra.notation import Tensor, indices_of, like, name_of, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.closed import terms
-from bncheck.calculus.derivation import Closing, Derivation
+from bncheck.calculus.derivation import Derivation
 from bncheck.cause.hypothesis import Question
 from bncheck.cause.programs import changes
 from bncheck.mutants.recipe import Recipe
@@ -94,8 +94,7 @@ def recipe(
     program = found.forward
     made = found
     if backward is not None:
-        closing = Closing(_without_zeros(found, backward), ())
-        made = Derivation(found.forward, found.chain, closing)
+        made = Derivation(found.forward, found.chain, _without_zeros(found, backward))
     roles = {**_roles(program), **{str(size(run[0])): "groups" for run in program.joined}}
     takes = tuple(roles[name] for name in arguments(program))
     gives = tuple(gradient_roles(found)[name_of(out)] for out in made.closed.outputs)
