@@ -25,12 +25,11 @@ from bncheck.identity.running import inferred
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.observation import Observation, Trial
 from bncheck.numbers.trials import drawn, own_trial
-from bncheck.place.lines import locate
+from bncheck.place.lines import Search, locate, mends
 from bncheck.settings import Settings
-from bncheck.subject.messages import Backward, Subject
+from bncheck.subject.messages import Backward, Subject, Target
 from bncheck.subject.names import DIRECTIONS, double_role, layer_hint, role
 from bncheck.subject.questions import CallableSubject, FileSubject
-from bncheck.subject.target import Target
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
 from bncheck.telling.report import WORST_FIRST, Cause, Report
@@ -268,7 +267,7 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
         diagnosis=_causes(record, verdicts, settings),
         trials=record.trials,
         running=running,
-        counterexample=smallest(bench, by_hand) if by_hand else None,
+        counterexample=smallest(bench, by_hand, verdicts.worst[by_hand]) if by_hand else None,
         failure=bench.inputs(verdicts.worst[wrong[0].name]) if wrong else None,
         picture=next(filter(None, (heat(derivation, record.easy, n) for n in names)), None),
     )
@@ -277,16 +276,19 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
 def _causes(record: Record, verdicts: Verdicts, settings: Settings) -> tuple[Cause, ...]:
     """Why each wrong gradient is wrong; in first order on which line, if that was asked for."""
     reading, derivation = record.bench.reading, record.bench.reading.found
+    looked_into = settings.lines and reading.known and derivation.order == 1
+    search = Search(derivation, record.bench, record.easy, {}) if looked_into else None
+    wrong = [g.name for g in verdicts.wrong if g.verdict == "wrong"]
+    edits = mends(search, wrong) if search else {}
     causes = tuple(
         explain(
             derivation, g, record.easy, verdicts.worst[g.name], reading.layout,
             own=reading.known, ignored=reading.ignored, shape=verdicts.shapes.get(g.name),
+            mended=g.name in edits,
         )
         for g in verdicts.wrong
     )  # fmt: skip
-    if not settings.lines or not reading.known or derivation.order == 2:
-        return causes
-    return locate(causes, derivation, record.bench, record.easy)
+    return locate(causes, search, edits) if search else causes
 
 
 def _trials(

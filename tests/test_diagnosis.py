@@ -10,7 +10,6 @@ from bncheck.algebra.layers import LAYERS
 from bncheck.algebra.notation import name_of
 from bncheck.calculus.passes import derived_once
 from bncheck.cause.causes import explain
-from bncheck.cause.hypothesis import is_off
 from bncheck.cause.terms import fit
 from bncheck.numbers import layout
 from bncheck.numbers.observation import Observation, Trial
@@ -33,7 +32,7 @@ def explained(name, backward):
     at = layout.usual(found.forward)
     seen = [(t, _observed(found, at, t, backward)) for t in drawn(found, layout=at) if t.easy]
     wrong = [name_of(out) for out in found.chain.outputs]
-    wrong = [g for g in wrong if any(is_off(one, g).any() for _, one in seen)]
+    wrong = [g for g in wrong if any(one.off(g).any() for _, one in seen)]
     causes = []
     for gradient in wrong:
         made = [

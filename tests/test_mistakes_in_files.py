@@ -80,9 +80,10 @@ class LayerNorm:
 """
 
 EDITS = [
-    (LAYER, "scale / count * inner", "scale / count + inner", "dx", "edit", "* where + stands"),
-    (LAYER, "scale / count * inner", "scale / (count + self.eps) + inner", "dx", "edit",
-     "* where + stands before inner and without + self.eps"),
+    (LAYER, "scale / count * inner", "scale / count + inner", "dx", "edit",
+     "`scale / count + inner` should be `scale / count * inner`"),
+    (LAYER, "scale / count * inner", "scale / (count + self.eps) + inner", "dx", "term-factor",
+     "another factor in each group"),
     (LAYER, "return dx", "return dy", "dx", "handed-on", "handed on as it came"),
     (LAYER, "(dy * self.hat).sum(axis=0)\n", "(dy * self.hat)[: dy.shape[1]].sum(axis=0)\n",
      "dgamma", "rows-lost", "first rows"),

@@ -128,8 +128,8 @@ def test_a_calling_convention_is_a_file_and_a_row(house):
     house.add(
         "subject/conventions/__init__.py",
         (row, '    Convention("generator", generator.find, generator.output_of, generator.run,\n'
-         "               function.read, running.of_nothing, function.exchange),\n" + row),
-        ("import autograd, double, function,", "import autograd, double, function, generator,"),
+         "               read, functions.exchange_alone),\n" + row),
+        ("import autograd, double, functions", "import autograd, double, functions, generator"),
     )  # fmt: skip
     house.add(
         "subject/conventions/generator.py",
@@ -138,11 +138,9 @@ def test_a_calling_convention_is_a_file_and_a_row(house):
 import inspect
 from dataclasses import replace
 
-from bncheck.subject.conventions.arguments import called
-from bncheck.subject.conventions.function import summarised
-from bncheck.subject.conventions.implementations import Implementation, Ran
+from bncheck.subject.conventions.implementations import Implementation, Ran, summarised
 from bncheck.subject.conventions.returned import output
-from bncheck.subject.signature import roles_taken
+from bncheck.subject.signature import called, roles_taken
 
 
 def find(name, thing, beside):
@@ -197,8 +195,8 @@ def cubed(question):
     )
     house.add(
         "cause/causes.py",
-        ("import axes, forwards,", "import axes, cubes, forwards,"),
-        ("    forwards.other_doubles,\n", "    cubes.cubed,\n    forwards.other_doubles,\n"),
+        ("import forwards,", "import cubes, forwards,"),
+        ("    programs.joint_counts,\n", "    cubes.cubed,\n    programs.joint_counts,\n"),
     )
     row = "_CAUSE: dict[str, Code] = {\n"
     house.add("telling/sentences.py",

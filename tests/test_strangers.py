@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bncheck.subject.loading import load
-from bncheck.subject.target import Target
+from bncheck.subject.messages import Target
 from bncheck.telling.errors import CannotAsk
 from bncheck.verification import verify, verify_all
 from tests.cases.strangers import BODIES, EDITS, FILES

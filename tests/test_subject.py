@@ -18,10 +18,10 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from bncheck.subject import messages
 from bncheck.subject.conventions import find
 from bncheck.subject.loading import load
+from bncheck.subject.messages import Target
 from bncheck.subject.names import SPELLINGS, gradient, layer_hint, role
 from bncheck.subject.questions import CallableSubject, FileSubject
 from bncheck.subject.signature import double_roles, roles_of
-from bncheck.subject.target import Target
 from bncheck.telling.codes import Finding
 from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
 

@@ -1,16 +1,17 @@
 """From a verdict to its reason: the kind of failure, then a hypothesis, the terms, the place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from bncheck.algebra.notation import Total, indices_of, like, size
+from bncheck.algebra.notation import Total, indices_of, like, name_of, size
 from bncheck.algebra.program import Step
-from bncheck.calculus.derivation import Derivation
-from bncheck.cause import axes, forwards, inputs, programs
+from bncheck.calculus.derivation import Derivation, normalised
+from bncheck.cause import forwards, inputs, programs
 from bncheck.cause.hypothesis import (
     Question,
     Source,
@@ -18,13 +19,12 @@ from bncheck.cause.hypothesis import (
     first,
     gradient_of,
     holds,
-    is_off,
     known,
+    lengths,
     pairs,
 )
-from bncheck.cause.places import sizes, where
 from bncheck.cause.terms import Fit, by_reading, fit, said_of
-from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, largest, within
+from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, largest, negligible, within
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Observation, Trial
@@ -36,18 +36,21 @@ from bncheck.writers.formulas.unicode import equation
 CHANGES: tuple[Source, ...] = (
     programs.changes,
     forwards.other_forwards,
+    forwards.eps_beside,
     programs.edits,
-    axes.elsewhere,
+    programs.elsewhere,
     programs.joint_counts,
 )
-LIKELY: tuple[Source, ...] = (axes.reordered, inputs.directions, *CHANGES)
+LIKELY: tuple[Source, ...] = (inputs.reordered, inputs.directions, *CHANGES)
 OTHERS: tuple[Source, ...] = (
     forwards.other_doubles,
     inputs.held,
     inputs.misread,
     partial(pairs, CHANGES),
 )
-"""What is asked, in this order, in first and second order: between the two the terms are fitted."""
+"""What is asked, in this order, in first and second order: between the two the terms are fitted.
+Pairs, which come last, are left out where one edit mends the gradient.
+"""
 
 ZERO = "d2beta"
 """The gradient of gradients with respect to beta, on which none depends."""
@@ -63,12 +66,14 @@ def explain(
     own: bool = True,
     ignored: bool = False,
     shape: Finding | None = None,
+    mended: bool = False,
 ) -> Cause:
     """Why one gradient is wrong or inaccurate.
 
     ``observations``: all easy trials; ``worst``: the one on which it is worst. ``own``: the
     forward pass is that of the derivation; ``ignored``: it makes no use of the eps that it is
-    given. ``shape``: what is wrong with the gradient's shape.
+    given. ``shape``: what is wrong with the gradient's shape; ``mended``: there is an edit of the
+    code that mends it, which says more than what few would write.
     """
     name = result.name
     there = [s for s in observations if name in s.gradients]
@@ -76,15 +81,18 @@ def explain(
         return Cause(name, _summed(derivation, name, there, shape))
     if result.verdict == "inaccurate":
         return Cause(name, _lost_digits(there, result, worst))
-    off = [s for s in there if is_off(s, name).any()]
-    fine = [s for s in there if not is_off(s, name).any()]
+    lost = [s for s in there if not np.isfinite(np.asarray(s.gradients[name], float)).all()]
+    off = [s for s in there if s.off(name).any() and s not in lost] or lost
+    fine = [s for s in there if not s.off(name).any()]
     plain = _plain(derivation, name, off, worst, own)
     if plain is not None:
         return Cause(name, plain)
     question = Question(derivation, name, asked(off, name), layout)
-    finding, limits, fitted = _found(question, off, fine)
+    finding, limits, fitted = _found(question, off, fine, mended)
     if ignored and finding.code == "eps-other":
         finding, limits = found("eps-in-backward-only"), ()
+    if lost:
+        limits = (*limits, found("not-finite", trial=lost[0].trial.name))
     return Cause(name, finding, limits, fitted.terms, _formula(derivation, name))
 
 
@@ -110,7 +118,7 @@ def _plain(
 
 
 def _found(
-    question: Question, off: Sequence[Observation], fine: Sequence[Observation]
+    question: Question, off: Sequence[Observation], fine: Sequence[Observation], mended: bool
 ) -> tuple[Finding, tuple[Finding, ...], Fit]:
     """The cause, where it does not hold, and the terms."""
     derivation, gradient = question.derivation, question.gradient
@@ -120,13 +128,13 @@ def _found(
     said = None if hypothesis else said_of(fitted, gradient)
     if said is not None:
         return said, (), fitted
-    hypothesis = hypothesis or first(OTHERS, question)
+    hypothesis = hypothesis or first(OTHERS[:-1] if mended else OTHERS, question)
     if hypothesis is not None:
-        limits = () if holds(hypothesis, gradient, fine) else sizes(derivation, off, fine)
+        limits = () if holds(hypothesis, gradient, fine) else _limits(derivation, off, fine)
         if hypothesis.finding.code == "divided-by-count" and not question.of_input:
             limits = (*limits, found("average-convention"))
         return hypothesis.finding, limits, fitted
-    places = where(derivation, gradient, off, fine)
+    places = _where(derivation, gradient, off, fine)
     if fitted.wrong:
         return by_reading(fitted), places, fitted
     return found("unexplained", "second" if second else "", places=places), (), fitted
@@ -192,6 +200,136 @@ def _lost_digits(seen: Sequence[Observation], result: GradientResult, worst: Tri
     types = {str(s.gradients[name].dtype) for s in seen}
     if types & {"float32", "float16"}:
         return found("inaccurate", "dtype", **said, types=tuple(sorted(types)))
-    if all(is_off(s, name).any() for s in seen):
+    if all(s.off(name).any() for s in seen):
         return found("inaccurate", "everywhere", **said)
     return found("inaccurate", "mean" if worst.cancels else "cancel", **said)
+
+
+# -- where it is off, for what no change explains --------------------------------------------------
+
+
+def _where(
+    derivation: Derivation, gradient: str, off: Sequence[Observation], fine: Sequence[Observation]
+) -> tuple[Finding, ...]:
+    """``off`` and ``fine``: the easy trials on which it is wrong and right."""
+    apart = off[0].off(gradient)
+    return (
+        *_limits(derivation, off, fine),
+        *_first(_statistic(derivation, gradient, (*off, *fine))),
+        *_first(_axes(derivation, gradient, off)),
+        *_first(_values(derivation, gradient, off[0])),
+        _at("count", off=int(apart.sum()), entries=apart.size),
+    )
+
+
+def _limits(
+    derivation: Derivation, off: Sequence[Observation], fine: Sequence[Observation]
+) -> tuple[Finding, ...]:
+    """What the sizes of the wrong trials have in common, and those of the right ones not."""
+    return _first(_sizes(derivation, off, fine)) if fine else ()
+
+
+def _at(form: str, **arguments: Any) -> Finding:
+    return found("where", form, **arguments)
+
+
+def _first(findings: Iterator[Finding]) -> tuple[Finding, ...]:
+    return tuple(findings)[:1]
+
+
+def _sizes(
+    derivation: Derivation, off: Sequence[Observation], fine: Sequence[Observation]
+) -> Iterator[Finding]:
+    axes = derivation.forward.axes
+    wrong_ones, right_ones = ([lengths(derivation, s) for s in seen] for seen in (off, fine))
+    square = [len({*n.values()}) < len(n) for n in (*wrong_ones, *right_ones)]
+    if square == [True] * len(off) + [False] * len(fine):
+        yield _at("square", sizes=tuple(str(size(a)) for a in axes))
+        return
+    for axis in axes:
+        wrong, right = ([n[axis] for n in seen] for seen in (wrong_ones, right_ones))
+        letter = str(size(axis))
+        if len({n % 2 for n in wrong}) == 1 and len({n % 2 for n in right}) == 1:
+            if wrong[0] % 2 != right[0] % 2 and len({*wrong, *right}) > 3:
+                yield _at("odd" if wrong[0] % 2 else "even", size=letter)
+        elif min(wrong) > max(right):
+            yield _at("large", size=letter, least=min(wrong), most=max(right))
+
+
+def _axes(derivation: Derivation, gradient: str, off: Sequence[Observation]) -> Iterator[Finding]:
+    """Along which axis the wrong entries are some only, and which."""
+    one = max(off, key=lambda s: s.gradients[gradient].size)
+    apart = one.off(gradient)
+    if apart.sum() <= 2 < apart.size:
+        yield _at("entries", entries=tuple(str(list(map(int, at))) for at in np.argwhere(apart)))
+        return
+    operand = derivation.closed.tensors[gradient]
+    for number, index in enumerate(indices_of(operand)):
+        others = tuple(k for k in range(apart.ndim) if k != number)
+        bad = np.flatnonzero(apart.any(axis=others))
+        length = apart.shape[number]
+        if 0 < bad.size < length:
+            start, end = int(bad[0]), int(bad[-1])
+            axis = f"index {number} ({size(index)} = {length})"
+            if bad.size == length - start and start > 0:
+                kind = "row" if index in normalised(derivation.forward) else "group"
+                form = "last" if bad.size == 1 else "from"
+                yield _at(form, start=start, kind=kind, axis=axis)
+            elif bad.size == end + 1:
+                yield _at("up-to", end=end, axis=axis)
+            elif bad.size == 1:
+                yield _at("at", place=start, axis=axis)
+
+
+def _statistic(
+    derivation: Derivation, gradient: str, seen: Sequence[Observation]
+) -> Iterator[Finding]:
+    """A statistic that is larger, or smaller, in every wrong group than in the right ones."""
+    indices = indices_of(derivation.closed.tensors[gradient])
+    for step in derivation.forward.steps:
+        has, name = indices_of(step.target), name_of(step.target)
+        if not has or not set(has) < set(derivation.forward.axes) or not set(has) <= set(indices):
+            continue
+        others = tuple(k for k, i in enumerate(indices) if i not in has)
+        bad = np.concatenate([s.off(gradient).any(axis=others).ravel() for s in seen])
+        values = np.concatenate([np.ravel(s.reference.known[name]).astype(float) for s in seen])
+        if not 0 < bad.sum() < bad.size:
+            continue
+        if values[bad].max() < values[~bad].min():
+            yield _at("below", value=name, limit=float(values[~bad].min()))
+        elif values[bad].min() > values[~bad].max():
+            yield _at("above", value=name, limit=float(values[~bad].max()))
+
+
+def _values(derivation: Derivation, gradient: str, one: Observation) -> Iterator[Finding]:
+    """What the wrong entries have in common: a sign, a size, a limit, few digits."""
+    apart, theirs = one.off(gradient), np.asarray(one.gradients[gradient], float)
+    if apart.all() or theirs.shape != apart.shape:
+        yield from _digits(one, gradient)
+        return
+    level = abs(theirs[apart])
+    one_level = level.size > 2 and negligible(np.ptp(level), level, RECOMPUTED)
+    if one_level and level.max() >= abs(theirs).max():
+        yield _at("clipped", limit=float(level.max()))
+    known, forward = one.reference.known, derivation.forward
+    names = dict.fromkeys((name_of(forward.inputs[0]), name_of(forward.outputs[0])))
+    for name in (*names, name_of(derivation.upstream[0])):
+        values = np.asarray(known.get(name, one.values.get(name)), float)
+        if values.shape != apart.shape:
+            continue
+        low, high = values[apart], values[~apart]
+        for bad, right, form in ((low, high, "greater"), (-low, -high, "less")):
+            if bad.min() > right.max():
+                middle = (bad.min() + right.max()) / 2 * (1 if form == "greater" else -1)
+                edge = 0.0 if low.min() * high.max() < 0 and abs(middle) < 0.5 else middle
+                yield _at(form, value=name, limit=float(edge))
+
+
+def _digits(one: Observation, gradient: str) -> Iterator[Finding]:
+    """A small error everywhere, without pattern: few digits somewhere inside."""
+    right = np.asarray(one.reference.gradients[gradient], float)
+    apart = np.asarray(one.gradients[gradient], float) - right
+    scale = float(np.sqrt((right**2).mean()))
+    error = float(np.sqrt((apart**2).mean()))
+    if 0 < error < 0.02 * scale:
+        yield _at("digits", error=error / scale)

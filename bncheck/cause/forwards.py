@@ -5,9 +5,10 @@ or in all, from a changed one. Such an operand is written with a prime: ``sd'``.
 is the double backward pass of another layer, or of another variance.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 from sympy import Expr, Rational, S
 
@@ -16,11 +17,13 @@ from bncheck.algebra.notation import Tensor, like, name_of, operands, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.calculus.passes import derived_once
-from bncheck.cause.hypothesis import Hypothesis, Question, by_program, knowing
+from bncheck.cause.hypothesis import Hypothesis, Question, by_program, by_steps, with_expressions
+from bncheck.cause.programs import changes
+from bncheck.numbers.trials import USUAL_EPS
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import BncheckError
 
-OTHER_EPS = (1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-4, 1e-12, 1e-10, 1e-2, 1e-1, 2.0**-52)
+OTHER_EPS = (*USUAL_EPS[:11], 1e-1)
 PRIME = "'"
 
 _Other = tuple[Finding, Program]
@@ -32,6 +35,30 @@ def other_forwards(question: Question) -> Iterator[Hypothesis]:
     if question.derivation.order == 1:
         yield from _changed(question.derivation)
         yield from _other_layers(question)
+
+
+def eps_beside(question: Question) -> Iterator[Hypothesis]:
+    """Where the forward pass adds eps to the root: what is written as if it stood under it."""
+    derivation, forward = question.derivation, question.derivation.forward
+    step = _beside(forward)
+    if derivation.order == 2 or step is None:
+        return
+    under = (step.expr - forward.tensors["eps"]).base + forward.tensors["eps"]
+    usual = derived_once(_with(forward, step, under**S.Half), 1)
+    said = {"root": name_of(step.target)}
+    yield from _whole(question, usual.forward, found("eps-beside", "whole", **said))
+    formula = found("eps-beside", **said)
+    yield by_steps(formula, derivation, usual.closed, usual.closed.steps)
+    for one in changes(replace(question, derivation=usual)):
+        both = found("two-changes", first=formula, second=one.finding)
+        yield Hypothesis(both, one.made, one.program)
+
+
+def _beside(forward: Program) -> Step | None:
+    """The step that adds eps to a root, if there is one."""
+    eps = forward.tensors.get("eps")
+    there = (s for s in forward.steps if s.expr.is_Add and eps in s.expr.args)
+    return next((s for s in there if (s.expr - eps).is_Pow), None)
 
 
 def other_doubles(question: Question) -> Iterator[Hypothesis]:
@@ -63,9 +90,8 @@ def other_doubles(question: Question) -> Iterator[Hypothesis]:
 @cache
 def _changed(derivation: Derivation) -> tuple[Hypothesis, ...]:
     others = list(_others(derivation.forward))
-    made = [(f, p) for other in others for f, p in _throughout(derivation, *other)]
-    made += [(f, p) for other in others for f, p in _somewhere(derivation, *other)]
-    return tuple(by_program(finding, program) for finding, program in made)
+    ways = (_throughout, _somewhere)
+    return tuple(h for way in ways for other in others for h in way(derivation, *other))
 
 
 def _others(forward: Program) -> Iterator[_Other]:
@@ -77,24 +103,33 @@ def _others(forward: Program) -> Iterator[_Other]:
             break
         inner, name = root.expr.base, {"root": name_of(root.target)}
         bare = inner.xreplace({eps: S.Zero})
-        yield found("eps-missing"), _with(forward, root, bare**S.Half)
-        for value in OTHER_EPS:
-            other = (bare + Rational(str(value))) ** S.Half
-            yield found("eps-other", eps=value), _with(forward, root, other)
         for finding, expr in (
+            (found("eps-missing"), bare**S.Half),
+            *((found("eps-other", eps=value), (bare + Rational(str(value))) ** S.Half)
+              for value in OTHER_EPS),
             (found("eps-outside", **name), bare**S.Half + eps),
             (found("eps-twice", "outside", **name), root.expr + eps),
             (found("eps-twice", "inside", **name), (inner + eps) ** S.Half),
             (found("root-twice", **name), (root.expr + eps) ** S.Half),
             (found("eps-sign", **name), (bare - eps) ** S.Half),
             (found("eps-squared", **name), (bare + eps**2) ** S.Half),
-        ):
+        ):  # fmt: skip
             yield finding, _with(forward, root, expr)
+    beside = _beside(forward)
+    if beside is not None:
+        bare = beside.expr - eps
+        yield found("eps-missing"), _with(forward, beside, bare)
+        for value in OTHER_EPS:
+            other = bare + Rational(str(value))
+            yield found("eps-other", eps=value), _with(forward, beside, other)
     for root in roots:
         inner, name = root.expr.base, {"root": name_of(root.target)}
         yield found("variance-for-sd", "forward", **name), _with(forward, root, inner)
         yield found("root-twice", **name), _with(forward, root, inner ** (S.One / 4))
-    yield from _uncentred(forward)
+    mean = forward.tensors.get("mu")
+    for step in forward.users(mean) if mean is not None else ():
+        bare = step.expr.xreplace({mean: S.Zero})
+        yield found("mean-not-subtracted", value=name_of(step.target)), _with(forward, step, bare)
 
 
 def _other_ddof(forward: Program) -> Iterator[_Other]:
@@ -106,42 +141,31 @@ def _other_ddof(forward: Program) -> Iterator[_Other]:
             yield found("ddof", over=over), other
 
 
-def _uncentred(forward: Program) -> Iterator[_Other]:
-    """The mean not subtracted: in the normalised values, in the variance, or in both."""
-    mean = forward.tensors.get("mu")
-    readers = [s for s in forward.steps if mean is not None and mean in operands(s.expr)]
-    for step in readers:
-        bare = step.expr.xreplace({mean: S.Zero})
-        finding = found("mean-not-subtracted", value=name_of(step.target))
-        yield finding, _with(forward, step, bare)
-
-
-def _throughout(derivation: Derivation, finding: Finding, other: Program) -> Iterator[_Other]:
+def _throughout(derivation: Derivation, finding: Finding, other: Program) -> Iterator[Hypothesis]:
     """The closed form and the chain rule with every forward value from the other pass."""
     for program in (derivation.closed, derivation.chain):
-        put = {a: _primed(a) for a in _read(derivation, program)}
-        steps = (Step(s.target, s.expr.xreplace(put), s.note) for s in program.steps)
-        yield finding, _reading(derivation, other, program, steps)
+        read = _read(derivation, program)
+        put = {s.target: _primed(s.expr, read) for s in program.steps}
+        yield _reading(finding, derivation, other, program, put)
 
 
-def _somewhere(derivation: Derivation, finding: Finding, other: Program) -> Iterator[_Other]:
+def _somewhere(derivation: Derivation, finding: Finding, other: Program) -> Iterator[Hypothesis]:
     """One forward value from the other pass, everywhere or in one step of the backward pass."""
     closed, chain = derivation.closed, derivation.chain
-    moved = _moved(other, derivation.forward)
+    pairs = zip(derivation.forward.steps, other.steps, strict=True)
+    moved = other.moved(theirs.target for mine, theirs in pairs if mine.expr != theirs.expr)
     for operand in (a for a in _read(derivation, closed) if a in moved):
-        put = {operand: _primed(operand)}
-        steps = (Step(s.target, s.expr.xreplace(put), s.note) for s in closed.steps)
-        somewhere = _at(finding, factor=name_of(operand))
-        yield somewhere, _reading(derivation, other, closed, steps)
+        put = {s.target: _primed(s.expr, [operand]) for s in closed.steps}
+        said = _at(finding, factor=name_of(operand))
+        yield _reading(said, derivation, other, closed, put)
     read = [a for a in _read(derivation, chain) if a in moved]
     for step in chain.steps:
         for operand in (a for a in read if a in operands(step.expr)):
-            changed = Step(step.target, step.expr.xreplace({operand: _primed(operand)}), step.note)
-            steps = (changed if s is step else s for s in chain.steps)
             name = name_of(operand)
-            said = {} if name in _names(finding) else {"operand": name}
-            somewhere = _at(finding, **said, step=name_of(step.target))
-            yield somewhere, _reading(derivation, other, chain, steps)
+            where = {} if name in _names(finding) else {"operand": name}
+            said = _at(finding, **where, step=name_of(step.target))
+            put = {step.target: _primed(step.expr, [operand])}
+            yield _reading(said, derivation, other, chain, put)
 
 
 def _names(finding: Finding) -> set[str]:
@@ -180,12 +204,19 @@ def _from_inputs(derivation: Derivation, backward: Program, forward: Iterable[St
 
 
 def _reading(
-    derivation: Derivation, other: Program, program: Program, steps: Iterable[Step]
-) -> Program:
+    finding: Finding,
+    derivation: Derivation,
+    other: Program,
+    program: Program,
+    put: Mapping[Tensor, Expr],
+) -> Hypothesis:
     """A backward program that reads values with a prime, after the forward pass they are of."""
-    put = {a: _primed(a) for a in other.targets}
-    primed = (Step(put[s.target], s.expr.xreplace(put), s.note) for s in other.steps)
-    return knowing(derivation, program, (*primed, *steps))
+    primed = (
+        Step(_primed(s.target, other.targets), _primed(s.expr, other.targets), s.note)
+        for s in other.steps
+    )
+    steps = (*primed, *with_expressions(program, put))
+    return by_steps(finding, derivation, program, steps)
 
 
 def _read(derivation: Derivation, program: Program) -> list[Tensor]:
@@ -194,19 +225,10 @@ def _read(derivation: Derivation, program: Program) -> list[Tensor]:
     return [a for s in program.steps for a in operands(s.expr) if a in targets]
 
 
-def _moved(other: Program, forward: Program) -> set[Tensor]:
-    """The values that are computed otherwise, or come from such."""
-    changed: set[Tensor] = set()
-    for mine, theirs in zip(forward.steps, other.steps, strict=True):
-        if mine.expr != theirs.expr or changed & set(operands(mine.expr)):
-            changed.add(mine.target)
-    return changed
-
-
-def _primed(operand: Tensor) -> Tensor:
-    return like(name_of(operand) + PRIME, operand)
+def _primed(expr: Expr, values: Iterable[Tensor]) -> Any:
+    """The expression with some values of the other pass."""
+    return expr.xreplace({a: like(name_of(a) + PRIME, a) for a in values})
 
 
 def _with(forward: Program, step: Step, expr: Expr) -> Program:
-    steps = tuple(Step(s.target, expr, s.note) if s is step else s for s in forward.steps)
-    return replace(forward, steps=steps)
+    return replace(forward, steps=with_expressions(forward, {step.target: expr}))

@@ -5,18 +5,18 @@ observation that is asked. Sources give hypotheses, the likeliest first; each kn
 (first or second order, which gradient, which layout) whether it has any.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
+from sympy import Expr, Idx
 
-from bncheck.algebra.notation import indices_of, name_of
+from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.derivation import Derivation
-from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, explains, gap, largest
+from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, explains, largest
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Observation
@@ -86,12 +86,6 @@ def holds(hypothesis: Hypothesis, gradient: str, observations: Iterable[Observat
     return all(_is_theirs(hypothesis.made(one, gradient), gradient, one) for one in observations)
 
 
-def is_off(one: Observation, gradient: str) -> NDArray[np.bool_]:
-    """Which entries of a gradient are outside the bound."""
-    right = one.reference.gradients[gradient]
-    return ~(gap(one.gradients[gradient], right) <= one.reference.allowed[gradient])
-
-
 def _is_theirs(made: Array | None, gradient: str, one: Observation) -> bool:
     """Whether these are the user's numbers, to within rounding."""
     if made is None:
@@ -100,21 +94,41 @@ def _is_theirs(made: Array | None, gradient: str, one: Observation) -> bool:
     return explains(made, one.gradients[gradient], allowed, ROUNDING, largest(right))
 
 
-def by_program(finding: Finding, program: Program) -> Hypothesis:
-    """A changed program: its inputs are values of the forward pass and what is given."""
-    return Hypothesis(finding, partial(_evaluated, program), program)
-
-
-def knowing(derivation: Derivation, program: Program, steps: Iterable[Step]) -> Program:
+def by_steps(
+    finding: Finding, derivation: Derivation, program: Program, steps: Iterable[Step]
+) -> Hypothesis:
     """The program with these steps; it may read every value of the forward pass."""
     forward = derivation.forward
     inputs = (*derivation.upstream, *forward.inputs, *forward.targets)
-    return replace(program, inputs=inputs, steps=tuple(steps))
+    return by_program(finding, replace(program, inputs=inputs, steps=tuple(steps)))
+
+
+def by_change(
+    finding: Finding, derivation: Derivation, program: Program, put: Mapping[Tensor, Expr]
+) -> Hypothesis:
+    """The program with other right-hand sides of some targets."""
+    return by_steps(finding, derivation, program, with_expressions(program, put))
+
+
+def with_expressions(program: Program, put: Mapping[Tensor, Expr]) -> tuple[Step, ...]:
+    """The steps with other right-hand sides of some targets."""
+    return tuple(Step(s.target, put.get(s.target, s.expr), s.note) for s in program.steps)
+
+
+def by_program(finding: Finding, program: Program) -> Hypothesis:
+    """A changed program: its inputs are values of the forward pass and what is given."""
+    return Hypothesis(finding, lambda one, name: gradient_of(program, known(one), name), program)
 
 
 def known(one: Observation) -> dict[str, Array]:
     """Everything that is known in an observation, by name."""
     return {n: np.asarray(v) for n, v in {**one.values, **one.reference.known}.items()}
+
+
+def lengths(derivation: Derivation, one: Observation) -> dict[Idx, int]:
+    """The length of each axis of the program in an observation."""
+    first = derivation.forward.inputs[0]
+    return dict(zip(indices_of(first), one.reference.known[name_of(first)].shape, strict=True))
 
 
 def gradient_of(program: Program, values: dict[str, Array], gradient: str) -> Array:
@@ -164,10 +178,6 @@ def _each(sources: Iterable[Source], question: Question) -> Iterator[Hypothesis]
                 continue
             seen.add(hypothesis.program)
         yield hypothesis
-
-
-def _evaluated(program: Program, one: Observation, gradient: str) -> Array | None:
-    return gradient_of(program, known(one), gradient)
 
 
 def _together(a: Hypothesis, b: Hypothesis, one: Observation, gradient: str) -> Array | None:

@@ -1,4 +1,4 @@
-"""The right programs on other values: a statistic held, a mask, rows lost, another gamma, ...
+"""The right programs on other values: reordered, a statistic held, a mask, rows lost, ...
 
 No program is changed here. Some hypotheses say what was put in; others say what the numbers would
 be of (the first rows, a part of an axis, other scales), and give the nearest to the user's.
@@ -7,7 +7,7 @@ be of (the first rows, a part of an axis, other scales), and give the nearest to
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,16 @@ import numpy as np
 from bncheck.algebra.notation import indices_of, name_of
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.cause.hypothesis import Hypothesis, Made, Question, gradient_of, is_statistic, known
+from bncheck.cause.hypothesis import (
+    Hypothesis,
+    Made,
+    Question,
+    by_program,
+    gradient_of,
+    is_statistic,
+    known,
+)
+from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import FITTED, alike, distance, near
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
@@ -26,9 +35,45 @@ from bncheck.writers.formulas.unicode import line
 LARGEST = 300
 """Entries of a gradient for which every one is asked by itself."""
 
+SHOWN = 3
+"""Scales that are said where they are another's."""
+
 Values = Mapping[str, Array]
 Put = Callable[[Values], Values]
 """Other values for those of the forward pass and what is given."""
+
+
+def reordered(question: Question) -> Iterator[Hypothesis]:
+    """Right values in the wrong order: reshaped where an axis should have been moved."""
+    derivation, at = question.derivation, question.layout
+    if at is None or derivation.order == 2:
+        return
+    forward, upstream = derivation.forward, name_of(derivation.upstream[0])
+
+    def moved(order: tuple[int, ...], reshape: bool, value: Array, one: Observation) -> Array:
+        """An array with all axes of the program, in another order in the user's axes."""
+        operand, parts = forward.inputs[0], one.parts
+        theirs = np.asarray(layouts.array_to_user(at, forward, operand, value, parts))
+        if reshape:
+            turned = theirs.reshape([theirs.shape[k] for k in order]).transpose(np.argsort(order))
+        else:
+            turned = theirs.transpose(order).reshape(theirs.shape)
+        return layouts.array_from_user(at, forward, operand, turned, value.shape, parts)
+
+    def result(order: tuple[int, ...], reshape: bool, one: Observation, name: str) -> Array:
+        return moved(order, reshape, np.asarray(one.reference.gradients[name], float), one)
+
+    def of_upstream(order: tuple[int, ...], reshape: bool, one: Observation, name: str) -> Array:
+        before = known(one)
+        changed = {**before, upstream: moved(order, reshape, before[upstream], one)}
+        return gradient_of(derivation.closed, changed, name)
+
+    ways = [*product([*permutations(range(len(at.order)))][1:], (False, True))]
+    if question.of_input:
+        said = found("reordered", "values", gradient=question.gradient)
+        yield from (Hypothesis(said, partial(result, *way)) for way in ways)
+    said = found("reordered", "upstream", upstream=upstream)
+    yield from (Hypothesis(said, partial(of_upstream, *way)) for way in ways)
 
 
 def directions(question: Question) -> Iterator[Hypothesis]:
@@ -39,34 +84,30 @@ def directions(question: Question) -> Iterator[Hypothesis]:
     names = {name_of(a): a for a in (*derivation.forward.inputs, *derivation.upstream)}
     given = [name_of(a) for a in derivation.upstream]
     shown = {name: line(names[name]) for name in given}
-    ignored = [(name,) for name in given] + ([tuple(given[1:])] if len(given) > 2 else [])
-    put = partial(_again, derivation)
-    for some in ignored:
-        finding = found("direction-ignored", directions=tuple(shown[name] for name in some))
-        if len(some) > 1:
-            finding = found("direction-ignored", "several", **finding.arguments)
-        yield put(finding, dict.fromkeys(some, np.zeros_like))
+
+    def again(finding: Finding, **put: Callable[[Array], Array]) -> Hypothesis:
+        """Forward and backward pass with other inputs."""
+
+        def values(before: Values) -> Values:
+            changed = {**before, **{name: change(before[name]) for name, change in put.items()}}
+            return {**changed, **_values(derivation.forward, changed)}
+
+        return _with(derivation.closed, finding, values)
+
     for name in given:
-        yield put(found("direction-sign", direction=shown[name]), {name: np.negative})
+        said = found("direction-ignored", directions=(shown[name],))
+        yield again(said, **{name: np.zeros_like})
+    if len(given) > 2:
+        said = found("direction-ignored", "several", directions=(*map(shown.get, given[1:]),))
+        yield again(said, **dict.fromkeys(given[1:], np.zeros_like))
+    for name in given:
+        yield again(found("direction-sign", direction=shown[name]), **{name: np.negative})
     if "gamma" in names:
-        yield put(found("gamma-missing"), {"gamma": np.ones_like})
+        yield again(found("gamma-missing"), gamma=np.ones_like)
     if "eps" in names:
-        yield put(found("eps-missing"), {"eps": np.zeros_like})
+        yield again(found("eps-missing"), eps=np.zeros_like)
         for eps in USUAL_EPS:
-            yield put(found("eps-other", eps=eps), {"eps": partial(np.full_like, fill_value=eps)})
-
-
-def _again(
-    derivation: Derivation, finding: Finding, put: Mapping[str, Callable[[Array], Array]]
-) -> Hypothesis:
-    """Forward and backward pass with other inputs."""
-
-    def values(before: Values) -> Values:
-        changed = {**before, **{name: change(before[name]) for name, change in put.items()}}
-        given = {name_of(a): changed[name_of(a)] for a in derivation.forward.inputs}
-        return {**changed, **_values(derivation.forward, given)}
-
-    return _with(derivation.closed, finding, values)
+            yield again(found("eps-other", eps=eps), eps=partial(np.full_like, fill_value=eps))
 
 
 def held(question: Question) -> Iterator[Hypothesis]:
@@ -94,8 +135,7 @@ def _held(forward: Program, derivation: Derivation) -> Iterator[tuple[Finding, P
         at = forward.targets.index(forward.tensors[name])
         inputs = (*forward.inputs, *forward.targets[: at + 1])
         rest = replace(forward, inputs=inputs, steps=forward.steps[at + 1 :], wrt=())
-        given = {name_of(a): before[name_of(a)] for a in inputs}
-        return {**before, **_values(rest, {**given, name: change(given[name])})}
+        return {**before, **_values(rest, {**before, name: change(before[name])})}
 
     for step in forward.steps:
         if is_statistic(step, derivation):
@@ -143,16 +183,16 @@ def misread(question: Question) -> Iterator[Hypothesis]:
     if not question.of_input:
         return
     yield Hypothesis(found("diagonal"), partial(_diagonal, derivation))
-    partial_means = list(_partial(derivation, question.observations))
-    yield from partial_means
-    right: tuple[Finding | None, Made] = None, partial(_with_right, derivation)
-    for finding, made in (right, *((h.finding, h.made) for h in partial_means)):
-        line_ = _running(derivation, made, question.observations[0], question.gradient)
-        if line_ is not None:
-            start, slope = line_
-            said = found("running-variance", partial=finding, start=start, slope=slope)
-            yield Hypothesis(said, partial(_on_running, derivation, made))
-    yield Hypothesis(found("gamma-updated"), partial(_other_gamma, derivation))
+    partly = list(_partial(derivation, question.observations))
+    yield from partly
+    right = by_program(found("diagonal"), derivation.closed)
+    for base in (right, *partly):
+        made = _on_running(derivation, base.made, question.observations[0], question.gradient)
+        if made is not None:
+            which = None if base is right else base.finding
+            said = found("running-variance", partial=which, start=made[1], slope=made[2])
+            yield Hypothesis(said, partial(_running, derivation, base.made))
+    yield from _gammas(question)
 
 
 def _first_rows(derivation: Derivation, one: Observation, gradient: str) -> Array | None:
@@ -219,24 +259,17 @@ def _over(
     return result
 
 
-def _with_right(derivation: Derivation, one: Observation, gradient: str) -> Array | None:
-    return gradient_of(derivation.closed, known(one), gradient)
+def _running(derivation: Derivation, made: Made, one: Observation, gradient: str) -> Array | None:
+    scaled = _on_running(derivation, made, one, gradient)
+    return None if scaled is None else scaled[0]
 
 
 def _on_running(
     derivation: Derivation, made: Made, one: Observation, gradient: str
-) -> Array | None:
-    """The gradient by a factor per group, where the factors are those of a running variance."""
-    if _running(derivation, made, one, gradient) is None:
-        return None
-    scaled = _scaled(derivation, made, one, gradient)
-    return None if scaled is None else scaled[0]
-
-
-def _scaled(
-    derivation: Derivation, made: Made, one: Observation, gradient: str
-) -> tuple[Array, Array] | None:
-    """The gradient with the factor in each group that comes nearest, and the factors."""
+) -> tuple[Array, float, float] | None:
+    """The gradient with the factor in each group that comes nearest, where it is that of another
+    variance; and start and slope of that variance, which has to lie on a line over the batch's.
+    """
     operand, got = derivation.forward.tensors.get("var"), made(one, gradient)
     theirs = np.asarray(one.gradients[gradient], float)
     if operand is None or got is None or got.shape != theirs.shape:
@@ -245,49 +278,77 @@ def _scaled(
     along = tuple(k for k, i in enumerate(indices) if i not in indices_of(operand))
     factor = (theirs * got).sum(axis=along, keepdims=True)
     factor = factor / (got * got).sum(axis=along, keepdims=True)
-    return factor * got, np.asarray(factor, float).ravel()
-
-
-def _running(
-    derivation: Derivation, made: Made, one: Observation, gradient: str
-) -> tuple[float, float] | None:
-    """Start and slope of the variance that stands for the batch's, where it lies on a line."""
-    scaled = _scaled(derivation, made, one, gradient)
-    if scaled is None:
-        return None
     var, eps = np.asarray(known(one)["var"], float).ravel(), float(one.values.get("eps", 0.0))
-    if var.size < 3 or not np.all(scaled[1] > 0):
+    if var.size < 3 or not np.all(factor > 0):
         return None
-    other = (var + eps) / scaled[1] ** 2 - eps
+    other = (var + eps) / np.asarray(factor, float).ravel() ** 2 - eps
     (slope, start), *_ = np.polyfit(var, other, 1, full=True)
     fitted = alike(start + slope * var, other, FITTED)
     if not fitted or near(slope, 1, FITTED) or not 0 <= slope < 2:
         return None
-    return float(start), float(slope)
+    return factor * got, float(start), float(slope)
 
 
-def _other_gamma(derivation: Derivation, one: Observation, gradient: str) -> Array | None:
-    """The nearest for other scales than those of the forward pass.
+_GAMMAS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+    ("1 + gamma", lambda gamma: 1 + gamma),
+    ("1/gamma", lambda gamma: 1 / gamma),
+    ("-gamma", np.negative),
+    ("abs(gamma)", np.abs),
+    ("the next feature's gamma", lambda gamma: np.roll(gamma, -1)),
+    ("the last feature's gamma", lambda gamma: np.roll(gamma, 1)),
+    ("gamma from behind", np.flip),
+)
 
-    Where each group has a scale of its own any factor would do: then they have to differ from the
-    right ones by a multiple of dgamma, as after a step of gradient descent.
-    """
-    gamma, before = derivation.forward.tensors.get("gamma"), known(one)
+
+def _gammas(question: Question) -> Iterator[Hypothesis]:
+    """Another gamma: one that is made of gamma, one that was changed, or any."""
+    derivation, gradient = question.derivation, question.gradient
+    gamma = derivation.forward.tensors.get("gamma")
     if gamma is None or gamma not in derivation.cached:
-        return None
+        return
+    for other, change in _GAMMAS:
+
+        def values(before: Values, change: Callable[[Array], Array] = change) -> Values:
+            return {**before, "gamma": change(np.asarray(before["gamma"], float))}
+
+        yield _with(derivation.closed, found("gamma-other", other=other), values)
+    made = partial(_other_gamma, derivation, changed=True)
+    yield Hypothesis(found("gamma-updated"), made)
+    fitted = _solved(derivation, question.observations[0], gradient)
+    if set(indices_of(gamma)) & set(normalised(derivation.forward)):
+        shown = tuple(f"{value:.3g}" for value in fitted[0].ravel()[:SHOWN])
+        mine = np.ravel(known(question.observations[0])["gamma"])[:SHOWN]
+        given = tuple(f"{value:.3g}" for value in mine)
+        said = found("gamma-other", "any", other=shown, given=given)
+        yield Hypothesis(said, partial(_other_gamma, derivation, changed=False))
+
+
+def _solved(derivation: Derivation, one: Observation, gradient: str) -> tuple[Array, Array]:
+    """The scales that come nearest to the user's numbers, and what they give."""
+    before, theirs = known(one), np.asarray(one.gradients[gradient], float)
     shape = before["gamma"].shape
     units = np.eye(int(np.prod(shape))).reshape(-1, *shape)
     columns = [gradient_of(derivation.closed, {**before, "gamma": u}, gradient) for u in units]
     matrix = np.stack([np.asarray(c, float).ravel() for c in columns], axis=1)
-    theirs = np.asarray(one.gradients[gradient], float)
     solved, *_ = np.linalg.lstsq(matrix, theirs.ravel(), rcond=None)
-    if not set(indices_of(gamma)) & set(normalised(derivation.forward)):
-        step = solved - np.asarray(before["gamma"], float).ravel()
-        right = np.asarray(one.reference.gradients["dgamma"], float).ravel()
-        rate = float(step @ right / (right @ right))
-        if not alike(rate * right, step, FITTED):
-            return None
-    return np.asarray((matrix @ solved).reshape(theirs.shape))
+    return solved, (matrix @ solved).reshape(theirs.shape)
+
+
+def _other_gamma(
+    derivation: Derivation, one: Observation, gradient: str, changed: bool
+) -> Array | None:
+    """The nearest for other scales than those of the forward pass.
+
+    ``changed``: scales that are moved, all by as much or by a multiple of dgamma, as a step of
+    gradient descent does.
+    """
+    solved, made = _solved(derivation, one, gradient)
+    step = solved - np.ravel(np.asarray(known(one)["gamma"], float))
+    right = np.ravel(np.asarray(one.reference.gradients["dgamma"], float))
+    moves = (np.ones_like(step), right)
+    if changed and not any(alike(float(step @ m / (m @ m)) * m, step, FITTED) for m in moves):
+        return None
+    return made
 
 
 def _with(program: Program, finding: Finding, put: Put) -> Hypothesis:
@@ -302,5 +363,6 @@ def _with(program: Program, finding: Finding, put: Put) -> Hypothesis:
     return Hypothesis(finding, made)
 
 
-def _values(program: Program, given: Values) -> dict[str, Array]:
+def _values(program: Program, known_: Values) -> dict[str, Array]:
+    given = {name: known_[name] for name in map(name_of, program.inputs)}
     return {name: bounded.value for name, bounded in evaluate(program, given).items()}

@@ -29,7 +29,7 @@ from bncheck.algebra.notation import (
 from bncheck.algebra.program import Step
 from bncheck.calculus.closed import terms
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.cause.hypothesis import known
+from bncheck.cause.hypothesis import known, lengths
 from bncheck.numbers.agreement import FITTED, RECOMPUTED, ROUNDING, explains, largest, near
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.observation import Observation
@@ -382,10 +382,8 @@ def _of_groups(
 
 def counts_of(derivation: Derivation, one: Observation) -> dict[str, float]:
     """The length of every axis, and of the parts of those that the layout splits."""
-    first = derivation.forward.inputs[0]
-    shape = one.reference.known[name_of(first)].shape
     counts = {}
-    for index, length in zip(indices_of(first), shape, strict=True):
+    for index, length in lengths(derivation, one).items():
         counts[str(size(index))] = float(length)
         parts = one.parts.get(str(index), ())
         if len(parts) > 1:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def program(name: str, variant: dict[str, Any]) -> "Program":
     """A built-in layer by name, or somebody's own out of ``FILE.py:NAME``."""
     from bncheck.algebra.layers import layer
-    from bncheck.subject.target import Target
+    from bncheck.subject.messages import Target
 
     asked = Target.parse(name) if ":" in name or name.endswith(".py") else None
     if asked is None:

@@ -19,8 +19,7 @@ from bncheck.mutants.recipe import Recipe, reproduced, run, size
 from bncheck.subject.child import Child, Gone, serve, told
 from bncheck.subject.conventions import convention_of, find
 from bncheck.subject.conventions.implementations import Change, Gradients, Implementation
-from bncheck.subject.messages import encoded
-from bncheck.subject.target import Target
+from bncheck.subject.messages import Target, encoded
 from bncheck.telling.errors import CannotAsk
 
 Result = tuple[str, int]

@@ -20,8 +20,8 @@ from bncheck.mutants.recipe import Recipe
 from bncheck.mutants.recognition import Call, Recognised, recognise
 from bncheck.mutants.remedies import remedy
 from bncheck.subject.child import Child, Gone
+from bncheck.subject.messages import Target
 from bncheck.subject.names import layer_hint
-from bncheck.subject.target import Target
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Examination, Mutant
 

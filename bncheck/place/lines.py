@@ -6,18 +6,19 @@ its place the gradient would be. So values are compared with those that bncheck 
 whatever convention it follows, only what mends the gradient is blamed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from bncheck.calculus.derivation import Derivation
+from bncheck.identity.crossing import Bench
 from bncheck.numbers.agreement import FITTED
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.observation import Observation, Trial
+from bncheck.place.edits import single_edits
 from bncheck.place.intermediates import right_values
 from bncheck.place.mending import (
     Probe,
@@ -26,21 +27,20 @@ from bncheck.place.mending import (
     is_tried,
     mended_together,
     probe,
-    simplest,
     that_matter,
 )
 from bncheck.place.recognition import Sighting, origin, sightings, source
 from bncheck.place.values import RightValues, fingerprint, multiple, spelled
-from bncheck.subject.messages import Assigned, Edit, Replacement, Written
+from bncheck.subject.messages import Edit, Replacement
 from bncheck.telling.codes import Finding, found
-from bncheck.telling.errors import BncheckError, CannotAsk
+from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Cause
 
 NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 """Causes that no line of arithmetic is to blame for, as far as bncheck can tell."""
 
-VAGUE = ("unexplained", "term-factor", "two-changes")
-"""Causes for which other ways to write the line are looked for."""
+UNNAMED = ("unexplained", "term-factor", "two-changes")
+"""Causes that say less than the edit that mends them."""
 
 RUNS, WORK, AT_ONCE = 2_000, 1_000_000, 50
 """How often the code is run for one gradient, how many values it gives to names in that, and how
@@ -50,98 +50,90 @@ LARGEST = 300
 """Entries of a gradient on a trial that is traced."""
 
 
-Ways = Callable[[int, str], Sequence[Written]]
-"""Other ways to write a line that gives a name its value, and what they give."""
-
-
-class Rerunnable(Protocol):
-    """The user's code on our numbers, as ``Bench`` has it; raises ``CannotAsk`` where it fails."""
-
-    def traced(self, trial: Trial) -> Sequence[Assigned]:
-        """Every value that a line gives to a name, as it lies in the user's axes."""
-
-    def replaced(
-        self, trial: Trial, tries: Sequence[Sequence[Replacement]]
-    ) -> Sequence[Mapping[str, Array] | None]:
-        """The gradients with other values in some places; None where the code fails."""
-
-    def rewritten(self, trial: Trial, line: int, variable: str) -> Sequence[Written]:
-        """What other ways to write a line would give."""
-
-
 @dataclass(frozen=True)
-class _WrongLine:
-    """``findings``: what is wrong there; ``edits``: with which it would be right, if any are.
-
-    ``line``: None in another file than that of the backward pass.
+class Search:
+    """``observations``: all easy ones; ``known``: the right values and the user's, of trials that
+    were traced already.
     """
 
-    line: int | None
-    findings: tuple[Finding, ...]
-    edits: tuple[Edit, ...] = ()
-
-
-def locate(
-    causes: Sequence[Cause],
-    derivation: Derivation,
-    code: Rerunnable,
-    observations: Sequence[Observation],
-) -> tuple[Cause, ...]:
-    """Each cause with its line; as it is where none can be told."""
-    search = _Search(derivation, code, {})
-    with np.errstate(all="ignore"):
-        return tuple(_located(cause, search, observations) for cause in causes)
-
-
-def _located(cause: Cause, search: "_Search", observations: Sequence[Observation]) -> Cause:
-    name = cause.gradient
-    one = max(observations, key=lambda one: _off(one, name), default=None)
-    if one is None or not _off(one, name) or cause.code in NO_LINE:
-        return cause
-    ways = partial(search.code.rewritten, one.trial) if cause.code in VAGUE else _no_ways
-    try:
-        wrong = _first_wrong(search.probe(name, one), ways)
-    except (BncheckError, ArithmeticError, LookupError, ValueError):
-        return cause  # a verdict is not lost for want of a line
-    return cause if wrong is None else _with_line(cause, wrong)
-
-
-def _no_ways(line: int, variable: str) -> Sequence[Written]:
-    return ()
-
-
-def _with_line(cause: Cause, wrong: _WrongLine) -> Cause:
-    cause = replace(cause, line=wrong.line, place=wrong.findings)
-    if not wrong.edits:
-        return cause
-    ways = tuple(found("way", edit.kind, **edit.pieces) for edit in wrong.edits)
-    edit = found("edit", ways=ways, line=wrong.line)
-    unread = any(term.reading.form == "each-group" for term in cause.terms)
-    if cause.code == "term-factor" and not unread:
-        return replace(cause, limits=(*cause.limits, edit))
-    return replace(cause, finding=edit, limits=(), terms=())
-
-
-@dataclass(frozen=True)
-class _Search:
-    """``known``: the right values and the user's, of trials that were traced already."""
-
     derivation: Derivation
-    code: Rerunnable
+    bench: Bench
+    observations: Sequence[Observation]
     known: dict[Trial, tuple[RightValues, tuple[Sighting, ...]]]
 
-    def probe(self, gradient: str, one: Observation) -> Probe:
-        """The code on one trial, to be run on; a trial is traced once for all gradients."""
-        trial = one.trial
+    def sighted(self, trial: Trial) -> tuple[RightValues, tuple[Sighting, ...]]:
+        """What is right on a trial, and what the code has; it is traced once."""
         if trial not in self.known:
             values = right_values(self.derivation, trial.values)
-            self.known[trial] = values, sightings(values, self.code.traced(trial))
-        values, seen = self.known[trial]
-        rerun = _counted(self.code, trial, sum(len(each.made.values) for each in seen))
+            self.known[trial] = values, sightings(values, self.bench.traced(trial))
+        return self.known[trial]
+
+    def worst(self, gradient: str) -> Observation | None:
+        """The most suitable observation to look at for a gradient, if there is one."""
+        one = max(self.observations, key=lambda one: _off(one, gradient), default=None)
+        return None if one is None or not _off(one, gradient) else one
+
+    def probe(self, gradient: str, one: Observation) -> Probe:
+        """The code on one trial, to be run on."""
+        values, seen = self.sighted(one.trial)
+        rerun = _counted(self.bench, one.trial, sum(len(each.made.values) for each in seen))
         return probe(gradient, one, values, seen, rerun)
 
 
-def _counted(code: Rerunnable, trial: Trial, events: int) -> Rerun:
+def mends(search: Search, gradients: Sequence[str]) -> dict[str, Edit]:
+    """By gradient the edit of the code that makes it right, where there is one."""
+    with np.errstate(all="ignore"):
+        return single_edits(
+            search.bench, gradients, search.observations, lambda one: search.sighted(one.trial)[1]
+        )
+
+
+def locate(causes: Sequence[Cause], search: Search, edits: Mapping[str, Edit]) -> tuple[Cause, ...]:
+    """Each cause with its line; as it is where none can be told."""
+    with np.errstate(all="ignore"):
+        return tuple(
+            _edited(c, search, edits[c.gradient]) if c.gradient in edits else _located(c, search)
+            for c in causes
+        )
+
+
+def _edited(cause: Cause, search: Search, edit: Edit) -> Cause:
+    """The cause with its edit; where it says no more than that, the edit is the cause."""
+    line = None if edit.file else edit.line
+    pieces: dict[str, Any] = {"column": edit.column, "old": edit.old, "new": edit.new}
+    file = PurePath(edit.file).name
+    whole = found("edit", line=edit.line, file=file, **pieces)
+    if cause.code in UNNAMED:
+        return replace(cause, finding=whole, limits=(), line=line)
+    one = search.worst(cause.gradient)
+    if one is None:
+        return replace(cause, line=line, place=(whole,))
+    here = search.probe(cause.gradient, one)
+    for chosen in here.sightings:
+        blamed = source(here.sightings, chosen)
+        if (blamed.made.file, blamed.made.line) == (edit.file, edit.line) and not (
+            chosen.right or chosen.made.given or chosen.made.returned
+        ):
+            said = (*_said(here, blamed, chosen), found("edit", "there", **pieces))
+            return replace(cause, line=line, place=said)
+    return replace(cause, line=line, place=(whole,))
+
+
+def _located(cause: Cause, search: Search) -> Cause:
+    one = search.worst(cause.gradient)
+    if one is None or cause.code in NO_LINE:
+        return cause
+    try:
+        findings = _first_wrong(search.probe(cause.gradient, one))
+    except CannotAsk:
+        return cause  # a verdict is not lost for want of a line
+    if not findings:
+        return cause
+    line = None if findings[0].arguments["file"] else findings[0].arguments["line"]
+    return replace(cause, line=line, place=findings)
+
+
+def _counted(bench: Bench, trial: Trial, events: int) -> Rerun:
     """Runs on a trial, as long as no more than ``RUNS`` and ``WORK`` are asked for.
 
     ``events``: how many values one run gives to names.
@@ -154,7 +146,7 @@ def _counted(code: Rerunnable, trial: Trial, events: int) -> Rerun:
         if left < 0:
             raise CannotAsk("the code would have to be run too often to look into each line")
         parts = (tries[k : k + AT_ONCE] for k in range(0, len(tries), AT_ONCE))
-        return [result for part in parts for result in code.replaced(trial, part)]
+        return [result for part in parts for result in bench.replaced(trial, part)]
 
     return counted
 
@@ -170,19 +162,17 @@ def _off(one: Observation, gradient: str) -> float:
     return min(1e-3, apart) if apart > FITTED else 0.0
 
 
-def _first_wrong(here: Probe, ways: Ways) -> _WrongLine | None:
-    """The line to mend for the gradient; None where no line gives its value."""
+def _first_wrong(here: Probe) -> tuple[Finding, ...]:
+    """The line to mend for the gradient; none where no line gives its value."""
     last = origin(here.sightings, here.yours, here.gradient)
     if last is None:
-        return None
+        return ()
     matter = _looked_into(here, here.sightings[: here.sightings.index(last)])
     mending = next((one for one in matter if is_mended(here, one)), None)
     chosen = mending or mended_together(here, matter) or last
     blamed = source(here.sightings, chosen)
-    edits = _edits(here, blamed, ways)
-    beside = _not_right(matter, last) if chosen is last and not edits else ()
-    line = None if blamed.made.file else blamed.made.line
-    return _WrongLine(line, (*_said(here, blamed, chosen), *beside), edits)
+    beside = _not_right(matter, last) if chosen is last else ()
+    return (*_said(here, blamed, chosen), *beside)
 
 
 def _looked_into(here: Probe, before: Sequence[Sighting]) -> list[Sighting]:
@@ -198,16 +188,6 @@ def _looked_into(here: Probe, before: Sequence[Sighting]) -> list[Sighting]:
         one for one in matter
         if not (one.right and one.wanted is not None and one.wanted.name in unused)
     ]  # fmt: skip
-
-
-def _edits(here: Probe, blamed: Sighting, ways: Ways) -> tuple[Edit, ...]:
-    if len(blamed.numbers) != 1 or blamed.made.file:
-        return ()
-    try:
-        written = ways(blamed.made.line, blamed.made.name)
-    except CannotAsk:
-        return ()  # the line is known without it
-    return simplest(here, blamed, written)
 
 
 def _said(here: Probe, blamed: Sighting, chosen: Sighting) -> Iterator[Finding]:

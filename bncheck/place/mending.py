@@ -23,10 +23,9 @@ from bncheck.place.values import (
     RightValue,
     RightValues,
     fingerprint,
-    is_same,
     multiple,
 )
-from bncheck.subject.messages import Edit, Replacement, Written
+from bncheck.subject.messages import Replacement
 
 Rerun = Callable[[Sequence[Sequence[Replacement]]], Sequence[Mapping[str, Array] | None]]
 """The gradients by name, in the program's axes, with other values in some places."""
@@ -71,10 +70,10 @@ class Probe:
 
     def mends(self, result: Array | None) -> bool:
         """Whether a gradient is the right one."""
-        return result is not None and _is_right(self.one, self.gradient, result)
+        return result is not None and is_right(self.one, self.gradient, result)
 
     def _keeps(self, result: Mapping[str, Array]) -> bool:
-        return all(n in result and _is_right(self.one, n, result[n]) for n in self.kept)
+        return all(n in result and is_right(self.one, n, result[n]) for n in self.kept)
 
     def is_upstream(self, one: Sighting) -> bool:
         """Whether it is the upstream gradient, and is called after what holds it: ``dout_T``."""
@@ -98,11 +97,12 @@ def probe(
     """From what is right and what was assigned on a trial."""
     arranged = Arrangement.learnt((each.value, each.match) for each in sightings)
     there = {n: g for n, g in one.gradients.items() if n in one.reference.gradients}
-    kept = tuple(n for n, yours in there.items() if _is_right(one, n, yours))
+    kept = tuple(n for n, yours in there.items() if is_right(one, n, yours))
     return Probe(gradient, one, values, sightings, arranged, kept, rerun)
 
 
-def _is_right(one: Observation, name: str, yours: Array) -> bool:
+def is_right(one: Observation, name: str, yours: Array) -> bool:
+    """Whether a gradient of the user's is right, but for a few digits."""
     right, allowed = one.reference.gradients[name], one.reference.allowed[name]
     return explains(right, yours, allowed, RECOMPUTED)
 
@@ -238,14 +238,3 @@ def mended_together(here: Probe, seen: Iterable[Sighting]) -> Sighting | None:
         for replacement in put(one, value)
     ]
     return wrong[0][0] if len(wrong) > 1 and here.mends(here.run(puts)[0]) else None
-
-
-def simplest(here: Probe, blamed: Sighting, ways: Iterable[Written]) -> tuple[Edit, ...]:
-    """The first way to write the line with which the gradient is right; its edits, or none."""
-    wanted = [right.value for right in blamed.wanted.tried] if blamed.wanted is not None else []
-    if is_same(blamed.value, here.yours):
-        wanted.append(here.right)
-    likely = [way for way in ways if any(is_same(way.value, value) for value in wanted)][:MOST]
-    results = here.run(*(put(blamed, np.asarray(way.value, float)) for way in likely))
-    mended = (way.edits for way, r in zip(likely, results, strict=True) if here.mends(r))
-    return next(mended, ())

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from bncheck.subject.imports import beside, carried_out, in_package
-from bncheck.subject.target import Target
+from bncheck.subject.messages import Target
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
 

@@ -6,16 +6,19 @@ with arrays by role, and answers with these types; who implements it is ``questi
 
 import io
 import json
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.subject.names import STATISTICS
 from bncheck.telling.codes import Finding
+from bncheck.telling.errors import CannotAsk
 
 Kind = str
 """Which convention: a row of ``conventions.CONVENTIONS``."""
@@ -31,6 +34,60 @@ SECOND = "second batch"
 
 BATCHES = ("x", "second batch", "third batch", "evaluated batch")
 """Inputs of four sizes: the first makes the layer, two move it, the last is evaluated."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where somebody's code is: a file or a module, and the name asked for in it, if any.
+
+    ``place``: the path of the file or the dotted name of the module, ``""`` for callables given
+    from Python.
+    """
+
+    place: str
+    name: str | None = None
+    is_file: bool = False
+
+    @staticmethod
+    def parse(text: str) -> "Target":
+        """Of ``FILE.py``, ``FILE.py:name`` or ``package.module:name``.
+
+        Raises ``CannotAsk`` where the text is none of these.
+        """
+        place, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
+        if not place or (colon and not name):
+            raise CannotAsk(f"{text!r}: expected FILE.py, FILE.py:name or package.module:name")
+        if place.endswith((".py", ".ipynb")) or os.sep in place or Path(place).exists():
+            return Target(place, name or None, is_file=True)
+        if not all(part.isidentifier() for part in place.split(".")):
+            raise CannotAsk(
+                f"{text!r} is neither a file nor a module: expected FILE.py, FILE.py:name "
+                "or package.module:name"
+            )
+        return Target(place, name or None)
+
+    @staticmethod
+    def of(function: Any) -> "Target":
+        """Of a callable given from Python."""
+        return Target("", getattr(function, "__name__", type(function).__name__))
+
+    def __str__(self) -> str:
+        """As it was typed."""
+        return self.shown(self.name) if self.name else self.place
+
+    def shown(self, name: str) -> str:
+        """What a report calls the backward pass of this name."""
+        return f"{self.place}:{name}" if self.place else name
+
+    @property
+    def file(self) -> Path | None:
+        """The path; None for a module, whose file is known where it has been imported."""
+        return Path(self.place) if self.is_file else None
+
+    @property
+    def stem(self) -> str:
+        """The last part of the path or of the module's name, which may speak of the layer."""
+        return Path(self.place).stem if self.is_file else self.place.rpartition(".")[2]
 
 
 @dataclass(frozen=True)
@@ -72,13 +129,15 @@ class Backward:
 class Outcome:
     """What one call gave: the output where there is a forward pass, the gradients by name.
 
-    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round.
+    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round;
+    ``moves``: the code's own parameters ("gamma", "beta") that move the output.
     """
 
     y: NDArray[Any] | None
     gradients: dict[str, NDArray[Any]]
     remarks: tuple[Finding, ...] = ()
     in_order: bool = True
+    moves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,23 +182,27 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Edit:
-    """One edit of a statement, as source text: ``pieces`` by what they are.
+    """One edit of the code: ``old`` stands on the line, and ``new`` in its place.
 
-    ``name`` and ``number``: another variable or constant, ``new`` for ``old``, as for ``sign``
-    and ``axis``; ``operator``: the one before ``operand``; ``without-right``, ``without-left``:
-    what follows or precedes an operator is left out.
+    ``kind``: of ``rewriting.KINDS``; ``span``: first line and column and last line and column of
+    what is replaced, columns in bytes from 0; ``statement``: first and last line of the statement
+    of the file that holds it; ``text``: what is written there, and may be longer than ``new``.
     """
 
-    kind: Literal["operator", "without-right", "without-left", "sign", "axis", "number", "name"]
-    pieces: Mapping[str, str]
+    file: str
+    line: int
+    column: int
+    kind: str
+    old: str
+    new: str
+    span: tuple[int, int, int, int]
+    statement: tuple[int, int]
+    text: str
 
 
-@dataclass(frozen=True, eq=False)
-class Written:
-    """A way to write the line, and the value that it gives."""
-
-    edits: tuple[Edit, ...]
-    value: NDArray[Any]
+def is_place(key: str) -> bool:
+    """Whether a key of gradients says where an array was found, and not which gradient it is."""
+    return "." in key or "[" in key
 
 
 def holds_numbers(dtype: np.dtype[Any]) -> bool:
@@ -156,7 +219,7 @@ def plain(result: Any) -> Any:
     return result
 
 
-TYPES = {t.__name__: t for t in (Backward, Outcome, Assigned, Replacement, Edit, Written, Finding)}
+TYPES = {t.__name__: t for t in (Backward, Outcome, Assigned, Replacement, Edit, Finding)}
 """What a message may hold besides dicts by text, lists, tuples, texts, numbers and arrays."""
 
 _LENGTH = struct.Struct("<Q")
@@ -269,6 +332,12 @@ class Subject(Protocol):
         """The gradients with other values in some places, for each try."""
         return self.ask("replaced", name, inputs, tries)
 
-    def rewritten(self, name: str, inputs: Inputs, line: int, variable: str) -> list[Written]:
-        """What other ways to write a line would give; see ``rewriting``."""
-        return self.ask("rewritten", name, inputs, line, variable)
+    def edits(
+        self, name: str, inputs: Inputs, lines: Sequence[tuple[str, int]], far: bool
+    ) -> list[Edit]:
+        """The edits of some lines; see ``rewriting``."""
+        return self.ask("edits", name, inputs, lines, far)
+
+    def edited(self, name: str, inputs: Inputs, tries: Sequence[Edit]) -> list[Outcome | None]:
+        """What the code gives with each edit; None where it fails."""
+        return self.ask("edited", name, inputs, tries)

@@ -1,244 +1,147 @@
-"""One line of the user's, written in other ways: what it would have given, where it stands.
+"""Somebody's code with one edit of its syntax tree: which edits there are, and what it then gives.
 
-Each way is an edit or two of the statement's own syntax tree: another operator, an operand left
-out, another number, another axis, another variable of the same shape. They are evaluated among
-the variables that the line finds, so that nothing has to be known of the layer.
+Any function that runs may be edited, a method or a helper as well as the backward pass itself. An
+edit replaces a piece of the text; the statement that holds the function is compiled anew, and the
+function runs with the code that comes out, until it gets its own back.
 """
 
-import ast
-import copy
+import gc
 import linecache
 import sys
 import types
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, combinations, islice
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bncheck.subject.messages import Edit, Written, plain
-from bncheck.subject.tracing import Run, is_number
-
-MOST, LARGEST = 1500, 4096
-"""How many ways are tried, and how many entries a value may have."""
-
-OPERATORS: dict[type[ast.operator], str] = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/",
-}  # fmt: skip
-AXES = ("0", "1", "-1", "(0, 2, 3)", "(2, 3)", "(1, 2, 3)", "(0, 1)", "None")
+from bncheck.subject.messages import Edit, Outcome, plain
+from bncheck.subject.tracing import BESIDES, LINES, LONGER, Endless, Run, variables
+from bncheck.subject.variants import KINDS, Variants, statements
+from bncheck.telling.errors import CannotAsk
 
 
-ALONE = ("number", "name")
-"""Kinds of edit of which there are too many to try two at once."""
+def edits(
+    files: Sequence[str], run: Run, lines: Sequence[tuple[str, int]], far: bool
+) -> list[Edit]:
+    """The edits of some lines that run, or of all others; the likelier kinds first.
 
-
-@dataclass(frozen=True)
-class _Change:
-    """``at``: the number of the node in the order of ``ast.walk``; ``new`` takes its place."""
-
-    at: int
-    new: ast.expr
-    edit: Edit
-
-
-def rewritten(files: Sequence[str], run: Run, line: int, name: str) -> list[Written]:
-    """The values of all ways to write the statement on a line, the simplest first.
-
-    ``files``: the first is that of the line. Nothing where the statement is none that gives one
-    value to ``name``, or is run twice.
+    ``files``: those watched; the first is that of the backward pass. ``lines``: with the file;
+    where the first is ``("", 0)``, the rest of them are left out. ``far``: the edits that put in
+    more than takes a place, of which there are many: another factor, a square, a root.
     """
-    expression = _expression("".join(linecache.getlines(files[0])), line, name)
-    return [] if expression is None else _Evaluation(files[0], *expression).of(run)
+    watch = _Watch(files)
+    watch.of(run)
+    chosen = {(file or files[0], line) for file, line in lines}
+    without = (files[0], 0) in chosen
+    places = {place for place in watch.ran if (place in chosen) != without}
+    made = [
+        edit if edit.file != files[0] else replace(edit, file="")
+        for code, scope in watch.scopes.items()
+        for statement in statements(code)
+        for edit in Variants(code.co_filename, statement, scope, places, watch.whole).made(far)
+    ]
+    return sorted(dict.fromkeys(made), key=lambda edit: KINDS.index(edit.kind))
 
 
-def _expression(source: str, line: int, name: str) -> tuple[ast.stmt, ast.expr] | None:
-    """The statement on a line, and what it computes."""
+def edited(files: Sequence[str], run: Run, tries: Sequence[Edit]) -> list[Outcome | None]:
+    """What the code gives with each of the edits; None where it fails.
+
+    Raises ``CannotAsk`` where one run takes more than ``LINES``.
+    """
+    watch = _Watch(files)
+    watch.of(run)
+    if watch.lines > LINES:
+        raise CannotAsk("the code runs too many lines to try edits")
+    functions: dict[types.CodeType, list[types.FunctionType]] = {c: [] for c in watch.scopes}
+    for one in gc.get_referrers(*functions):
+        if isinstance(one, types.FunctionType) and one.__code__ in functions:
+            functions[one.__code__].append(one)
+    named = (replace(edit, file=edit.file or files[0]) for edit in tries)
+    return [_with_edit(files, run, edit, functions, watch.lines) for edit in named]
+
+
+def _with_edit(
+    files: Sequence[str],
+    run: Run,
+    edit: Edit,
+    functions: Mapping[types.CodeType, Sequence[types.FunctionType]],
+    lines: int,
+) -> Outcome | None:
+    """One run with one edit; with it a run may take ``LONGER`` and is ended then."""
+    changed: list[tuple[types.FunctionType, types.CodeType]] = []
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
+        new = _compiled(edit, next(c.co_flags for c in functions if c.co_filename == edit.file))
+        for old, several in functions.items():
+            place = old.co_qualname, old.co_firstlineno
+            if old.co_filename == edit.file and place in new:
+                for function in several:
+                    changed.append((function, old))
+                    function.__code__ = new[place]
+        outcome = _Watch(files, LONGER * lines + BESIDES).of(run)
+    except (Exception, SystemExit, Endless):
         return None
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return):
-            continue
-        if not node.lineno <= line <= (node.end_lineno or node.lineno) or node.value is None:
-            continue
-        if isinstance(node, ast.Return):
-            return _returned(node, name)
-        if isinstance(node, ast.AugAssign):
-            before = ast.parse(ast.unparse(node.target), mode="eval").body
-            return node, ast.BinOp(before, node.op, node.value)
-        return node, node.value
-    return None
+    finally:
+        for function, code in changed:
+            function.__code__ = code
+    arrays = (*outcome.gradients.values(), *(() if outcome.y is None else (outcome.y,)))
+    return outcome if all(np.asarray(a).dtype.kind in "iuf" for a in arrays) else None
 
 
-def _returned(node: ast.Return, name: str) -> tuple[ast.stmt, ast.expr] | None:
-    if not name.startswith("return[") or node.value is None:
-        return None
-    place = int(name.removeprefix("return[").rstrip("]"))
-    if isinstance(node.value, ast.Tuple):
-        return node, node.value.elts[place]
-    return node, node.value
+class _Watch:
+    """A run that is watched: which functions of the files ran, which lines, what they can name."""
 
+    def __init__(self, files: Sequence[str], most: int | None = None) -> None:
+        self.files, self.most, self.lines = files, most, 0
+        self.scopes: dict[types.CodeType, dict[str, tuple[int, ...]]] = {}
+        self.ran: set[tuple[str, int]] = set()
+        self.whole: set[str] = set()
 
-class _Evaluation:
-    """One run in which a statement is stopped at, and all ways to write it are evaluated."""
-
-    def __init__(self, file: str, statement: ast.stmt, expression: ast.expr) -> None:
-        self.file, self.expression = file, expression
-        self.lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
-        self.made: list[Written] = []
-        self.depth: types.FrameType | None = None
-        self.times = 0
-
-    def of(self, run: Run) -> list[Written]:
+    def of(self, run: Run) -> Outcome:
         before = sys.gettrace()
         sys.settrace(self._entered)
         try:
-            run()
+            return run()
         finally:
             sys.settrace(before)
-        return self.made if self.times == 1 else []
 
     def _entered(self, frame: types.FrameType, event: str, arg: Any) -> Any:
-        return self._seen if frame.f_code.co_filename == self.file else None
+        code = frame.f_code
+        if code.co_filename not in self.files or code.co_name[0] == "<":
+            return None
+        self.scopes.setdefault(code, {})
+        return self._seen
 
     def _seen(self, frame: types.FrameType, event: str, arg: Any) -> Any:
-        if event != "line" or frame.f_lineno not in self.lines:
-            if event == "line" and self.depth is frame:
-                self.depth = None
-            return self._seen
-        if self.depth is not frame:
-            self.depth, self.times = frame, self.times + 1
-            if self.times == 1:
-                sys.settrace(None)
-                self.made = list(_values(self.expression, frame))
-                sys.settrace(self._entered)
+        if event == "line":
+            self.lines += 1
+            if self.most is not None and self.lines > self.most:
+                raise Endless
+            if self.most is None:
+                self.ran.add((frame.f_code.co_filename, frame.f_lineno))
+        elif event == "return" and self.most is None:
+            there = variables(frame.f_locals)
+            for name, value, *_ in there:
+                self.scopes[frame.f_code][name] = np.shape(plain(value))
+                if isinstance(value, int):
+                    self.whole.add(name)
         return self._seen
 
 
-def _values(expression: ast.expr, frame: types.FrameType) -> Iterator[Written]:
-    own = _evaluated(expression, frame)
-    size = -1 if own is None else own.size
-    changes = list(_changes(expression, frame))
-    pairs = combinations([c for c in changes if c.edit.kind not in ALONE], 2)
-    ways = chain(((c,) for c in changes), (p for p in pairs if p[0].at != p[1].at))
-    for way in islice(ways, MOST):
-        value = _evaluated(_changed(expression, way), frame)
-        if value is not None and value.size == size <= LARGEST:
-            yield Written(tuple(change.edit for change in way), value)
-
-
-def _evaluated(expression: ast.expr, frame: types.FrameType) -> NDArray[Any] | None:
-    code = ast.fix_missing_locations(ast.Expression(copy.deepcopy(expression)))
-    try:
-        with np.errstate(all="ignore"):
-            made = eval(compile(code, "<way>", "eval"), frame.f_globals, dict(frame.f_locals))
-            value = np.array(plain(made))
-    except Exception:
-        return None
-    return value if value.dtype.kind in "iuf" else None
-
-
-def _changed(expression: ast.expr, way: tuple[_Change, ...]) -> ast.expr:
-    """The expression with nodes replaced; the inner ones first, where one holds the other."""
-    tree = ast.Expression(copy.deepcopy(expression))
-    nodes = list(ast.walk(tree.body))
-    for change in sorted(way, key=lambda c: -c.at):
-        old, new = nodes[change.at], copy.deepcopy(change.new)
-        if isinstance(old, ast.BinOp) and isinstance(new, ast.BinOp):
-            old.op = new.op  # the operands may have been edited, too
-        else:
-            _Put(old, new).visit(tree)
-    return tree.body
-
-
-class _Put(ast.NodeTransformer):
-    def __init__(self, old: ast.AST, new: ast.expr) -> None:
-        self.old, self.new = old, new
-
-    def visit(self, node: ast.AST) -> Any:
-        return self.new if node is self.old else self.generic_visit(node)
-
-
-def _changes(expression: ast.expr, frame: types.FrameType) -> Iterator[_Change]:
-    """Those of the structure first; keywords are only changed as a whole."""
-    nodes = list(enumerate(ast.walk(expression)))
-    inner = {id(n) for _, k in nodes if isinstance(k, ast.keyword) for n in ast.walk(k)}
-    outer = [(at, node) for at, node in nodes if id(node) not in inner]
-    for at, node in outer:
-        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-            yield from _operators(at, node)
-    for at, node in outer:
-        yield from _without(at, node)
-    for at, node in nodes:
-        if isinstance(node, ast.keyword) and node.arg in ("axis", "dim"):
-            yield from _axes(next(k for k, n in nodes if n is node.value), node)
-        elif isinstance(node, ast.Constant) and id(node) not in inner:
-            yield from _numbers(at, node)
-    for at, node in outer:
-        if isinstance(node, ast.Name | ast.Attribute):
-            yield from _others(at, node, frame)
-
-
-def _operators(at: int, node: ast.BinOp) -> Iterator[_Change]:
-    old = OPERATORS[type(node.op)]
-    for operator, new in OPERATORS.items():
-        if new != old:
-            pieces = {"new": new, "old": old, "operand": _short(node.right)}
-            changed = ast.BinOp(node.left, operator(), node.right)
-            yield _Change(at, changed, Edit("operator", pieces))
-
-
-def _without(at: int, node: ast.AST) -> Iterator[_Change]:
-    """A side of an operation, or a sign, left out."""
-    if isinstance(node, ast.BinOp):
-        sign = OPERATORS.get(type(node.op), "**")
-        pieces = {"operator": sign, "operand": _short(node.right)}
-        yield _Change(at, node.left, Edit("without-right", pieces))
-        if sign != "**":
-            pieces = {"operator": sign, "operand": _short(node.left)}
-            yield _Change(at, node.right, Edit("without-left", pieces))
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        pieces = {"new": _short(node.operand), "old": _short(node)}
-        yield _Change(at, node.operand, Edit("sign", pieces))
-
-
-def _axes(at: int, node: ast.keyword) -> Iterator[_Change]:
-    old = ast.unparse(node.value)
-    for axis in AXES:
-        if axis != old:
-            pieces = {"new": f"{node.arg}={axis}", "old": f"{node.arg}={old}"}
-            yield _Change(at, ast.parse(axis, mode="eval").body, Edit("axis", pieces))
-
-
-def _numbers(at: int, node: ast.Constant) -> Iterator[_Change]:
-    if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-        return
-    number = node.value
-    for other in (-number, 2 * number, number / 2, number + 1, number - 1, 1):
-        if other != number:
-            pieces = {"new": f"{other:g}", "old": f"{number:g}"}
-            yield _Change(at, ast.Constant(other), Edit("number", pieces))
-
-
-def _others(at: int, node: ast.Name | ast.Attribute, frame: types.FrameType) -> Iterator[_Change]:
-    """Other variables of the same shape in a variable's place."""
-    old, own = _evaluated(node, frame), ast.unparse(node)
-    if old is None:
-        return
-    there = dict(frame.f_locals)
-    here = there.get("self")
-    names = {n: v for n, v in there.items() if n != "self"}
-    names |= {f"self.{n}": v for n, v in vars(here).items()} if hasattr(here, "__dict__") else {}
-    for name, value in names.items():
-        alike = hasattr(value, "shape") == (old.ndim > 0) and is_number(value)
-        if name != own and alike and np.shape(plain(value)) == old.shape:
-            new = ast.parse(name, mode="eval").body
-            yield _Change(at, new, Edit("name", {"new": name, "old": own}))
-
-
-def _short(node: ast.AST) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= 32 else f"{text[:29]}..."
+def _compiled(edit: Edit, flags: int) -> dict[tuple[str, int], types.CodeType]:
+    """The functions of the edited statement by name and line."""
+    start, column, end, until = edit.span
+    first, last = edit.statement
+    lines = [text.encode() for text in linecache.getlines(edit.file)[first - 1 : last]]
+    before, after = lines[: start - first], lines[end - first + 1 :]
+    middle = lines[start - first][:column] + edit.text.encode() + lines[end - first][until:]
+    source = b"\n" * (first - 1) + b"".join((*before, middle, *after))
+    future = flags & 0x1FF0000  # the bits of ``from __future__ import ...``
+    module = compile(source, edit.file, "exec", flags=future, dont_inherit=True)
+    found: dict[tuple[str, int], types.CodeType] = {}
+    left = [module]
+    while left:
+        inner = [c for c in left.pop().co_consts if isinstance(c, types.CodeType)]
+        found |= {(code.co_qualname, code.co_firstlineno): code for code in inner}
+        left += inner
+    return found

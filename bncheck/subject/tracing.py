@@ -62,7 +62,7 @@ def replaced(
         recorder = _Recorder(files, most, puts, frozenset(r.name for r in one))
         try:
             results.append(_watched(recorder, run).gradients)
-        except (Exception, _Endless):
+        except (Exception, Endless):
             results.append(None)
     return results
 
@@ -89,8 +89,8 @@ class _Kept:
     ends: list[int] = field(default_factory=list)
 
 
-class _Endless(BaseException):
-    """With a value replaced the code does not end; no ``except Exception`` of its own holds it."""
+class Endless(BaseException):
+    """With something changed the code does not end; no ``except Exception`` of its own holds it."""
 
 
 @dataclass
@@ -127,7 +127,7 @@ class _Recorder:
             full = self.events > EVENTS or self.entries > ENTRIES
             return full or self.lines > self.most
         if self.puts and self.lines > self.most:
-            raise _Endless
+            raise Endless
         return self.lines > self.most
 
     def note(self, frame: types.FrameType, line: int, name: str, value: Any, given: bool) -> int:
@@ -176,7 +176,7 @@ class _Frame:
         return self.seen
 
     def _changes(self, frame: types.FrameType, given: bool = False) -> None:
-        for name, value, holder, key in list(_variables(frame.f_locals)):
+        for name, value, holder, key in list(variables(frame.f_locals)):
             if self.recorder.only is not None and name not in self.recorder.only:
                 continue
             content = value.tobytes() if isinstance(value, np.ndarray) else value
@@ -193,7 +193,7 @@ class _Frame:
                 self.before[name] = new, after
 
 
-def _variables(variables: Any) -> Iterator[tuple[str, Any, Any, Any]]:
+def variables(variables: Any) -> Iterator[tuple[str, Any, Any, Any]]:
     """Numbers and arrays by name, with where each is held: locals, ``self``, dictionaries."""
     for name, value in list(variables.items()):
         if is_number(value):

@@ -255,6 +255,10 @@ _CAUSE: dict[str, Code] = {
     "gamma-updated": _cause(
         usual="right for another gamma: it is changed before dx is computed from it"
     ),
+    "gamma-other": _cause(
+        usual="{other} stands where gamma belongs",
+        any="right for another gamma: {other}, ..., where gamma is {given}, ...",
+    ),
     "beta-for-gamma": _cause(usual="beta stands where gamma belongs" + _IN),
     "operand": _cause(
         usual="{other} stands where {operand} belongs" + _IN,
@@ -283,6 +287,10 @@ _CAUSE: dict[str, Code] = {
         usual="backward uses the eps that it is given, and the forward pass does not"
     ),
     "eps-outside": _cause(usual="eps is added to {root}, not under the root" + _OF_FORWARD),
+    "eps-beside": _cause(
+        usual="the formula holds for eps under the root; the forward pass adds it to {root}",
+        whole="eps stands under the root; the forward pass adds it to {root}",
+    ),
     "eps-twice": _cause(
         outside="eps is added twice in {root}" + _OF_FORWARD,
         inside="eps is added twice under the root of {root}" + _OF_FORWARD,
@@ -400,8 +408,6 @@ _CAUSE: dict[str, Code] = {
 }
 
 # -- place: the line ------------------------------------------------------------------------------
-_OTHER = "with {new} where {old} stands"
-
 _PLACE: dict[str, Code] = {
     "line": Code(
         "note",
@@ -414,20 +420,11 @@ _PLACE: dict[str, Code] = {
     ),
     "line-before": Code("note", "{name} on line {line} is right"),
     "line-beside": Code("note", "{name} on line {line} is not right either"),
-    "edit": Code("cause", "right {ways: and }, on line {line}"),
-    "way": Code(
-        "note",
-        {
-            "operator": "with {new} where {old} stands before {operand}",
-            "without-right": "without {operator} {operand}",
-            "without-left": "without {operand} {operator}",
-            "sign": _OTHER,
-            "axis": _OTHER,
-            "number": _OTHER,
-            "name": _OTHER,
-        },
+    "edit": _cause(
+        usual="line {line}[[ of {file}]]: `{old}` should be `{new}`",
+        there="`{old}` should be `{new}`",
     ),
-}
+}  # fmt: skip
 
 CODES: dict[str, Code] = {**_SUBJECT, **_IDENTITY, **_VERDICT, **_CAUSE, **_PLACE}
 """All of them, by code."""

@@ -7,6 +7,7 @@ terms, and a picture of it would say nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from math import isqrt
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from sympy import Expr, Integer, Rational
 
-from bncheck.algebra.notation import indices_of, name_of, size
+from bncheck.algebra.notation import indices_of, name_of, operands, size
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation, normalised
 from bncheck.calculus.interpret import evaluate
@@ -41,31 +42,41 @@ SIZES = ((2, 1), (3, 1), (4, 1), (2, 2), (3, 2), (4, 3))
 """Values in a group, and groups: the smallest on which the mistake shows is taken."""
 
 
-def smallest(bench: Bench, gradient: str) -> Counterexample | None:
+def smallest(bench: Bench, gradient: str, worst: Trial) -> Counterexample | None:
     """The smallest of a few inputs on which the gradient is wrong, with the right numbers.
 
-    None where the layer is unknown, or where it shows on none of them.
+    ``worst``: the trial on which it is; with a gamma of 0 where that is needed to show it. None
+    where the layer is unknown, or where it shows on none of them.
     """
     if not bench.reading.known or bench.reading.ignored:
         return None
+    scale = np.asarray(worst.values.get("gamma", 1.0))
+    without = not worst.easy and not scale.all()
     for per_group, groups in SIZES:
-        try:
-            made = _tried(bench, gradient, per_group, groups)
-        except BncheckError:
-            continue
-        if made is not None:
-            return made
+        for first in dict.fromkeys((per_group, per_group // 2, 1)):
+            with suppress(BncheckError):
+                made = _tried(bench, gradient, (first, per_group // first), groups, without)
+                if made is not None:
+                    return made
     return None
 
 
-def _tried(bench: Bench, gradient: str, per_group: int, groups: int) -> Counterexample | None:
+def _tried(
+    bench: Bench, gradient: str, per_group: tuple[int, int], groups: int, without: bool
+) -> Counterexample | None:
+    """``per_group``: the values of a group, as rows and as columns where the layout splits its
+    axis; ``without``: the first gamma is 0.
+    """
     program, at = bench.program, bench.reading.layout
-    lengths = _lengths(program, per_group, groups)
-    exact = _inputs(bench, lengths)
-    parts = {
-        name: (lengths[name], *(1 for _ in range(count - 1)))
-        for name, count in at.split().items()
-    }  # fmt: skip
+    lengths = _lengths(program, per_group[0] * per_group[1], groups)
+    if per_group[1] > 1 and not at.split():
+        return None
+    exact = _inputs(bench, lengths, without)
+    parts = {}
+    for name, count in at.split().items():
+        rows, rest = divmod(lengths[name], per_group[1])
+        whole = (rows, per_group[1]) if not rest else (lengths[name], 1)
+        parts[name] = (whole[0], *(1,) * (count - 2), whole[1])
     trial = Trial("by hand", {n: _array(v) for n, v in exact.items()}, parts=parts)
     theirs = bench.run(trial).gradients[gradient]
     operand = next(a for a in program.inputs if name_of(program.gradient(a)) == gradient)
@@ -91,7 +102,7 @@ def _lengths(program: Program, per_group: int, groups: int) -> dict[str, int]:
     return lengths
 
 
-def _inputs(bench: Bench, lengths: Mapping[str, int]) -> dict[str, Any]:
+def _inputs(bench: Bench, lengths: Mapping[str, int], without: bool) -> dict[str, Any]:
     """Exact inputs; eps is taken so that the root is a whole number."""
     program, found = bench.program, bench.reading.found
     along = normalised(program)[-1].label.name
@@ -116,7 +127,9 @@ def _inputs(bench: Bench, lengths: Mapping[str, int]) -> dict[str, Any]:
             elif layout.role_of(program, name) in set(COTANGENTS) - set(takes):
                 number = Integer(0)
             else:
-                number = Rational(2 + group if name == "gamma" else 1 + 2 * group, 1)
+                number = Integer(2 + group if name == "gamma" else 1 + 2 * group)
+            if without and name == "gamma" and not any(place):
+                number = Integer(0)
             exact[name][tuple(k + 1 for k in place)] = number
     if "eps" in exact:
         exact["eps"] = _eps(bench.reading, lengths, exact)
@@ -128,7 +141,10 @@ def _eps(reading: Reading, lengths: Mapping[str, int], exact: Mapping[str, Any])
     if reading.eps is not None:
         return Rational(str(reading.eps))
     small = reading.forward.specialised(_sizes(reading.forward, lengths))
-    root = next(s for s in small.steps if s.expr.is_Pow)
+    eps = small.tensors["eps"]
+    root = next((s for s in small.steps if s.expr.is_Pow and eps in operands(s.expr)), None)
+    if root is None:  # it stands beside the root
+        return Integer(1)
     inner = evaluate(small, {**exact, "eps": Integer(0)})[name_of(root.target)]
     under = next(iter(inner.values())) ** 2
     if not under.is_Rational:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bncheck.subject.conventions import autograd, double, function, pair, running
+from bncheck.subject.conventions import autograd, double, functions
 from bncheck.subject.conventions import object as objects
 from bncheck.subject.conventions.implementations import (
     Convention,
@@ -15,22 +15,22 @@ from bncheck.subject.conventions.implementations import (
     Surroundings,
 )
 from bncheck.subject.conventions.methods import gives_its_backward, is_own, likely
+from bncheck.subject.conventions.returned import read
 from bncheck.subject.signature import Roles, looks_double, roles_taken
 from bncheck.telling.errors import CannotAsk
 
 CONVENTIONS = (
-    Convention("double", double.find, double.output_of, double.run, double.read,
-               running.of_nothing, double.exchange),
-    Convention("closure", pair.find_closure, function.output_of, pair.run, function.read,
-               running.of_functions, pair.exchange_closure),
-    Convention("autograd", autograd.find, autograd.output_of, autograd.run, function.read,
-               running.of_nothing, autograd.exchange),
-    Convention("pair", pair.find, function.output_of, pair.run, function.read,
-               running.of_functions, pair.exchange),
-    Convention("class", objects.find, objects.output_of, objects.run, function.read,
-               running.of_object, objects.exchange),
-    Convention("function", function.find, function.output_of, function.run, function.read,
-               running.of_functions, function.exchange),
+    Convention("double", double.find, double.output_of, double.run, double.read, double.exchange),
+    Convention("closure", functions.find_closure, functions.output_of, functions.run_pair, read,
+               functions.exchange_closure, functions.kept_by_functions),
+    Convention("autograd", autograd.find, autograd.output_of, autograd.run, read,
+               autograd.exchange),
+    Convention("pair", functions.find_pair, functions.output_of, functions.run_pair, read,
+               functions.exchange_pair, functions.kept_by_functions),
+    Convention("class", objects.find, objects.output_of, objects.run, read,
+               objects.exchange, objects.kept_by_object),
+    Convention("function", functions.find_alone, functions.output_of, functions.run_alone, read,
+               functions.exchange_alone, functions.kept_by_functions),
 )  # fmt: skip
 """In the order in which they are tried; the last one takes whatever is left."""
 
@@ -84,10 +84,10 @@ def from_callables(
     if isinstance(backward, type):
         return _tried(name, backward, Surroundings({}))
     if "cache" not in roles_taken(backward, name, {}):
-        return function.made(name, backward, forward, {})
+        return functions.made_alone(name, backward, forward, {})
     if forward is None:
         raise CannotAsk(f"{name} takes a cache; give the forward pass that makes it as well")
-    return pair.made(name, backward, forward, {})
+    return functions.made_pair(name, backward, forward, {})
 
 
 def _tried(name: str, thing: Any, beside: Surroundings) -> Implementation:

@@ -12,23 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.subject.conventions.arguments import defaults
 from bncheck.subject.conventions.implementations import Change, Implementation, Ran, Surroundings
 from bncheck.subject.conventions.returned import output
 from bncheck.subject.conventions.stand_ins import (
-    bound_arguments,
-    changed,
+    Made,
+    changing,
     exchange_code,
+    inputs_of,
+    noting,
     numbers,
-    numbers_by_role,
 )
 from bncheck.subject.messages import Backward, Inputs, plain
 from bncheck.subject.names import layer_hint
-from bncheck.subject.signature import document, line_of, roles_of
+from bncheck.subject.signature import defaults, document, line_of, roles_of
 from bncheck.telling.errors import CannotAsk
-
-MOST_SEEN = 200
-"""How many runs forward are remembered."""
 
 
 def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
@@ -134,24 +131,15 @@ def exchange(own: Implementation, change: Change) -> None:
     assert forward is not None
     roles = list(roles_of(forward, own.roles).values())[1:]
     order = [f"d{r}" if r in ("x", "gamma", "beta") else "" for r in roles]
-    seen: list[tuple[Any, dict[str, Any]]] = []
+    made: Made = []
 
-    def forward_stand_in_of(original: Callable[..., Any]) -> Callable[..., Any]:
-        def stand_in(ctx: Any, *args: Any, **kwargs: Any) -> Any:
-            seen.append((ctx, numbers_by_role(bound_arguments(original, (ctx, *args), kwargs))))
-            del seen[:-MOST_SEEN]
-            return original(ctx, *args, **kwargs)
+    def values_of(args: Any, kwargs: Any) -> dict[str, Any]:
+        values = inputs_of(args[0], made)
+        dy = next(iter((*args[1:], *kwargs.values())), None)
+        return {**values, "dy": numbers(dy)} if values else {}
 
-        return stand_in
-
-    def backward_stand_in_of(original: Callable[..., Any]) -> Callable[..., Any]:
-        def stand_in(ctx: Any, *args: Any, **kwargs: Any) -> Any:
-            values = next((dict(v) for known, v in reversed(seen) if known is ctx), {})
-            if values:
-                values["dy"] = numbers(next(iter((*args, *kwargs.values())), None))
-            return changed(original(ctx, *args, **kwargs), values, change, order=order)
-
-        return stand_in
-
-    exchange_code(forward, forward_stand_in_of)
-    exchange_code(own.backward.backward, backward_stand_in_of)  # type: ignore[attr-defined]
+    exchange_code(forward, lambda original: noting(original, made, lambda args, _: args[0]))
+    exchange_code(
+        own.backward.backward,  # type: ignore[attr-defined]
+        lambda original: changing(original, values_of, change, order),
+    )

@@ -16,23 +16,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.subject.conventions import function
+from bncheck.subject.conventions import functions, instances
 from bncheck.subject.conventions import object as objects
-from bncheck.subject.conventions.arguments import called, with_cache
 from bncheck.subject.conventions.implementations import Change, Implementation, Ran, Surroundings
 from bncheck.subject.conventions.methods import partner
-from bncheck.subject.conventions.pair import handed_on
 from bncheck.subject.conventions.returned import kind_of
 from bncheck.subject.messages import Backward, Inputs, plain
 from bncheck.subject.names import is_double, layer_hint
 from bncheck.subject.signature import (
     Roles,
+    called,
     document,
     double_roles,
     line_of,
     looks_double,
     roles_taken,
     taken_by_double,
+    with_cache,
 )
 from bncheck.telling.codes import Finding
 from bncheck.telling.errors import CannotAsk
@@ -145,7 +145,7 @@ def _below(name: str, firsts: Sequence[Implementation]) -> Implementation | None
 
 def output_of(own: Implementation, given: Inputs) -> NDArray[Any]:
     """The output of the forward pass, of a function or of an object."""
-    return (objects if own.summary.has_object else function).output_of(own, given)
+    return (objects if own.summary.has_object else functions).output_of(own, given)
 
 
 def run(own: Implementation, given: Inputs) -> Ran:
@@ -156,13 +156,13 @@ def run(own: Implementation, given: Inputs) -> Ran:
     roles = {n: r for n, r in double_roles(own.backward, own.roles).items() if r}
     if "cache" not in roles.values():
         return Ran(None, called(own.backward, given, roles, first="dy"), {})
-    y, rest = handed_on(own, given)
+    y, rest = functions.handed_on(own, given)
     return Ran(y, with_cache(own.backward, given, rest, roles), {})
 
 
 def _run_object(own: Implementation, given: Inputs) -> Ran:
-    instance, y, rest, _ = objects.ready(own, given)
-    objects.passed_back(instance, given, rest, own)
+    instance, y, rest, _ = instances.ready(own, given)
+    instances.passed_back(instance, given, rest, own)
     double = getattr(instance, own.summary.name.rpartition(".")[2])
     roles = {n: r for n, r in double_roles(double, own.roles).items() if r}
     return Ran(y, called(double, given, roles, first="ddx"), {})

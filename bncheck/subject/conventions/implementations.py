@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from types import CodeType, FunctionType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -37,8 +39,19 @@ class Implementation:
         """Those that hold its backward pass, which come first, and its forward pass."""
         own = vars(self.backward).values() if isinstance(self.backward, type) else ()
         things = (self.backward, *own, self.forward)
-        codes = (getattr(getattr(t, "__func__", t), "__code__", None) for t in things)
-        return tuple(dict.fromkeys(code.co_filename for code in codes if code is not None))
+        codes = [code for thing in things for code in _codes(getattr(thing, "__func__", thing))]
+        names = dict.fromkeys(code.co_filename for code in codes)
+        return tuple(sorted(names, key=lambda name: name != self.summary.file))
+
+
+def _codes(thing: Any, depth: int = 3) -> Iterator[CodeType]:
+    """The code of a function, and of those that it was made of by decorators."""
+    if not isinstance(thing, FunctionType):
+        return
+    yield thing.__code__
+    for cell in (thing.__closure__ or ()) if depth else ():
+        with suppress(ValueError):  # nothing is in it yet
+            yield from _codes(cell.cell_contents, depth - 1)
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,8 @@ class Ran:
     """One run: the output, what backward returned, and gradients found elsewhere, by name.
 
     ``shapes``: those of the code's own parameters, by role, where it holds them; ``by_name``:
-    gradients that have a name, and not a place among others.
+    gradients that have a name, and not a place among others; ``moves``: the code's own parameters
+    that move the output.
     """
 
     y: NDArray[Any] | None
@@ -69,6 +83,7 @@ class Ran:
     remarks: tuple[Finding, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     by_name: frozenset[str] = frozenset()
+    moves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,8 +105,9 @@ class Convention:
     ``find``: what a thing of a name is in its surroundings, None where it is of another
     convention, ``CannotAsk`` where it is of this one and cannot be called; ``output``: of the
     forward pass alone; ``run``: forward pass, where there is one, and backward pass; ``read``: the
-    gradients of a run by name; ``kept``: what it keeps from batch to batch, None where nothing is;
-    ``exchange``: put other numbers into what it returns, for the rest of the process.
+    gradients of a run by name; ``exchange``: put other numbers into what it returns, for the rest
+    of the process; ``kept``: what it keeps from batch to batch, None where nothing is, or it is
+    not asked.
     """
 
     kind: Kind
@@ -99,8 +115,8 @@ class Convention:
     output: Callable[[Implementation, Inputs], NDArray[Any]]
     run: Callable[[Implementation, Inputs], Ran]
     read: Callable[[Implementation, Ran, Inputs], tuple[dict[str, Any], list[Finding]]]
-    kept: Callable[[Implementation, Inputs], Kept | None]
     exchange: Callable[[Implementation, Change], None]
+    kept: Callable[[Implementation, Inputs], Kept | None] | None = None
 
 
 def summarised(

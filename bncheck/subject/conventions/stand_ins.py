@@ -6,6 +6,7 @@ how many names it was imported, or in which list it waits.
 """
 
 import inspect
+import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,12 @@ from bncheck.subject.names import gradient, role
 
 KEPT = ("x", "dy", "gamma", "beta", "eps", "groups")
 ORDER = ("dx", "dgamma", "dbeta")
+
+Made = list[tuple[Any, dict[str, Any]]]
+"""Handles of runs forward, with the inputs by role of each."""
+
+MOST_SEEN = 200
+"""How many of them are remembered: finite differences make thousands."""
 
 
 def numbers(value: Any) -> NDArray[Any] | None:
@@ -139,7 +146,7 @@ def _like(theirs: Any, array: NDArray[Any]) -> Any:
     return found if isinstance(theirs, np.ndarray) else found[()]
 
 
-def bound_arguments(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
+def given_to(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
     """The arguments by name; none where they do not fit: the function will say so itself."""
     try:
         bound = inspect.signature(function).bind(*args, **kwargs)
@@ -147,6 +154,66 @@ def bound_arguments(function: Callable[..., Any], args: Any, kwargs: Any) -> dic
         return {}
     bound.apply_defaults()
     return dict(bound.arguments)
+
+
+def forward_values(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
+    """The numbers by role that a forward pass is given."""
+    values = numbers_by_role(given_to(function, args, kwargs))
+    if "dy" in values:  # no forward pass takes one: G is the number of groups
+        values.setdefault("groups", values.pop("dy"))
+    return values
+
+
+def noting(
+    original: Callable[..., Any], made: Made, handle: Callable[[Any, Any], Any]
+) -> Callable[..., Any]:
+    """A forward pass that remembers its inputs in ``made``.
+
+    ``handle``: from its arguments and its result, that by which its backward pass is known, None
+    where there is nothing.
+    """
+
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        values = forward_values(original, args, kwargs)
+        result = original(*args, **kwargs)
+        if (key := handle(args, result)) is not None:
+            made.append((key, values))
+            del made[MOST_SEEN // 2 : -MOST_SEEN // 2]  # the first and the last are in use
+        return result
+
+    return stand_in
+
+
+def inputs_of(key: Any, made: Made) -> dict[str, Any]:
+    """What went into the forward pass with this handle: the same object, or the same parts."""
+    for theirs, values in reversed(made):
+        if theirs is key:
+            return values
+    for theirs, values in reversed(made):
+        both = isinstance(theirs, tuple) and isinstance(key, tuple | list)
+        if both and len(theirs) == len(key) and all(map(operator.is_, theirs, key)):
+            return values
+    return made[-1][1] if made else {}
+
+
+def changing(
+    original: Callable[..., Any],
+    values_of: Callable[[Any, Any], dict[str, Any]],
+    change: Change,
+    order: Sequence[str] = ORDER,
+    holds: bool = False,
+) -> Callable[..., Any]:
+    """A backward pass with its gradients changed; ``values_of``: the inputs of a call by role.
+
+    ``order``: as for ``changed``; ``holds``: whether its first argument may hold gradients.
+    """
+
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        values = values_of(args, kwargs)
+        result = original(*args, **kwargs)
+        return changed(result, values, change, args[0] if holds else None, order)
+
+    return stand_in
 
 
 _STAND_INS: list[Callable[..., Any]] = []
