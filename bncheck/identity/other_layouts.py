@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from bncheck.algebra.notation import indices_of
+from bncheck.calculus.derivation import normalised
 from bncheck.identity.crossing import Bench
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import SINGLE, distance
@@ -23,9 +25,11 @@ def accepted(bench: Bench) -> Iterator[tuple[Bench, Sequence[Observation]]]:
     many axes as the docstring says.
     """
     reading = bench.reading
+    along = {i.label.name for i in normalised(reading.program)}
+    own = {i.label.name for operand in reading.program.inputs[1:] for i in indices_of(operand)}
     for at in layouts.layouts(reading.program):
-        if at.order == reading.layout.order:
-            continue
+        if at.order == reading.layout.order or at.split().keys() & (own - along):
+            continue  # a feature is one number more, however many axes count the features
         there = replace(
             bench, reading=replace(reading, layout=replace(at, kept=reading.layout.kept))
         )

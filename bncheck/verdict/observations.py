@@ -13,6 +13,7 @@ from bncheck.numbers.agreement import SINGLE, distance, within
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.differences import Differences, measure
 from bncheck.numbers.observation import Observation, Trial
+from bncheck.numbers.reference import precision
 from bncheck.subject.messages import SECOND
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
@@ -117,7 +118,8 @@ def _measured(bench: Bench, trial: Trial) -> Differences:
     """
     derivation, program, known = bench.reading.found, bench.program, bench.reading.known
     try:
-        return measure(partial(_below, bench, trial), derivation, trial.values, known)
+        below = partial(_below, bench, trial)
+        return measure(below, derivation, trial.values, known, 2 * precision(trial.judged)[0])
     except (CannotAsk, KeyError) as refusal:
         if bench.backward.has_forward and not program.first and isinstance(refusal, CannotAsk):
             raise

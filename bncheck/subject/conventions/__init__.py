@@ -14,7 +14,13 @@ from bncheck.subject.conventions.implementations import (
     Implementation,
     Surroundings,
 )
-from bncheck.subject.conventions.methods import gives_its_backward, is_own, likely
+from bncheck.subject.conventions.methods import (
+    backward_method,
+    further,
+    gives_its_backward,
+    is_own,
+    likely,
+)
 from bncheck.subject.conventions.returned import read
 from bncheck.subject.signature import Roles, looks_double, roles_taken
 from bncheck.telling.errors import CannotAsk
@@ -60,7 +66,10 @@ def find(
     beside = Surroundings(others, place, said)
     if name is not None and name not in doubles:
         outer, _, inner = name.partition(".")
-        first = _tried(outer, _named(own, name, place), beside)
+        thing = _named(own, name, place)
+        if inner in further(thing):
+            return [_not_looked_at(outer, thing, inner)]
+        first = _tried(outer, thing, beside)
         return [double.of_object(first, inner, said) if inner in double.methods(first) else first]
     firsts = _firsts(beside) if not doubles or likely(others) else []
     beside = replace(beside, firsts=tuple(firsts))
@@ -68,7 +77,20 @@ def find(
         return [_tried(name, own[name], beside)]
     found = [*firsts, *(_double(n, own[n], beside) for n in doubles)]
     found += [double.of_object(f, method, said) for f in firsts for method in double.methods(f)]
+    found += [
+        _not_looked_at(f.summary.name, own[f.summary.name], method)
+        for f in firsts if f.summary.name in own for method in further(own[f.summary.name])
+    ]  # fmt: skip
     return sorted(found, key=lambda f: f.summary.line)
+
+
+def _not_looked_at(name: str, thing: Any, method: str) -> Implementation:
+    """A further backward pass of a class: named in the report, with what can be done."""
+    return double.unusable(
+        f"{name}.{method}", getattr(thing, method),
+        f"{name} has a further backward pass, {method}, which was not checked: only "
+        f"{backward_method(thing)} was; make it that, and run again",
+    )  # fmt: skip
 
 
 def from_callables(

@@ -10,6 +10,7 @@ from bncheck.subject.names import (
     BACKWARDS,
     FORWARDS,
     is_backward,
+    is_double,
     is_other_layer,
     layer_hint,
 )
@@ -28,6 +29,19 @@ def _takes_dy(method: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return True
     return not roles or not set(roles.values()) <= {"rate", "momentum", "optimizer", "training"}
+
+
+def further(thing: Any) -> list[str]:
+    """The backward passes of a class besides the one: named alike, with the same parameters."""
+    own = backward_method(thing) if isinstance(thing, type) else None
+    if own is None or not inspect.isfunction(getattr(thing, own)):
+        return []
+    return [
+        n for n in vars(thing)
+        if n.startswith(f"{own}_") and not is_double(n) and inspect.isfunction(getattr(thing, n))
+        and [*inspect.signature(getattr(thing, n)).parameters]
+        == [*inspect.signature(getattr(thing, own)).parameters]
+    ]  # fmt: skip
 
 
 def forward_method(cls: type) -> str | None:
