@@ -124,9 +124,9 @@ def examine(
         if known is None:
             raise CannotAsk(_unknown(replaced, asked))
         returned = {name for call in known.calls for name in call.gradients}
-        call = {"fold": known.right.fold, "defaults": known.right.defaults}
+        fold, defaults = known.right.fold, known.right.defaults
         made = tuple(
-            replace(m, recipe=replace(m.recipe, **call))
+            replace(m, recipe=replace(m.recipe, fold=fold, defaults=defaults))
             for m in mistakes_in(known.found)
             if returned & set(m.gradients)
         )
