@@ -6,7 +6,7 @@ its gradients have to be right and named, and with one edit, where that gradient
 
 import pytest
 
-from bncheck.verification import verify
+from bncheck.verification import verify, verify_all
 
 BODY = """
         self.s = np.sqrt(x.var(0) + 1e-5)
@@ -233,3 +233,24 @@ def test_what_the_result_depends_on_is_no_setting(tmp_path):
     report = verify(str(path))
     assert report.verdict == "cannot call"
     assert "parameter 'odd' that bncheck does not know" in str(report)
+
+
+@pytest.mark.parametrize("kind", ["methods", "static methods"])
+def test_every_backward_pass_of_a_class_is_verified(tmp_path, kind):
+    code = MORE_RESULTS.replace("g, dy.sum(0), (g", "(g").replace(
+        "/ s, dgamma", "/ s, dgamma, dy.sum(0)"
+    )
+    functions = code.replace("import numpy as np\n", "").replace("norm_", "")
+    fast = functions[functions.index("def backward") :].replace("backward", "backward_fast")
+    functions += fast.replace("h * (g", "2 * h * (g")
+    if kind == "methods":
+        functions = functions.replace("(x, gamma", "(self, x, gamma").replace("(dy,", "(self, dy,")
+    else:
+        functions = functions.replace("def ", "@staticmethod\ndef ")
+    text = "import numpy as np\nclass Norm:\n" + functions.replace("\n", "\n    ")
+    path = tmp_path / "code.py"
+    path.write_text(text)
+    reports = {r.name: r.verdict for r in verify_all(str(path))}
+    assert reports == {"Norm": "right", "Norm.backward_fast": "wrong"}
+    assert verify(f"{path}:Norm.backward_fast").verdict == "wrong"
+    assert verify(f"{path}:Norm.backward").verdict == "right"

@@ -101,9 +101,10 @@ def find_pair(name: str, thing: Any, beside: Surroundings) -> Implementation | N
     Raises ``CannotAsk`` where there is no forward pass that would make the cache.
     """
     if isinstance(thing, type):
-        there, back = forward_method(thing), backward_method(thing)
+        there, back = forward_method(thing), beside.method or backward_method(thing)
         if not (there and back and is_static(thing, there) and is_static(thing, back)):
             return None
+        name = f"{name}.{back}" if beside.method else name
         return made_pair(name, getattr(thing, back), getattr(thing, there), beside.said)
     takes = roles_taken(thing, name, beside.said)
     forward = partner(name, beside.own)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bncheck.subject.conventions.implementations import (
     Implementation,
 )
-from bncheck.subject.conventions.methods import backward_method, forward_method
+from bncheck.subject.conventions.methods import forward_method
 from bncheck.subject.conventions.returned import output
 from bncheck.subject.holders import (
     RATE,
@@ -167,7 +167,7 @@ def _is_mode(name: str) -> bool:
 
 def passed_back(instance: Any, given: Inputs, rest: list[Any], own: Implementation) -> Any:
     """What an object's backward pass returns; ``rest``: what its forward pass handed on."""
-    backward = getattr(instance, str(backward_method(type(instance))))
+    backward = getattr(instance, own.method)
     needed, known = required(backward), roles_of(backward, own.roles)
     asked = {known[n] for n in needed}
     if rest and len(needed) > 1 and not {"x", "gamma", "rate", "optimizer", None} & asked:

@@ -64,23 +64,23 @@ def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
     """A class; raises ``CannotAsk`` where it has no method of either kind."""
     if not isinstance(thing, type):
         return None
-    there, back = forward_method(thing), backward_method(thing)
+    there, back = forward_method(thing), beside.method or backward_method(thing)
     if there is None or back is None:
         missing = "forward" if there is None else "backward"
         raise CannotAsk(f"class {name} has no method {missing}; expected forward and backward")
     methods = (thing.__init__, getattr(thing, there), getattr(thing, back))  # type: ignore[misc]
     takes = [r for method in methods for r in roles_of(method, beside.said).values() if r]
     summary = Backward(
-        name=name,
+        name=f"{name}.{back}" if beside.method else name,
         kind="class",
-        line=line_of(thing),
+        line=line_of(getattr(thing, back) if beside.method else thing),
         has_forward=True,
         takes=(*dict.fromkeys(takes), "gamma", "beta"),
         layer_hint=layer_hint(name),
         description=f"{name}(...), {there}(x), {back}(dy)",
         has_object=True,
     )
-    return Implementation(summary, thing, None, beside.said)
+    return Implementation(summary, thing, None, beside.said, method=back)
 
 
 def output_of(own: Implementation, given: Inputs) -> NDArray[Any]:
@@ -136,7 +136,7 @@ def _unknown(own: Implementation) -> list[str]:
     object holds it.
     """
     cls: Any = own.backward
-    backward = getattr(cls, str(backward_method(cls)))
+    backward = getattr(cls, own.method)
     taken = roles_of(getattr(cls, str(forward_method(cls))), own.roles).values()
     known = roles_of(backward, own.roles)
     places_ = own.memory.get("parameters") or {}
@@ -171,7 +171,7 @@ def _back(
     there = {p.name: np.array(plain(p.value)) for p in places(instance)}
     fill = {} if given["fill"] is None else given["fill"]
     values = {**given, "output": y, "rate": RATE, "optimizer": watch, "unknown": fill}
-    taken = roles_of(getattr(instance, str(backward_method(type(instance)))), own.roles)
+    taken = roles_of(getattr(instance, own.method), own.roles)
     for name in _unknown(own):
         values.pop(taken[name] or "", None)
     values |= {"cache": rest[0] if len(rest) == 1 else tuple(rest)} if rest else {}
@@ -218,7 +218,7 @@ def _is(one: NDArray[Any] | None, other: Any) -> bool:
 
 def _has_rate(own: Implementation, instance: Any, fill: Any) -> bool:
     """Whether a step that backward takes is one of ``RATE``."""
-    backward = getattr(instance, str(backward_method(type(instance))))
+    backward = getattr(instance, own.method)
     asked = {roles_of(backward, own.roles)[n] for n in required(backward)}
     names = map(str, attributes(instance))
     return fill == RATE or "rate" in asked or any(role(n) == "rate" for n in names)
@@ -231,7 +231,7 @@ _OF_PARAMETERS = re.compile(r"grad|acc|param|backw|delta|deriv", re.IGNORECASE)
 def _asked_for_more(own: Implementation, instance: Any, values: Inputs) -> bool:
     """Call the other methods that take dy and make gradients; whether there was one."""
     cls = type(instance)
-    known = {forward_method(cls), backward_method(cls)}
+    known = {forward_method(cls), own.method}
     called_one = False
     for name in dir(cls):
         method = getattr(instance, name, None)
@@ -270,7 +270,7 @@ def _is_several(result: Any) -> bool:
 def exchange(own: Implementation, change: Change) -> None:
     """The methods of a class: forward remembers x, backward has its gradients exchanged."""
     cls: Any = own.backward
-    there, back = str(forward_method(cls)), str(backward_method(cls))
+    there, back = str(forward_method(cls)), own.method
     forward, backward = getattr(cls, there), getattr(cls, back)
     made: Made = []
 
