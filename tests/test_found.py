@@ -191,6 +191,22 @@ class Layers:
         dgamma = (dy * h).sum(0)
         return gamma / s * (dy - dy.mean(0) - h * (dy * h).mean(0)), dgamma, dy.sum(0)
 """
+FILLED = """
+import numpy as np
+def norm_forward(out, mean, rstd, inp, weight, bias):
+    for b in range(inp.shape[0]):
+        for t in range(inp.shape[1]):
+            x = inp[b, t]
+            mean[b, t], rstd[b, t] = x.mean(), (x.var() + 1e-5) ** -0.5
+            out[b, t] = (x - mean[b, t]) * rstd[b, t] * weight + bias
+def norm_backward(dinp, dweight, dbias, dout, inp, weight, mean, rstd):
+    for b in range(inp.shape[0]):
+        for t in range(inp.shape[1]):
+            h, g = (inp[b, t] - mean[b, t]) * rstd[b, t], weight * dout[b, t]
+            dbias += dout[b, t]
+            dweight += h * dout[b, t]
+            dinp[b, t] += (g - g.mean() - h * (g * h).mean()) * rstd[b, t]
+"""
 ALL, RMS = {"dx", "dgamma", "dbeta"}, {"dx", "dgamma"}
 FOUND = {
     "flags": (FLAGS, "- self.h *", "+ self.h *", "dx", ALL),
@@ -206,6 +222,7 @@ FOUND = {
     "a setting": (SETTING, "(dy * h).sum(0)", "(g * h).sum(0)", "dgamma", RMS),
     "rows": (ROWS, "- r**3", "+ r**3", "dx", RMS),
     "ranks": (RANKS, "- a / m", "+ a / m", "dx", ALL),
+    "arrays to be filled": (FILLED, "dweight += h", "dweight -= h", "dgamma", ALL),
     "two inputs": (TWO_INPUTS, "1.0 * dx", "0.5 * dx", "dx", RMS),
     "two layers in a class": (
         TWO_LAYERS_IN_A_CLASS, "dgamma = (dy", "dgamma = (gamma * dy", "dgamma", ALL),
