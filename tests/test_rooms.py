@@ -129,8 +129,7 @@ def test_a_calling_convention_is_a_file_and_a_row(house):
         "subject/conventions/__init__.py",
         (row, '    Convention("generator", generator.find, generator.output_of, generator.run,\n'
          "               read, functions.exchange_alone),\n" + row),
-        ("import autograd, double, filled, functions",
-         "import autograd, double, filled, functions, generator"),
+        ("import autograd, double, functions", "import autograd, double, functions, generator"),
     )  # fmt: skip
     house.add(
         "subject/conventions/generator.py",

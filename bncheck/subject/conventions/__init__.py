@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bncheck.subject.conventions import autograd, double, filled, functions
+from bncheck.subject.conventions import autograd, double, functions
 from bncheck.subject.conventions import object as objects
 from bncheck.subject.conventions.implementations import (
     Convention,
@@ -30,8 +30,8 @@ CONVENTIONS = (
                functions.exchange_closure, functions.kept_by_functions),
     Convention("autograd", autograd.find, autograd.output_of, autograd.run, read,
                autograd.exchange),
-    Convention("filled", filled.find, functions.output_of, functions.run_pair, read,
-               filled.exchange),
+    Convention("filled", functions.find_filled, functions.output_of, functions.run_pair, read,
+               functions.exchange_filled),
     Convention("pair", functions.find_pair, functions.output_of, functions.run_pair, read,
                functions.exchange_pair, functions.kept_by_functions),
     Convention("class", objects.find, objects.output_of, objects.run, read,

@@ -164,18 +164,14 @@ def _back(
     rest: list[Any],
     watch: Watch,
 ) -> Ran:
+    """The backward pass of an object that has seen the forward pass, and all that it left."""
     known = own.memory["parameters"]
     before = {n: np.array(plain(v)) for n, v in gradients_kept(instance)}
     written = {} if given.get("there_and_back") else before  # there it was written before
     old = {n: np.array(plain(p.value)) for n, p in parameters(instance, known)}
     there = {p.name: np.array(plain(p.value)) for p in places(instance)}
-    fill = {} if given["fill"] is None else given["fill"]
-    values = {**given, "output": y, "rate": RATE, "optimizer": watch, "unknown": fill}
-    taken = roles_of(getattr(instance, own.method), own.roles)
-    for name in _unknown(own):
-        values.pop(taken[name] or "", None)
-    values |= {"cache": rest[0] if len(rest) == 1 else tuple(rest)} if rest else {}
-    result = passed_back(instance, values, rest, own)
+    result, values = _asked_back(own, {**given, "output": y, "optimizer": watch}, instance, rest)
+    fill = values["unknown"]
     moves = tuple(sorted(set(known.values()))) if known else ()
     ran = Ran(y, result, {}, moves=moves)
 
@@ -201,15 +197,30 @@ def _back(
         extra = {**extra, **seen}
         if seen:
             remarks = (found("updates-parameters"),)
-    shapes = {n: p.value.shape for n, p in reversed([*parameters(instance)])}
-    shapes |= {n: v.shape for n, v in old.items()}
     by_name = {*watch.seen, *gradients_named(instance)}
     missing = _missing(new(extra), ran)
     if missing and (left := _changed(instance, there, old.values())):
         extra = {**{n: v for n, v in extra.items() if n not in missing}, **left}
-    return replace(
-        ran, extra=extra, remarks=remarks, shapes=shapes, by_name=frozenset(by_name & set(extra))
-    )
+    named = frozenset(by_name & set(extra))
+    return replace(ran, extra=extra, remarks=remarks, shapes=_shapes(instance, old), by_name=named)
+
+
+def _shapes(instance: Any, old: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
+    """Of the parameters, by what they are; of those that do not move the output by their names."""
+    named = {n: p.value.shape for n, p in reversed([*parameters(instance)])}
+    return {**named, **{n: v.shape for n, v in old.items()}}
+
+
+def _asked_back(
+    own: Implementation, given: Inputs, instance: Any, rest: list[Any]
+) -> tuple[Any, dict[str, Any]]:
+    """What the backward pass returns, and the values by role that it could have."""
+    values = {**given, "rate": RATE, "unknown": {} if given["fill"] is None else given["fill"]}
+    taken = roles_of(getattr(instance, own.method), own.roles)
+    for name in _unknown(own):
+        values.pop(taken[name] or "", None)
+    values |= {"cache": rest[0] if len(rest) == 1 else tuple(rest)} if rest else {}
+    return passed_back(instance, values, rest, own), values
 
 
 def _is(one: NDArray[Any] | None, other: Any) -> bool:
