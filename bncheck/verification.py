@@ -285,7 +285,7 @@ def _causes(record: Record, verdicts: Verdicts, settings: Settings) -> tuple[Cau
         explain(
             derivation, g, record.easy, verdicts.worst[g.name], reading.layout,
             own=reading.known, ignored=reading.ignored, shape=verdicts.shapes.get(g.name),
-            mended=g.name in edits,
+            mended=g.name in edits, hard=record.hard,
         )
         for g in verdicts.wrong
     )  # fmt: skip

@@ -143,7 +143,7 @@ class Variants:
         """What puts in more than takes a place, for any value."""
         own = ast.unparse(node) if isinstance(node, ast.Name) else ""
         around = self.parents.get(node)
-        if own and not _is_handle(node, around):
+        if own and not isinstance(around, ast.Attribute | ast.Call):
             for name, shape in self.scope.items():
                 if shape != self.scope.get(own):
                     yield "other", node, _parsed(name)
@@ -261,13 +261,6 @@ def _other_calls(node: ast.Call) -> Iterator[Change]:
             left = [*node.args[:place], argument.left, *node.args[place + 1 :]]
             outside = ast.BinOp(ast.Call(func, left, node.keywords), argument.op, argument.right)
             yield "summand", node, outside
-
-
-def _is_handle(node: ast.AST, around: ast.AST | None) -> bool:
-    """Whether something is taken from it, or it is called: a module, an object, a function."""
-    if isinstance(around, ast.Call):
-        return around.func is node
-    return isinstance(around, ast.Attribute)
 
 
 def _but(several: list[Any], place: int) -> list[Any]:
