@@ -119,12 +119,14 @@ def _beside(bench: Bench, one: Observation) -> Iterator[Finding]:
 
 
 def _measured(bench: Bench, trial: Trial) -> Differences:
-    """Differences of the user's own pass below, or of the reference's where there is none."""
+    """Differences of the user's own pass below, or of the reference's where there is none, or
+    where it does not hand out all outputs of the layer.
+    """
     derivation, program, known = bench.reading.found, bench.program, bench.reading.known
     try:
         return measure(partial(_below, bench, trial), derivation, trial.values, known)
-    except (CannotAsk, KeyError):
-        if bench.backward.has_forward and not program.first:
+    except (CannotAsk, KeyError) as refusal:
+        if bench.backward.has_forward and not program.first and isinstance(refusal, CannotAsk):
             raise
         if program.first and not known:
             raise CannotAsk(

@@ -47,9 +47,9 @@ from bncheck.subject.names import STATISTICS, role
 from bncheck.subject.signature import (
     Roles,
     called,
-    check_known,
     defaults,
     line_of,
+    required,
     roles_of,
     roles_taken,
     with_cache,
@@ -75,7 +75,6 @@ def made_alone(
                 f"{what}; expected one called {needed}, say backward(dy, x, gamma, beta, eps), "
                 f"or --name PARAMETER={needed}"
             )
-    check_known(backward, name, said)
     summary = summarised(name, "function", backward, takes, forward)
     return Implementation(summary, backward, forward, said)
 
@@ -111,6 +110,7 @@ def find_pair(name: str, thing: Any, beside: Surroundings) -> Implementation | N
     if forward is not None:
         roles = roles_of(thing, beside.said)
         unknown = len(roles) == 2 and not {"x", "gamma", "xhat"} & set(roles.values())
+        unknown |= any(roles[n] in (None, "output") for n in required(thing))
         is_pair = "cache" in takes or unknown or set(takes) & set(STATISTICS)
         return made_pair(name, thing, forward, beside.said) if is_pair else None
     if "cache" in takes:
@@ -125,7 +125,6 @@ def made_pair(
     name: str, backward: Callable[..., Any], forward: Callable[..., Any], said: Roles
 ) -> Implementation:
     """Of two callables."""
-    check_known(forward, getattr(forward, "__name__", "forward"), said)
     takes = roles_taken(forward, name, said)
     return Implementation(
         summarised(name, "pair", backward, takes, forward), backward, forward, said
@@ -150,7 +149,8 @@ def find_closure(name: str, thing: Any, beside: Surroundings) -> Implementation 
 def run_pair(own: Implementation, given: Inputs) -> Ran:
     """Forward pass and backward pass; what the first returns beside y goes into the second."""
     y, rest = handed_on(own, given)
-    return Ran(y, with_cache(own.backward, given, rest, own.roles), {})
+    values = {**given, "output": y}
+    return Ran(y, with_cache(own.backward, values, rest, own.roles), {})
 
 
 def handed_on(own: Implementation, given: Inputs) -> tuple[NDArray[Any], list[Any]]:
@@ -161,7 +161,7 @@ def handed_on(own: Implementation, given: Inputs) -> tuple[NDArray[Any], list[An
         name = getattr(own.forward, "__name__", "forward")
         raise CannotAsk(f"{name} returned {kind_of(result)}; expected (output, cache)")
     y, *rest = result
-    return output(y), rest
+    return output((y,)), rest
 
 
 def exchange_alone(own: Implementation, change: Change) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bncheck.subject.messages import Backward, Inputs, Kind
 from bncheck.subject.names import layer_hint
-from bncheck.subject.signature import Roles, document, line_of
+from bncheck.subject.signature import Roles, document, line_of, ranks_said
 from bncheck.telling.codes import Finding
 
 Gradients = dict[str, NDArray[Any]]
@@ -73,7 +73,8 @@ class Ran:
     """One run: the output, what backward returned, and gradients found elsewhere, by name.
 
     ``shapes``: those of the code's own parameters, by role, where it holds them; ``by_name``:
-    gradients that have a name, and not a place among others.
+    gradients that have a name, and not a place among others; ``moves``: the code's own parameters
+    that move the output.
     """
 
     y: NDArray[Any] | None
@@ -82,6 +83,7 @@ class Ran:
     remarks: tuple[Finding, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     by_name: frozenset[str] = frozenset()
+    moves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,4 +138,5 @@ def summarised(
         takes=takes,
         layer_hint=layer_hint(name, getattr(forward, "__name__", ""), document(backward)),
         description=calls,
+        ranks=ranks_said(backward, *(() if forward is None else (forward,))),
     )
