@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bncheck.subject.messages import Backward, Inputs, Kind
 from bncheck.subject.names import layer_hint
-from bncheck.subject.signature import Roles, document, line_of
+from bncheck.subject.signature import Roles, document, line_of, ranks_said
 from bncheck.telling.codes import Finding
 
 Gradients = dict[str, NDArray[Any]]
@@ -141,4 +141,5 @@ def summarised(
         takes=takes,
         layer_hint=layer_hint(name, getattr(forward, "__name__", ""), document(backward)),
         description=calls,
+        ranks=ranks_said(backward, *(() if forward is None else (forward,))),
     )

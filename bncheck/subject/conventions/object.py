@@ -53,6 +53,7 @@ from bncheck.subject.names import TESTING, layer_hint, role
 from bncheck.subject.signature import (
     called,
     line_of,
+    ranks_said,
     required,
     roles_of,
 )
@@ -79,6 +80,7 @@ def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
         layer_hint=layer_hint(name),
         description=f"{name}(...), {there}(x), {back}(dy)",
         has_object=True,
+        ranks=ranks_said(thing, getattr(thing, there), getattr(thing, back)),
     )
     return Implementation(summary, thing, None, beside.said, method=back)
 
