@@ -4,7 +4,8 @@ In first order they come by name, but for dgamma and dbeta, whose places alone t
 second order they come by place, since nobody agrees on an order.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations
@@ -14,19 +15,20 @@ import numpy as np
 from bncheck.algebra.notation import Tensor, name_of
 from bncheck.algebra.program import Program
 from bncheck.numbers import layout as layouts
-from bncheck.numbers.agreement import gap, within
+from bncheck.numbers.agreement import SINGLE, alike, gap, within
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Array, Reference, Trial
+from bncheck.subject.messages import is_place
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
 
-Order = tuple[str, ...]
-"""The gradients as they are returned: in second order all of them, in first order ``EXCHANGED`` or
-nothing, where they are what they are called.
+Order = Mapping[str, str]
+"""Gradients by the key under which they came: in second order all of them, in their order; in
+first order those that are not what they are called.
 """
 
 PAIR = ("dgamma", "dbeta")
-EXCHANGED = ("dbeta", "dgamma")
+EXCHANGED: Order = {"dgamma": "dbeta", "dbeta": "dgamma"}
 
 BETA = "d2beta"
 """The gradient with respect to beta: 0, and returned by some all the same."""
@@ -57,27 +59,84 @@ def read(one: Returned, order: Order) -> dict[str, Array]:
             raise CannotAsk(_misshapen(one))
         return dict(_by_place(one, order))
     trial = one.trial
-    made = layouts.from_user(one.layout, one.program, one.arrays, trial.values, trial.parts)
-    return _exchanged(made) if order and made.keys() >= {*PAIR} else made
+    arrays = {**one.arrays, **{n: one.arrays[k] for n, k in order.items() if k in one.arrays}}
+    return layouts.from_user(one.layout, one.program, arrays, trial.values, trial.parts)
 
 
 def order_of(one: Returned, truth: Reference) -> Order:
     """The order in which most gradients are right, then in which they are nearest.
 
-    In first order dgamma and dbeta are exchanged only where both are right then. Raises
-    ``CannotAsk`` where in second order no order has their shapes.
+    In first order dgamma and dbeta are exchanged only where both are right then, and a gradient
+    that has no name is the array that has its values, else the one of its shape that nothing else
+    explains. Raises ``CannotAsk`` where in second order no order has their shapes.
     """
     if one.program.first:
         orders = [o for o in _orders(one.program, len(one.arrays)) if _fits(one, o)]
         if not orders:
             raise CannotAsk(_misshapen(one))
-        return max(orders, key=lambda order: _score(dict(_by_place(one, order)), truth))
-    made = read(one, ())
+        best = max(orders, key=lambda order: _score(dict(_by_place(one, order)), truth))
+        return {name: str(place) for place, name in enumerate(best)}
+    return _found(one, truth) or _exchange(one, truth)
+
+
+def _exchange(one: Returned, truth: Reference) -> Order:
+    made = read(one, {})
     pair = {n: made[n] for n in PAIR if n in made and n in truth.gradients}
     if len(pair) < len(PAIR):
-        return ()
+        return {}
     straight, other = _score(pair, truth), _score(_exchanged(pair), truth)
-    return EXCHANGED if other[0] == len(PAIR) > straight[0] else ()
+    return EXCHANGED if other[0] == len(PAIR) > straight[0] else {}
+
+
+def _found(one: Returned, truth: Reference) -> Order:
+    """The gradients without a name among the arrays of which only the place is known."""
+    program, trial = one.program, one.trial
+    operands = {"d" + layouts.role_of(program, name_of(v)): v for v in program.inputs}
+    others = {k: a for k, a in one.arrays.items() if is_place(k)}
+    missing = {n: v for n, v in operands.items() if n not in one.arrays} if others else {}
+    order: dict[str, str] = {}
+
+    def read_as(operand: Tensor, array: Array) -> Array | None:
+        mine = np.asarray(trial.values[name_of(operand)])
+        theirs = layouts.array_to_user(one.layout, program, operand, mine, trial.parts)
+        if _squeezed(array.shape) != _squeezed(np.shape(theirs)):
+            return None
+        array = array.reshape(np.shape(theirs))
+        return layouts.array_from_user(one.layout, program, operand, array, mine.shape, trial.parts)
+
+    def is_right(name: str, operand: Tensor, array: Array) -> bool:
+        made, own = read_as(operand, array), "d" + name_of(operand)
+        return (
+            made is not None
+            and own in truth.gradients
+            and within(made, truth.gradients[own], truth.allowed[own])
+        )
+
+    explained = {k for k, a in others.items() for n, v in operands.items() if is_right(n, v, a)}
+    for name, operand in missing.items():
+        there = [k for k, a in others.items() if is_right(name, operand, a)]
+        order |= {name: there[0]} if there else {}
+    for key, array in others.items():
+        if key in explained or not _LIKE_A_GRADIENT.search(key):
+            continue
+        for name, operand in missing.items():
+            made = read_as(operand, array)
+            if name in order or made is None or _is_known(made, truth):
+                continue
+            order[name] = key
+            break
+    return order
+
+
+_LIKE_A_GRADIENT = re.compile(r"^result|grad|delta|(?:^|[.'\[])_?d[^.\[]*(?:'\])?$", re.IGNORECASE)
+"""The places of what is handed back as a gradient, be it wrong."""
+
+
+def _is_known(made: Array, truth: Reference) -> bool:
+    """Whether it is a value of the forward pass, or its negative."""
+    there = (np.asarray(v) for v in truth.known.values())
+    alike_ = [v for v in there if v.shape == made.shape and v.dtype.kind == "f"]
+    return any(alike(made, v, SINGLE) or alike(-made, v, SINGLE) for v in alike_)
 
 
 def nearest(made: dict[str, Array], known: Mapping[str, Array]) -> dict[str, Array]:
@@ -130,7 +189,7 @@ def _wanted(program: Program) -> dict[str, Tensor]:
     return wanted
 
 
-def _orders(program: Program, count: int) -> Iterator[Order]:
+def _orders(program: Program, count: int) -> Iterator[tuple[str, ...]]:
     names = [n for n in _wanted(program) if n != BETA or count > len(program.wrt)]
     yield from permutations(names, min(count, len(names))) if count <= len(names) else ()
 
@@ -143,7 +202,7 @@ def _shapes(one: Returned, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]
     return value.shape, np.shape(mine)
 
 
-def _fits(one: Returned, order: Order) -> bool:
+def _fits(one: Returned, order: Iterable[str]) -> bool:
     for name, part in zip(order, one.arrays.values(), strict=True):
         _, wanted = _shapes(one, name)
         if part.shape != wanted and _squeezed(part.shape) != _squeezed(wanted):
@@ -151,7 +210,7 @@ def _fits(one: Returned, order: Order) -> bool:
     return True
 
 
-def _by_place(one: Returned, order: Order) -> Iterator[tuple[str, Array]]:
+def _by_place(one: Returned, order: Iterable[str]) -> Iterator[tuple[str, Array]]:
     for name, part in zip(order, one.arrays.values(), strict=True):
         shape, _ = _shapes(one, name)
         operand = _wanted(one.program)[name]

@@ -5,13 +5,14 @@ user's axes. Whatever is asked of the code, its inputs are made here and its ans
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from bncheck.algebra.program import Program
 from bncheck.identity.assignment import (
+    EXCHANGED,
     Order,
     Returned,
     misshapen,
@@ -26,7 +27,15 @@ from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.inputs import statistics
 from bncheck.numbers.observation import Observation, Reference, Trial
 from bncheck.numbers.reference import reference_at, truth_of
-from bncheck.subject.messages import Assigned, Backward, Edit, Outcome, Replacement, Subject
+from bncheck.subject.messages import (
+    Assigned,
+    Backward,
+    Edit,
+    Outcome,
+    Replacement,
+    Subject,
+    is_place,
+)
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
 
@@ -46,7 +55,7 @@ class Bench:
     subject: Subject
     backward: Backward
     reading: Reading
-    order: Order = ()
+    order: Order = field(default_factory=dict)
 
     @property
     def program(self) -> Program:
@@ -83,9 +92,12 @@ class Bench:
         outcome = self._called(trial)
         truth = truth_of(self.reading.found, trial)
         bench, findings = self, outcome.remarks
-        if self.program.first or (self.reading.known and outcome.in_order):
-            bench = replace(self, order=order_of(self._returned(trial, outcome.gradients), truth))
-            if bench.order and not self.program.first:
+        if self.program.first or self.reading.known or any(map(is_place, outcome.gradients)):
+            order = order_of(self._returned(trial, outcome.gradients), truth)
+            if order == EXCHANGED and not (outcome.in_order and self.reading.known):
+                order = {}
+            bench = replace(self, order=order)
+            if order == EXCHANGED:
                 findings = (*findings, found("return-order", "parameters"))
         return bench, bench._observed(trial, replace(outcome, remarks=findings), truth)
 
@@ -111,7 +123,7 @@ class Bench:
         asked = [self.inputs(trial, _all_complex(values)) for values in many]
         known = truth_of(self.reading.found, trial).known
         return [
-            nearest(read(self._returned(trial, one, self.reading.program), ()), known)
+            nearest(read(self._returned(trial, one, self.reading.program), {}), known)
             for one in self.subject.firsts(self.backward.name, asked)
         ]
 
@@ -178,7 +190,8 @@ class Bench:
         gradients = read(returned, self.order)
         y = None if outcome.y is None else self.output(trial, outcome.y)
         findings = (*outcome.remarks, *misshapen(returned, self.order))
-        return Observation(trial, with_beta(truth, gradients), gradients, y, findings)
+        truth = with_beta(truth, gradients)
+        return Observation(trial, truth, gradients, y, findings, outcome.moves)
 
 
 def _all_complex(values: Values) -> dict[str, Any]:

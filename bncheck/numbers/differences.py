@@ -55,7 +55,7 @@ def measure(
     sum(ddgamma*dgamma) + ...``, by differences of ``moved`` alone: forward or backward pass.
 
     ``together``: move entries that share no output at once, which is right where the forward
-    pass is known to be the layer's; else, as in second order, every entry by itself. Raises
+    pass is known to be the layer's and has one output; else every entry by itself. Raises
     ``KeyError`` where an output is not among the results.
     """
     program = found.forward
@@ -68,7 +68,7 @@ def measure(
         made = moved(many)
         return [one[next(iter(given))] if single else _joined(one, given) for one in made]
 
-    apart = together and found.order == 1
+    apart = together and single and found.order == 1
     plans = {name_of(a): _moves(found, a, values, upstream.ndim, apart) for a in found.wrt}
     takes_complex = _takes_complex_step(outputs, values, plans)
     way, method = (_complex, "complex step") if takes_complex else (_central, "central differences")

@@ -74,7 +74,8 @@ class Observation:
     """One trial as it went: the reference on it, and what somebody's code gave.
 
     ``gradients``: by the program's names and in its axes, as is ``y``, the output, where there is
-    a forward pass; ``findings``: what was seen beside them.
+    a forward pass; ``findings``: what was seen beside them; ``moves``: the code's own parameters
+    ("gamma", "beta") that move its output, as far as that is known.
     """
 
     trial: Trial
@@ -82,6 +83,7 @@ class Observation:
     gradients: Mapping[str, Array]
     y: Array | None = None
     findings: tuple[Finding, ...] = ()
+    moves: tuple[str, ...] = ()
 
     @property
     def values(self) -> Mapping[str, Any]:

@@ -1,7 +1,10 @@
 """What an object holds: its parameters, and the gradients that backward left in it."""
 
 import inspect
+import types
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,6 +71,57 @@ def content(value: Any) -> tuple[str | None, Any] | None:
         if isinstance(there, np.ndarray) or hasattr(there, "detach"):
             return attribute, there
     return None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an object holds an array of floats.
+
+    ``name``: as code would write it; ``role``: gamma or beta, if one of the names in it says so;
+    ``put``: to hold another array there.
+    """
+
+    name: str
+    role: str | None
+    value: Any
+    put: Callable[[Any], None]
+
+
+DEEPEST = 3
+"""How many holders inside one another are looked into."""
+
+
+def places(instance: Any) -> Iterator[Place]:
+    """The arrays of floats in attributes, dictionaries, lists and objects inside an object."""
+    yield from _places("self", None, instance, {id(instance)}, DEEPEST)
+
+
+def _places(name: str, known: str | None, held: Any, seen: set[int], more: int) -> Iterator[Place]:
+    is_object = not isinstance(held, dict | list | tuple)
+    holder: Any = attributes(held) if is_object else held
+    pairs = enumerate(holder) if isinstance(held, list | tuple) else holder.items()
+    for key, value in list(pairs):
+        inner = f"{name}.{key}" if is_object else f"{name}[{key!r}]"
+        own = role(key) if isinstance(key, str) else None
+        means = own if own in ("gamma", "beta") else known
+        if isinstance(value, types.ModuleType | types.FunctionType | type | Watch):
+            continue
+        if _is_float(value):
+            yield Place(inner, means, value, partial(_put, holder, key, value))
+        elif more and id(value) not in seen and _holds(value):
+            seen.add(id(value))
+            yield from _places(inner, means, value, seen, more - 1)
+
+
+def _is_float(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "f" and value.size > 0
+    return is_array(value) and not isinstance(value, np.generic) and value.is_floating_point()
+
+
+def _holds(value: Any) -> bool:
+    plainly = isinstance(value, dict | list | tuple)
+    return plainly or hasattr(value, "__dict__") or hasattr(type(value), "__slots__")
 
 
 def gradients_kept(instance: Any) -> Iterator[tuple[str, Any]]:
@@ -142,53 +196,50 @@ def is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray | np.generic) or hasattr(value, "detach")
 
 
-def parameters(instance: Any) -> Iterator[tuple[str, Any]]:
-    """The object's gamma and beta, wherever they are."""
-    for _, holder in held_by(instance):
-        for name, value in list(holder.items()):
-            known = role(str(name))
-            inner = content(value)
-            if known in ("gamma", "beta") and inner is not None:
-                yield known, inner[1]
+def parameters(
+    instance: Any, known: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, Place]]:
+    """The object's gamma and beta, wherever they are; ``known``: by place, else by their names."""
+    for place in places(instance):
+        means = place.role if known is None else known.get(place.name)
+        if means is not None:
+            yield means, place
 
 
-def set_parameters(instance: Any, inputs: Inputs) -> bool:
+def set_parameters(instance: Any, inputs: Inputs, known: Mapping[str, str] | None = None) -> bool:
     """Give the object the trial's gamma, beta and eps; whether a parameter was changed by it."""
     changed = False
     for _, holder in held_by(instance):
         for name, value in list(holder.items()):
-            known = role(str(name))
-            if known not in ("gamma", "beta", "eps") or known not in inputs:
-                continue
-            if known == "eps" and isinstance(value, float | int) and not isinstance(value, bool):
+            if role(str(name)) == "eps" and type(value) in (float, int) and "eps" in inputs:
                 holder[name] = inputs["eps"]
-                continue
-            inner = content(value)
-            if inner is None or np.prod(inner[1].shape) != np.prod(inputs[known].shape):
-                continue
-            new = inputs[known].reshape(inner[1].shape)
-            new = new.copy() if isinstance(new, np.ndarray) else new.clone()
-            changed |= not np.array_equal(plain(new), plain(inner[1]))
-            _put(holder, name, inner, new)
+    for means, place in parameters(instance, known):
+        if means not in inputs or np.prod(place.value.shape) != np.prod(inputs[means].shape):
+            continue
+        new = inputs[means].reshape(place.value.shape)
+        changed |= not np.array_equal(plain(new), plain(place.value))
+        place.put(new)
     return changed
 
 
-def _put(holder: Holder, name: Any, inner: tuple[str | None, Any], new: Any) -> None:
+def _put(holder: Any, key: Any, old: Any, new: Any) -> None:
     """In place where the type allows it, since lists of parameters may hold the same array."""
-    attribute, old = inner
-    if isinstance(old, np.ndarray) and old.dtype == new.dtype and old.flags.writeable:
-        old[...] = new
-    elif attribute is None:
-        holder[name] = new
+    if isinstance(old, np.ndarray) and isinstance(new, np.ndarray):
+        if old.dtype == new.dtype and old.flags.writeable:
+            old[...] = new
+        else:
+            holder[key] = new.copy()
+    elif hasattr(old, "detach") and hasattr(new, "detach"):
+        old.data = new.detach().clone()
     else:
-        setattr(holder[name], attribute, new)
+        holder[key] = new
 
 
-def updates(instance: Any, before: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Gradients read off a plain step of descent: (before - after)/rate."""
-    if not any(role(n) == "rate" for n in attributes(instance)):
-        return {}
-    after = {n: np.asarray(plain(v)) for n, v in parameters(instance)}
+def updates(
+    instance: Any, before: Mapping[str, NDArray[Any]], known: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """Gradients read off a plain step of descent of ``RATE``: (before - after)/rate."""
+    after = {n: np.asarray(plain(p.value)) for n, p in parameters(instance, known)}
     return {
         "d" + name: (before[name] - value) / RATE
         for name, value in after.items()
@@ -203,7 +254,7 @@ class Watch:
     What it gives back is a parameter that has moved, so that its use after the update shows.
     """
 
-    def __init__(self, parameters: Callable[[], Iterator[tuple[str, Any]]]) -> None:
+    def __init__(self, parameters: Callable[[], Iterator[tuple[str, Place]]]) -> None:
         self.parameters, self.seen = parameters, dict[str, Any]()
         self.lr = self.learning_rate = 1.0
 
@@ -223,9 +274,9 @@ class Watch:
         arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
         if len(arrays) < 2:
             return self if not arrays else arrays[0]
-        for name, value in self.parameters():
+        for name, place in self.parameters():
             for one, other in (arrays[:2], arrays[1::-1]):
-                if value is one:
+                if place.value is one:
                     self.seen["d" + name] = np.array(other)
                     return one - other.reshape(one.shape) if one.size == other.size else one
         return arrays[0]

@@ -97,7 +97,8 @@ class Backward:
     ``takes``: the roles that reach the code; ``eps_settable``: whether eps is one of them.
     ``first``: the name of the backward pass below a double one; ``problem``: why it cannot be
     called; ``file``: where it is, a path that exists, or ``""`` for callables given from Python;
-    ``has_object``: whether an object of a class holds what is handed from pass to pass.
+    ``has_object``: whether an object of a class holds what is handed from pass to pass; ``ranks``:
+    how many axes the docstrings say that x has.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Backward:
     problem: str = ""
     file: str = ""
     has_object: bool = False
+    ranks: tuple[int, ...] = ()
 
     @property
     def eps_settable(self) -> bool:
@@ -129,13 +131,15 @@ class Backward:
 class Outcome:
     """What one call gave: the output where there is a forward pass, the gradients by name.
 
-    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round.
+    ``in_order``: dgamma and dbeta were told apart by their places, and may be the other way round;
+    ``moves``: the code's own parameters ("gamma", "beta") that move the output.
     """
 
     y: NDArray[Any] | None
     gradients: dict[str, NDArray[Any]]
     remarks: tuple[Finding, ...] = ()
     in_order: bool = True
+    moves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +200,11 @@ class Edit:
     span: tuple[int, int, int, int]
     statement: tuple[int, int]
     text: str
+
+
+def is_place(key: str) -> bool:
+    """Whether a key of gradients says where an array was found, and not which gradient it is."""
+    return "." in key or "[" in key
 
 
 def holds_numbers(dtype: np.dtype[Any]) -> bool:

@@ -31,14 +31,15 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
         "ln_params", "gn_params", "cfg", "hparams",
     ),
     "cache": ("cache", "saved", "ctx", "context", "memory", "caches", "tape", "residuals"),
-    "output": ("res", "result", "layer_output", "forward_output"),
+    "output": ("res", "result", "layer_output", "forward_output", "y", "y_out"),
+    "residual": ("residual", "skip", "shortcut", "residual_input", "skip_input", "x_res", "resid"),
     "groups": ("groups", "num_groups", "n_groups", "group"),
     "training": (
         "training", "train", "is_training", "train_flg", "is_train", "mode", "train_mode", "phase",
         "istraining",
     ),
     "momentum": ("momentum", "mom", "decay"),
-    "rate": ("lr", "learning_rate", "eta_lr", "step_size", "lrate", "learningrate"),
+    "rate": ("rate", "lr", "learning_rate", "eta_lr", "step_size", "lrate", "learningrate"),
     "optimizer": ("optimizer", "optim", "opt", "optimiser", "updater"),
     "mean": (
         "mean", "mu", "sample_mean", "batch_mean", "x_mean", "mu_b", "avg", "m_b", "means", "mus",
@@ -51,7 +52,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "sd": ("sd", "std", "sigma", "stddev", "sqrtvar", "sample_std", "batch_std", "std_dev"),
     "rstd": (
         "rstd", "ivar", "inv_std", "invstd", "inv_var", "istd", "std_inv", "rsigma", "invvar",
-        "inv_sd", "stddev_inv", "rrms", "save_invstd", "inv_stddev",
+        "inv_sd", "stddev_inv", "rrms", "inv_rms", "rms_inv", "save_invstd", "inv_stddev",
     ),
     "xhat": (
         "xhat", "x_hat", "x_norm", "xnorm", "normalized", "normalised", "x_normalized", "xn",
@@ -96,7 +97,9 @@ GRADIENTS: dict[str, tuple[str, ...]] = {
         "dldbb", "bias_gradient", "d_betas", "dbetas", "dshift", "betagrad", "bias_grad", "dldbeta",
         "delta_beta", "beta_gradient", "doffset",
     ),
-    "dx": ("dx", "d_x", "grad_x", "grad_input", "dinputs", "dinput", "din", "da_prev", "dldx"),
+    "dx": ("dx", "d_x", "grad_x", "grad_input", "dinputs", "dinput", "din", "da_prev", "dldx",
+        "dinp",
+   ),
 }  # fmt: skip
 """Gradient: the names of attributes, dictionary keys and variables that hold it."""
 
@@ -130,7 +133,7 @@ STATISTICS = ("mean", "var", "sd", "rstd", "xhat", "centred", "count", "width")
 FORWARDS = (
     "forward", "forward_pass", "__call__", "feedforward", "feed_forward", "fprop", "call",
     "train_forward", "forwardpass", "forward_propagation", "fwd", "propagate", "apply", "predict",
-    "classify", "transform",
+    "classify", "transform", "update_output",
 )  # fmt: skip
 """Methods that are a forward pass, the likeliest first."""
 
@@ -138,7 +141,7 @@ BACKWARDS = (
     "backward", "backward_pass", "backprop", "back_pass", "backpropagation", "backpropagate",
     "bprop", "train_backward", "backwardpass", "gradient", "backward_propagation", "bwd", "back",
     "learn", "back_prop", "backpass", "grad", "gradients", "calc_gradient", "backprop_pass",
-    "backword", "grad_calc",
+    "backword", "grad_calc", "update_grad_input",
 )  # fmt: skip
 """Methods that are a backward pass."""
 

@@ -25,16 +25,16 @@ from bncheck.numbers.agreement import RECOMPUTED, alike
 from bncheck.subject import rewriting, tracing
 from bncheck.subject.child import Child, Gone, serve, told
 from bncheck.subject.conventions import (
-    autograd,
     convention_of,
     find,
     from_callables,
     running,
 )
+from bncheck.subject.conventions.forms import tried
 from bncheck.subject.conventions.implementations import Implementation, Ran
 from bncheck.subject.conventions.returned import by_field
 from bncheck.subject.loading import described, load
-from bncheck.subject.messages import SECOND, Backward, Inputs, Outcome, Subject, Target
+from bncheck.subject.messages import SECOND, Backward, Inputs, Outcome, Subject, Target, is_place
 from bncheck.subject.names import likely_role, role
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk, Refused
@@ -42,19 +42,20 @@ from bncheck.telling.errors import CannotAsk, Refused
 
 def outputs(own: Implementation, many: Sequence[Inputs]) -> list[NDArray[Any]]:
     """The outputs of the user's forward pass."""
-    return [_tried(own, convention_of(own).output, _copied(inputs)) for inputs in many]
+    return [tried(own, convention_of(own).output, _copied(inputs)) for inputs in many]
 
 
 def call(own: Implementation, inputs: Inputs, memory: str = "plain") -> Outcome:
     """Forward pass, where there is one, and backward pass, on copies of the inputs."""
     given = _copied(inputs, memory)
     earlier = {**given, "x": 2.0 * given["x"][::-1] + 1.0} if memory == SECOND else {}
-    ran: Ran = _tried(own, convention_of(own).run, {**given, "earlier": earlier})
+    ran: Ran = tried(own, convention_of(own).run, {**given, "earlier": earlier})
     named, remarks = convention_of(own).read(own, ran, inputs)
     remarks = [*ran.remarks, *remarks, *_overwritten(given, inputs), *_aliased(named, given)]
     returned_by_name = isinstance(by_field(ran.result), dict)
     in_order = not (returned_by_name or {"dgamma", "dbeta"} <= ran.by_name)
-    return Outcome(ran.y, {n: np.array(g) for n, g in named.items()}, tuple(remarks), in_order)
+    arrays = {n: np.array(g) for n, g in named.items()}
+    return Outcome(ran.y, arrays, tuple(remarks), in_order, ran.moves)
 
 
 def repeated(own: Implementation, first: Inputs, second: Inputs) -> tuple[Finding, ...]:
@@ -102,9 +103,9 @@ def _read(own: Implementation, inputs: Inputs, **earlier: Any) -> dict[str, Any]
     """The output and the gradients by name; of a backward pass that is none of an object's, or
     with what goes through the object before.
     """
-    ran: Ran = _tried(own, convention_of(own).run, {**_copied(inputs), **earlier})
+    ran: Ran = tried(own, convention_of(own).run, {**_copied(inputs), **earlier})
     named, _ = convention_of(own).read(own, ran, inputs)
-    return {"y": ran.y, **named}
+    return {"y": ran.y, **{n: g for n, g in named.items() if not is_place(n)}}
 
 
 def first_gradients(own: Implementation, many: Sequence[Inputs]) -> list[dict[str, NDArray[Any]]]:
@@ -123,25 +124,7 @@ def running_statistics(own: Implementation, inputs: Inputs) -> dict[str, Any] | 
         kept = convention_of(own).kept
         return None if kept is None else running.observed(kept(own, given), given)
 
-    return _tried(own, observed, _copied(inputs))
-
-
-def _tried(own: Implementation, way: Callable[..., Any], given: dict[str, Any]) -> Any:
-    """With arrays or with tensors, whichever the code turns out to want."""
-    learnt = own.memory.get("tensors")
-    if learnt is None:
-        learnt = (True, False) if autograd.are_used_by(own.backward) else (False,)
-    problem: Exception | None = None
-    for wanted in learnt:
-        try:
-            result = way(own, autograd.to_tensors(given) if wanted else given)
-        except Exception as error:
-            problem = problem or error
-            continue
-        own.memory["tensors"] = (wanted,)
-        return result
-    assert problem is not None
-    raise problem
+    return tried(own, observed, _copied(inputs))
 
 
 def _copied(inputs: Inputs, memory: str = "plain") -> dict[str, Any]:

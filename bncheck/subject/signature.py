@@ -3,6 +3,7 @@ calls with them filled.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -136,6 +137,13 @@ def document(function: Any) -> str:
     return (inspect.getdoc(function) or "")[:200]
 
 
+def ranks_said(*things: Any) -> tuple[int, ...]:
+    """How many axes x has by the docstrings: ``x: (batch, seq, dim)``, ``x: of shape (N, D)``."""
+    text = "\n".join(inspect.getdoc(thing) or "" for thing in things)
+    shapes = re.findall(r"\b(?:x|inputs?)\b[^()\n]*\((\w+(?: *, *\w+)+) *\)", text, re.IGNORECASE)
+    return tuple(dict.fromkeys(1 + shape.count(",") for shape in shapes))
+
+
 def line_of(thing: Any) -> int:
     """The line on which a function or class begins; 0 where it has none."""
     try:
@@ -230,10 +238,14 @@ NEVER_HANDED_ON = ("label", *SETTINGS, "training", "params", "groups", "eps")
 """Roles that the forward pass does not have to give to the backward pass."""
 
 
+_OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
 def called(function: Callable[..., Any], values: Inputs, said: Roles, first: str = "x") -> Any:
     """Call by role: every parameter that has one and a value gets it; defaults stay.
 
-    ``first``: what the first parameter of an unknown name is.
+    ``first``: what the first parameter of an unknown name is; among the values ``"unknown"`` is for
+    those that have to be given and are not known; ``"named"`` has values by names of arguments.
     """
     supplied = {**defaults(values), **values}
     arguments: dict[str, Any] = {}
@@ -245,11 +257,15 @@ def called(function: Callable[..., Any], values: Inputs, said: Roles, first: str
     for parameter in parameters_of(function):
         known = roles.get(parameter.name)
         needed = parameter.default is parameter.empty
-        if known in supplied and (needed or known not in ASKED) and (
+        if parameter.name in values.get("named", {}):
+            arguments[parameter.name] = values["named"][parameter.name]
+        elif known in supplied and (needed or known not in ASKED) and (
             needed or known in values or known in ("training", "params")
         ):  # fmt: skip
             value = supplied[known]
             arguments[parameter.name] = _switch(parameter, value) if known == "training" else value
+        elif needed and "unknown" in values and parameter.kind not in _OPEN:
+            arguments[parameter.name] = values["unknown"]
     return _bound(function, arguments)
 
 
@@ -263,23 +279,25 @@ def with_cache(backward: Callable[..., Any], given: Inputs, rest: list[Any], sai
         if "dy" in roles.values():
             caches = [n for n, r in roles.items() if r != "dy"][:1]
         roles = {n: "cache" if n == caches[0] else "dy" for n in roles}
-    open_ = [n for n, r in roles.items() if r not in given or r == "cache"]
+    named = {n: v for n, v in given.get("named", {}).items() if n in roles}
+    open_ = [n for n, r in roles.items() if (r not in given or r == "cache") and n not in named]
     handed = _handed([n for n in open_ if roles[n] not in NEVER_HANDED_ON], roles, rest)
     values = {**given, "training": True}
     keywords = {n: values[r] for n, r in roles.items() if r in values and n not in handed}
-    return _bound(backward, {**keywords, **handed})
+    return _bound(backward, {**keywords, **handed, **named})
 
 
 def defaults(values: Inputs) -> dict[str, Any]:
     """What code may ask for besides the arrays of a trial."""
     eps = values.get("eps", 1e-5)
     settings = {"mode": "train", "eps": eps, "epsilon": eps, "momentum": 0.9}
-    first = values["x"]
-    gamma = values.get("gamma")
+    there = (values.get(n) for n in ("x", "gamma"))
+    first, gamma = (np.array(v) if isinstance(v, list) else v for v in there)
+    assert first is not None
     width = (first if gamma is None or not gamma.shape else gamma).shape[-1]
     return {
         "params": settings, "training": True, "momentum": 0.9, "eps": eps, "label": "layer",
-        "width": width, "count": first.shape[0], "rate": 1.0,
+        "width": values.get("width", width), "count": first.shape[0], "rate": 1.0,
         "running_mean": first[0] * 0 if first.ndim == 2 else np.zeros(width),
         "running_var": first[0] * 0 + 1 if first.ndim == 2 else np.ones(width),
     }  # fmt: skip

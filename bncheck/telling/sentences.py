@@ -40,6 +40,12 @@ class Code:
 # -- subject: loading and calling somebody's code ------------------------------------------------
 _SUBJECT: dict[str, Code] = {
     "aliases-input": Code("remark", "{name} shares its memory with {source}"),
+    "defect": Code("remark", {
+        "": "{kind} in bncheck ({where}): {error}; this is a defect of bncheck, please report it",
+        "explaining": "why {gradient} is wrong could not be told: {kind} in bncheck ({where}): "
+        "{error}; this is a defect of bncheck, please report it",
+        "contradiction": "{error}",
+    }),
     "defined-twice": Code(
         "remark", "{name} is defined on lines {first} and {last}; the last one counts"
     ),
@@ -65,6 +71,7 @@ _SUBJECT: dict[str, Code] = {
         "remark", "{name} is overwritten by the next call: it lives in a buffer used again"
     ),
     "undefined": Code("note", "line {line}: {name} could not be defined: {error}"),
+    "not-explained": Code("remark", "why {gradient} is wrong could not be told: {error}"),
     "updates-parameters": Code(
         "remark", "backward updates the parameters; their gradients are read off the update"
     ),

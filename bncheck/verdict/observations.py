@@ -44,6 +44,13 @@ class Record:
     findings: tuple[Finding, ...]
 
     @property
+    def hard(self) -> tuple[Observation, ...]:
+        """Those of the others that lose no digits by themselves."""
+        others = (o for o in self.made if isinstance(o, Observation) and not o.trial.easy)
+        doubles = (o for o in others if o.trial.judged == np.float64 and not o.trial.cancels)
+        return tuple(o for o in doubles if o.trial.memory == "plain")
+
+    @property
     def easy(self) -> tuple[Observation, ...]:
         """Those on which the mathematics shows."""
         return tuple(o for o in self.made if isinstance(o, Observation) and o.trial.easy)
@@ -112,12 +119,14 @@ def _beside(bench: Bench, one: Observation) -> Iterator[Finding]:
 
 
 def _measured(bench: Bench, trial: Trial) -> Differences:
-    """Differences of the user's own pass below, or of the reference's where there is none."""
+    """Differences of the user's own pass below, or of the reference's where there is none, or
+    where it does not hand out all outputs of the layer.
+    """
     derivation, program, known = bench.reading.found, bench.program, bench.reading.known
     try:
         return measure(partial(_below, bench, trial), derivation, trial.values, known)
-    except (CannotAsk, KeyError):
-        if bench.backward.has_forward and not program.first:
+    except (CannotAsk, KeyError) as refusal:
+        if bench.backward.has_forward and not program.first and isinstance(refusal, CannotAsk):
             raise
         if program.first and not known:
             raise CannotAsk(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.subject.conventions import functions
+from bncheck.subject.conventions import functions, instances
 from bncheck.subject.conventions import object as objects
 from bncheck.subject.conventions.implementations import Change, Implementation, Ran, Surroundings
 from bncheck.subject.conventions.methods import partner
@@ -161,8 +161,8 @@ def run(own: Implementation, given: Inputs) -> Ran:
 
 
 def _run_object(own: Implementation, given: Inputs) -> Ran:
-    instance, y, rest, _ = objects.ready(own, given)
-    objects.passed_back(instance, given, rest, own)
+    instance, y, rest, _ = instances.ready(own, given)
+    instances.passed_back(instance, given, rest, own)
     double = getattr(instance, own.summary.name.rpartition(".")[2])
     roles = {n: r for n, r in double_roles(double, own.roles).items() if r}
     return Ran(y, called(double, given, roles, first="ddx"), {})

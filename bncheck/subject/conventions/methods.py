@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from bncheck.subject.names import (
@@ -13,23 +13,54 @@ from bncheck.subject.names import (
     is_other_layer,
     layer_hint,
 )
+from bncheck.subject.signature import roles_of
 
 
 def backward_method(cls: type) -> str | None:
     """The method that is a backward pass."""
-    return _method(cls, BACKWARDS) or _only(cls, r"backw[ao]rd|back_?prop")
+    return _method(cls, BACKWARDS, _takes_dy) or _only(cls, r"backw[ao]rd|back_?prop")
+
+
+def further(cls: type) -> list[str]:
+    """Methods that are the same backward pass in another way: ``backward_alt`` of ``backward``."""
+    back = backward_method(cls)
+    if back is None or _inherited(cls, back):
+        return []
+    arguments = [*roles_of(getattr(cls, back))]
+    return [
+        n for n, o in vars(cls).items()
+        if n != back and n.startswith(back) and not _PART.search(n.removeprefix(back))
+        and isinstance(o, FunctionType | staticmethod) and [*roles_of(getattr(cls, n))] == arguments
+    ]  # fmt: skip
+
+
+_PART = re.compile(r"param|weight|bias|update|step|grad|gamma|beta|hook|double|back", re.IGNORECASE)
+"""What is no backward pass of its own, but a part of one, or comes after it."""
+
+
+def _takes_dy(method: Callable[..., Any]) -> bool:
+    """Whether one of its parameters may be dy: ``backward(rate)`` is an update."""
+    try:
+        roles = {n: r for n, r in roles_of(method).items() if n != "self"}
+    except (TypeError, ValueError):
+        return True
+    return not roles or not set(roles.values()) <= {"rate", "momentum", "optimizer", "training"}
 
 
 def forward_method(cls: type) -> str | None:
     """The method that is a forward pass."""
-    return _method(cls, FORWARDS) or _only(cls, r"forw[ao]rd")
+    there = _method(cls, FORWARDS) or _only(cls, r"forw[ao]rd")
+    back = None if there else backward_method(cls)
+    own = {n: getattr(cls, n) for n in dir(cls) if not _inherited(cls, n)} if back else {}
+    other = partner(str(back), own) if back else None
+    return there or next((n for n, method in own.items() if other and method is other), None)
 
 
-def _method(cls: type, names: Iterable[str]) -> str | None:
+def _method(cls: type, names: Iterable[str], fits: Callable[..., bool] = callable) -> str | None:
     plain = {n.replace("_", "").lower(): n for n in reversed(dir(cls)) if not _inherited(cls, n)}
     for name in names:
         there = plain.get(name.replace("_", ""))
-        if there is not None and callable(getattr(cls, there)):
+        if there is not None and callable(getattr(cls, there)) and fits(getattr(cls, there)):
             return there
     return None
 
@@ -74,8 +105,14 @@ def partner(name: str, own: Mapping[str, Any]) -> Callable[..., Any] | None:
     if len(alike) == 1:
         return alike[0]
     unnamed = [f for f in forwards if layer_hint(f.__name__) is None]
-    return unnamed[0] if len(forwards) == len(unnamed) == 1 else None
+    if forwards:
+        return unnamed[0] if len(forwards) == len(unnamed) == 1 else None
+    others = [o for n, o in own.items() if inspect.isfunction(o) and _TRAINING.search(n)]
+    alike = [f for f in others if layer_hint(f.__name__) in (hint, None)]
+    return alike[0] if len(alike) == 1 else None
 
+
+_TRAINING = re.compile(r"train|fwd|apply|call", re.IGNORECASE)
 
 _OPPOSITES = (
     ("backward", "forward"), ("Backward", "Forward"), ("BACKWARD", "FORWARD"), ("bwd", "fwd"),

@@ -7,9 +7,9 @@ or never shown because backward updates the parameters itself: then the update i
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
-from itertools import product
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,9 @@ from bncheck.subject.conventions.implementations import (
     Ran,
     Surroundings,
 )
+from bncheck.subject.conventions.instances import passed, passed_back, ready
 from bncheck.subject.conventions.methods import backward_method, forward_method
-from bncheck.subject.conventions.returned import output
+from bncheck.subject.conventions.returned import by_key
 from bncheck.subject.conventions.running import MODES, with_argument
 from bncheck.subject.conventions.stand_ins import (
     Made,
@@ -43,18 +44,18 @@ from bncheck.subject.holders import (
     gradients_named,
     held_by,
     parameters,
+    places,
     set_parameters,
     updates,
 )
 from bncheck.subject.messages import Backward, Inputs, plain
-from bncheck.subject.names import SETUPS, TESTING, layer_hint, role
+from bncheck.subject.names import TESTING, layer_hint, role
 from bncheck.subject.signature import (
     called,
-    defaults,
     line_of,
+    ranks_said,
     required,
     roles_of,
-    with_cache,
 )
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
@@ -64,23 +65,24 @@ def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
     """A class; raises ``CannotAsk`` where it has no method of either kind."""
     if not isinstance(thing, type):
         return None
-    there, back = forward_method(thing), backward_method(thing)
+    there, back = forward_method(thing), beside.method or backward_method(thing)
     if there is None or back is None:
         missing = "forward" if there is None else "backward"
         raise CannotAsk(f"class {name} has no method {missing}; expected forward and backward")
     methods = (thing.__init__, getattr(thing, there), getattr(thing, back))  # type: ignore[misc]
     takes = [r for method in methods for r in roles_of(method, beside.said).values() if r]
     summary = Backward(
-        name=name,
+        name=f"{name}.{back}" if beside.method else name,
         kind="class",
-        line=line_of(thing),
+        line=line_of(getattr(thing, back) if beside.method else thing),
         has_forward=True,
         takes=(*dict.fromkeys(takes), "gamma", "beta"),
         layer_hint=layer_hint(name),
         description=f"{name}(...), {there}(x), {back}(dy)",
         has_object=True,
+        ranks=ranks_said(thing, getattr(thing, there), getattr(thing, back)),
     )
-    return Implementation(summary, thing, None, beside.said)
+    return Implementation(summary, thing, None, beside.said, method=back)
 
 
 def output_of(own: Implementation, given: Inputs) -> NDArray[Any]:
@@ -92,17 +94,68 @@ def run(own: Implementation, given: Inputs) -> Ran:
     """A fresh object, its forward and its backward pass.
 
     ``earlier``: inputs of a batch that goes through the object before; ``there_and_back``:
-    through its backward pass as well.
+    through its backward pass as well. What backward asks for and nobody knows gets the first of
+    ``UNKNOWN`` with which most gradients are found.
     """
+    best: Ran | None = None
+    problem: Exception | None = None
+    fills = own.memory.get("fill", UNKNOWN if _unknown(own) else UNKNOWN[:1])
+    for fill in fills:
+        try:
+            ran = _run(own, given, fill)
+        except Exception as error:
+            problem = problem or error
+            continue
+        if best is None or len(_missing(ran.extra, ran)) < len(_missing(best.extra, best)):
+            best, own.memory["fill"] = ran, (fill,)
+        if not _missing(best.extra, best):
+            break
+    if best is None:
+        assert problem is not None
+        raise problem
+    return best
+
+
+def _run(own: Implementation, given: Inputs, fill: Any) -> Ran:
     earlier = given.get("earlier")
     instance, y, rest, watch = ready(own, earlier or given)
     if earlier:
         if given.get("there_and_back"):
-            _back(own, earlier, instance, y, rest, watch)
-        set_parameters(instance, given)
+            _back(own, {**earlier, "fill": fill}, instance, y, rest, watch)
+        set_parameters(instance, given, own.memory["parameters"])
         y, rest = passed(instance, given, own)
         watch.seen.clear()
-    return _back(own, given, instance, y, rest, watch)
+    return _back(own, {**given, "fill": fill}, instance, y, rest, watch)
+
+
+UNKNOWN = (0.0, RATE, 2, 1, None)
+"""What is tried for what backward asks for and nobody knows: a rate, a weight of a penalty, a
+size; None is a dictionary to be filled."""
+
+
+def _unknown(own: Implementation) -> list[str]:
+    """The arguments of the backward pass that nobody knows; gamma is none of them where the
+    object holds it.
+    """
+    cls: Any = own.backward
+    backward = getattr(cls, own.method)
+    taken = roles_of(getattr(cls, str(forward_method(cls))), own.roles).values()
+    known = roles_of(backward, own.roles)
+    places_ = own.memory.get("parameters") or {}
+    held = set(places_.values()) - set(taken)
+    names = {part for place in places_ for part in re.split(r"\W+", place)}
+    unknown = [
+        n for n in required(backward)[1:]
+        if known[n] is None or (known[n] in held and n not in names)
+    ]  # fmt: skip
+    return unknown if "dy" in known.values() else unknown[1:]
+
+
+def _missing(found_: Iterable[str], ran: Ran) -> set[str]:
+    """The gradients of the parameters that were not found, where none may be among the results."""
+    if _is_several(ran.result):
+        return set()
+    return {"d" + name for name in ran.moves} - set(found_)
 
 
 def _back(
@@ -113,148 +166,114 @@ def _back(
     rest: list[Any],
     watch: Watch,
 ) -> Ran:
-    before = dict(gradients_kept(instance))
-    old = {n: np.array(plain(v)) for n, v in parameters(instance)}
-    result = passed_back(instance, {**given, "output": y}, rest, own)
-    kept = dict(gradients_kept(instance))
-    extra = {n: v for n, v in kept.items() if n != "dx" or result is None}
+    """The backward pass of an object that has seen the forward pass, and all that it left."""
+    known = own.memory["parameters"]
+    before = {n: np.array(plain(v)) for n, v in gradients_kept(instance)}
+    written = {} if given.get("there_and_back") else before  # there it was written before
+    old = {n: np.array(plain(p.value)) for n, p in parameters(instance, known)}
+    there = {p.name: np.array(plain(p.value)) for p in places(instance)}
+    result, values = _asked_back(own, {**given, "output": y, "optimizer": watch}, instance, rest)
+    fill = values["unknown"]
+    moves = tuple(sorted(set(known.values()))) if known else ()
+    ran = Ran(y, result, {}, moves=moves)
+
+    def kept() -> dict[str, Any]:
+        filled = by_key(fill) if isinstance(fill, dict) else {}
+        there = {**dict(gradients_kept(instance)), **filled}
+        return {n: v for n, v in there.items() if n != "dx" or result is None}
+
+    def new(there: Mapping[str, Any]) -> set[str]:
+        return {n for n, v in there.items() if not _is(written.get(n), v)}
+
+    extra = kept()
+    others = {n: v for n, v in values.items() if n not in moves}  # scale=1 is a weight of dgamma
+    if _missing(new(extra), ran) and _asked_for_more(own, instance, others):
+        extra = kept()
     extra = extra or before
     remarks: tuple[Finding, ...] = ()
-    if not {"dgamma", "dbeta"} & set(extra) and not _is_several(result):
-        seen = watch.seen or updates(instance, old)
+    either = {"dgamma", "dbeta"}
+    missing = _missing(new(extra), ran) | (set() if either & set(extra) else either)
+    if missing and not _is_several(result):
+        stepped = updates(instance, old, known) if _has_rate(own, instance, fill) else {}
+        seen = {n: v for n, v in {**stepped, **watch.seen}.items() if n in missing}
         extra = {**extra, **seen}
         if seen:
             remarks = (found("updates-parameters"),)
-    shapes = {n: v.shape for n, v in old.items()}
     by_name = {*watch.seen, *gradients_named(instance)}
-    return Ran(y, result, extra, remarks, shapes, frozenset(by_name & set(extra)))
+    missing = _missing(new(extra), ran)
+    if missing and (left := _changed(instance, there, old.values())):
+        extra = {**{n: v for n, v in extra.items() if n not in missing}, **left}
+    named = frozenset(by_name & set(extra))
+    return replace(ran, extra=extra, remarks=remarks, shapes=_shapes(instance, old), by_name=named)
+
+
+def _shapes(instance: Any, old: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
+    """Of the parameters, by what they are; of those that do not move the output by their names."""
+    named = {n: p.value.shape for n, p in reversed([*parameters(instance)])}
+    return {**named, **{n: v.shape for n, v in old.items()}}
+
+
+def _asked_back(
+    own: Implementation, given: Inputs, instance: Any, rest: list[Any]
+) -> tuple[Any, dict[str, Any]]:
+    """What the backward pass returns, and the values by role that it could have."""
+    values = {**given, "rate": RATE, "unknown": {} if given["fill"] is None else given["fill"]}
+    taken = roles_of(getattr(instance, own.method), own.roles)
+    for name in _unknown(own):
+        values.pop(taken[name] or "", None)
+    values |= {"cache": rest[0] if len(rest) == 1 else tuple(rest)} if rest else {}
+    return passed_back(instance, values, rest, own), values
+
+
+def _is(one: NDArray[Any] | None, other: Any) -> bool:
+    return one is not None and np.array_equal(one, plain(other), equal_nan=True)
+
+
+def _has_rate(own: Implementation, instance: Any, fill: Any) -> bool:
+    """Whether a step that backward takes is one of ``RATE``."""
+    backward = getattr(instance, own.method)
+    asked = {roles_of(backward, own.roles)[n] for n in required(backward)}
+    names = map(str, attributes(instance))
+    return fill == RATE or "rate" in asked or any(role(n) == "rate" for n in names)
+
+
+_OF_PARAMETERS = re.compile(r"grad|acc|param|backw|delta|deriv", re.IGNORECASE)
+"""What a method that computes gradients beside backward has in its name."""
+
+
+def _asked_for_more(own: Implementation, instance: Any, values: Inputs) -> bool:
+    """Call the other methods that take dy and make gradients; whether there was one."""
+    cls = type(instance)
+    known = {forward_method(cls), own.method}
+    called_one = False
+    for name in dir(cls):
+        method = getattr(instance, name, None)
+        if name[:2] == "__" or name in known or not inspect.ismethod(method):
+            continue
+        roles = roles_of(method, own.roles)
+        alone = len(roles) == 1 and None in roles.values()
+        if _OF_PARAMETERS.search(name) and ("dy" in roles.values() or alone):
+            with suppress(Exception):
+                called(method, values, own.roles, first="dy")
+                called_one = True
+    return called_one
+
+
+def _changed(
+    instance: Any, before: Mapping[str, NDArray[Any]], parameters_: Iterable[NDArray[Any]]
+) -> dict[str, Any]:
+    """The arrays of a parameter's size that backward left, by place; which is which comes later."""
+    sizes = {p.size for p in parameters_}
+    made = {p.name: np.asarray(plain(p.value)) for p in places(instance)}
+    return {
+        name: value
+        for name, value in made.items()
+        if value.size in sizes
+        and not (name in before and np.array_equal(before[name], value, equal_nan=True))
+    }
 
 
 _SWITCHES = ("eval", "eval_mode", "set_eval", "test_mode", "set_test", "inference_mode")
-_OPTIMIZER = re.compile(r"optim|(?<![a-z])opt(?![a-z])|updater", re.IGNORECASE)
-"""What an attribute that holds an optimizer is called."""
-
-
-def ready(own: Implementation, given: Inputs) -> tuple[Any, NDArray[Any], list[Any], Watch]:
-    """An object with the trial's parameters, its output, and what forward returned besides."""
-    problem: Exception | None = None
-    ways = list(_ways(given))
-    order = own.memory.get("way")
-    for number in [order] if order is not None else range(len(ways)):
-        try:
-            made = _made(own, given, *ways[number])
-        except Exception as error:
-            problem = problem or error
-            continue
-        own.memory["way"] = number
-        return made
-    assert problem is not None
-    raise problem
-
-
-def _ways(given: Inputs) -> Iterator[tuple[Any, bool]]:
-    """What a parameter that asks for a size may mean; and whether optional ones are filled."""
-    x = given["x"]
-    width = int(np.prod(given["gamma"].shape)) if "gamma" in given else int(x.shape[-1])
-    widths: list[Any] = [width, (width,), tuple(x.shape[1:]), tuple(x.shape), int(x.shape[-1])]
-    widths = [w for k, w in enumerate(widths) if w not in widths[:k]]
-    yield from ((w, optional) for optional, w in product((False, True), widths))
-
-
-def _made(
-    own: Implementation, given: Inputs, width: Any, optional: bool
-) -> tuple[Any, NDArray[Any], list[Any], Watch]:
-    cls = own.backward
-    watch = Watch(lambda: parameters(instance))
-    supplied = {
-        **defaults(given), **given, "width": width, "optimizer": watch, "rate": RATE,
-    }  # fmt: skip
-    instance = cls(**_filled(cls, {**supplied, "x": width}, own, optional))
-    _set_up(instance, supplied, own)
-    set_parameters(instance, given)
-    y, rest = passed(instance, given, own)
-    if set_parameters(instance, given):
-        y, rest = passed(instance, given, own)
-    return instance, y, rest, watch
-
-
-def _filled(
-    function: Callable[..., Any], supplied: Inputs, own: Implementation, optional: bool
-) -> dict[str, Any]:
-    roles = roles_of(function, own.roles)
-    needed = required(function)
-    arguments = {}
-    for name, known in roles.items():
-        wanted = name in needed or (optional and known == "width")
-        if known in ("gamma", "beta", "eps", "groups", "rate", "optimizer") and known in supplied:
-            wanted = wanted or known in ("gamma", "beta", "eps", "groups", "rate")
-        if wanted:
-            # n and m are as often the features of a layer as its rows
-            meant = "width" if known is None or (len(name) == 1 and known == "count") else known
-            arguments[name] = supplied.get(meant, supplied["width"])
-    return arguments
-
-
-def _set_up(instance: Any, supplied: Inputs, own: Implementation) -> None:
-    """Training mode, and the methods that make the parameters."""
-    for name, value in list(attributes(instance).items()):
-        known = role(name)
-        if known == "training" and isinstance(value, bool):
-            setattr(instance, name, True)
-        elif known == "rate" and isinstance(value, float):
-            setattr(instance, name, RATE)
-        elif name.strip("_").lower() in ("testing_phase", "testing", "eval", "test"):
-            setattr(instance, name, False)
-        elif _OPTIMIZER.search(name) and not isinstance(value, str | float | int | dict):
-            setattr(instance, name, supplied["optimizer"])
-        elif name == "input_shape" and value is None:
-            setattr(instance, name, supplied["x"].shape[1:])
-    there = {n.replace("_", "").lower(): n for n in dir(instance) if n[:1] != "_"}
-    if isinstance(getattr(type(instance), "optimizer", None), property):
-        with suppress(AttributeError):
-            instance.optimizer = supplied["optimizer"]
-    for setup in SETUPS:
-        method = getattr(instance, there.pop(setup.replace("_", ""), ""), None)
-        if not inspect.ismethod(method) or method.__func__.__module__.split(".")[0] == "torch":
-            continue
-        shaped = {**supplied, "width": tuple(supplied["x"].shape[1:])}
-        values = shaped if setup in ("set_input_shape", "build") else supplied
-        with suppress(Exception):  # whether it was needed the forward pass will show
-            method(**_filled(method, values, own, optional=False))
-
-
-def passed(instance: Any, given: Inputs, own: Implementation) -> tuple[NDArray[Any], list[Any]]:
-    """The output of an object's forward pass in training, and what it returned besides."""
-    forward = getattr(instance, str(forward_method(type(instance))))
-    try:
-        result = called(forward, given, own.roles)
-    except AttributeError as error:
-        name = error.name or ""
-        if error.obj is not instance or not _is_mode(name):
-            raise
-        setattr(instance, name, role(name) == "training")  # its owner would set it
-        result = called(forward, given, own.roles)
-    rest = list(result[1:]) if isinstance(result, tuple) else []
-    if result is None:
-        names = ("output", "out", "y", "outputs", "a", "_output", "activation", "result")
-        result = next((getattr(instance, n) for n in names if hasattr(instance, n)), None)
-    return output(result), rest
-
-
-def _is_mode(name: str) -> bool:
-    """Whether an attribute says if this is training."""
-    return role(name) == "training" or bool(TESTING.match(name.strip("_")))
-
-
-def passed_back(instance: Any, given: Inputs, rest: list[Any], own: Implementation) -> Any:
-    """What an object's backward pass returns; ``rest``: what its forward pass handed on."""
-    backward = getattr(instance, str(backward_method(type(instance))))
-    needed, known = required(backward), roles_of(backward, own.roles)
-    if rest and len(needed) > 1 and not {"x", "gamma"} & {known[n] for n in needed}:
-        return with_cache(backward, given, rest, own.roles)
-    if len(needed) <= 1 and "dy" not in known.values() and known:
-        return backward(**{(needed or list(known))[0]: given["dy"]})
-    return called(backward, given, own.roles, first="dy")
 
 
 def _is_several(result: Any) -> bool:
@@ -264,7 +283,7 @@ def _is_several(result: Any) -> bool:
 def exchange(own: Implementation, change: Change) -> None:
     """The methods of a class: forward remembers x, backward has its gradients exchanged."""
     cls: Any = own.backward
-    there, back = str(forward_method(cls)), str(backward_method(cls))
+    there, back = str(forward_method(cls)), own.method
     forward, backward = getattr(cls, there), getattr(cls, back)
     made: Made = []
 

@@ -35,9 +35,10 @@ def read(own: Implementation, ran: Ran, inputs: Inputs) -> tuple[dict[str, Any],
     """The gradients of a run by name, by key or by place, out of whatever was returned."""
     name, result, remarks = own.summary.name, plain(by_field(ran.result)), list[Finding]()
     if isinstance(result, dict):
-        named = _by_key(result)
-    elif isinstance(result, tuple | list) and not _is_numbers(result):
-        named, remarks = _by_position(name, list(result), inputs)
+        named = by_key(result)
+    elif isinstance(result, tuple | list) and not _is_numbers(result, np.shape(inputs["x"])):
+        parts = _of_both(list(result), inputs) if "residual" in own.summary.takes else list(result)
+        named, remarks = _by_position(name, parts, inputs)
     elif result is None:
         named = {}
     else:
@@ -64,10 +65,10 @@ def by_field(result: Any) -> Any:
         fields = dict(vars(result))
     else:
         return result
-    return fields if _by_key(fields) else result
+    return fields if by_key(fields) else result
 
 
-def _by_key(result: Mapping[Any, Any]) -> dict[str, Any]:
+def by_key(result: Mapping[Any, Any]) -> dict[str, Any]:
     """Gradients out of a dictionary, by gradient (``dW``) or by parameter (``gamma``)."""
     named: dict[str, Any] = {}
     for key, value in result.items():
@@ -77,6 +78,17 @@ def _by_key(result: Mapping[Any, Any]) -> dict[str, Any]:
         if name and value is not None:
             named.setdefault(name, plain(value))
     return named
+
+
+def _of_both(parts: list[Any], inputs: Inputs) -> list[Any]:
+    """The gradients of two inputs that are added, as that of what was halved between them."""
+    wanted = 2 + sum(n in inputs for n in ("gamma", "beta"))
+    shape = np.shape(inputs["x"])
+    two = [k for k, part in enumerate(parts) if part is None or _shape(part) == shape][:2]
+    if len(parts) != wanted or len(two) < 2:
+        return parts
+    both = sum(np.asarray(parts[k]) / 2 for k in two if parts[k] is not None)
+    return [both if k == two[0] else part for k, part in enumerate(parts) if k != two[1]]
 
 
 def _by_position(
@@ -90,7 +102,7 @@ def _by_position(
     nested = [p for p in parts if isinstance(p, dict)]
     parts = [p for p in parts if p is not None and not isinstance(p, dict)]
     if nested:
-        return {**dict(zip(("dx",), parts, strict=False)), **_by_key(nested[0])}, []
+        return {**dict(zip(("dx",), parts, strict=False)), **by_key(nested[0])}, []
     wanted = ["dx", *("d" + p for p in ("gamma", "beta") if p in inputs)]
     like_x = [k for k, part in enumerate(parts) if _shape(part) == np.shape(inputs["x"])]
     if not like_x and len(parts) == len(wanted) - 1 and _are_alike(parts, inputs):
@@ -103,6 +115,9 @@ def _by_position(
         order.insert(like_x[0], "dx")
         parts.insert(0, parts.pop(like_x[0]))
         remarks = [found("return-order", order=tuple(order))]
+    arrays = {f"result[{k}]": part for k, part in enumerate(parts) if _shape(part)}
+    if len(parts) > len(wanted) and len(arrays) >= len(wanted):
+        return arrays, []  # which is which is seen by their values
     if len(parts) > len(wanted):
         raise CannotAsk(
             f"{name} returned {len(parts)} values; expected {len(wanted)}: {', '.join(wanted)}"
@@ -161,8 +176,10 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1)
 
 
-def _is_numbers(result: Any) -> bool:
+def _is_numbers(result: Any, shape: tuple[int, ...]) -> bool:
     """A list that is one array written out, not several gradients."""
+    if isinstance(result, list) and _shape(result) == shape:
+        return True
     return isinstance(result, list) and bool(result) and np.ndim(result[0]) == 1 and all(
         np.shape(r) == np.shape(result[0]) for r in result
     ) and len(result) > 3  # fmt: skip
