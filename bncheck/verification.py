@@ -357,7 +357,7 @@ def _causes(
             cause = explain(
                 derivation, g, record.easy, verdicts.worst[g.name], reading.layout,
                 own=reading.known, ignored=reading.ignored, shape=verdicts.shapes.get(g.name),
-                mended=g.name in edits,
+                mended=g.name in edits, hard=record.hard,
             )  # fmt: skip
             causes.append(cause)
     with _apart(", ".join(wrong), said):

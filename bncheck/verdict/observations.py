@@ -45,6 +45,13 @@ class Record:
     findings: tuple[Finding, ...]
 
     @property
+    def hard(self) -> tuple[Observation, ...]:
+        """Those of the others that lose no digits by themselves."""
+        others = (o for o in self.made if isinstance(o, Observation) and not o.trial.easy)
+        doubles = (o for o in others if o.trial.judged == np.float64 and not o.trial.cancels)
+        return tuple(o for o in doubles if o.trial.memory == "plain")
+
+    @property
     def easy(self) -> tuple[Observation, ...]:
         """Those on which the mathematics shows."""
         return tuple(o for o in self.made if isinstance(o, Observation) and o.trial.easy)

@@ -15,7 +15,6 @@ from bncheck.subject.conventions.implementations import (
     Surroundings,
 )
 from bncheck.subject.conventions.methods import (
-    backward_method,
     further,
     gives_its_backward,
     is_own,
@@ -31,6 +30,8 @@ CONVENTIONS = (
                functions.exchange_closure, functions.kept_by_functions),
     Convention("autograd", autograd.find, autograd.output_of, autograd.run, read,
                autograd.exchange),
+    Convention("filled", functions.find_filled, functions.output_of, functions.run_pair, read,
+               functions.exchange_filled),
     Convention("pair", functions.find_pair, functions.output_of, functions.run_pair, read,
                functions.exchange_pair, functions.kept_by_functions),
     Convention("class", objects.find, objects.output_of, objects.run, read,
@@ -67,8 +68,8 @@ def find(
     if name is not None and name not in doubles:
         outer, _, inner = name.partition(".")
         thing = _named(own, name, place)
-        if inner in further(thing):
-            return [_not_looked_at(outer, thing, inner)]
+        if isinstance(thing, type) and inner in further(thing):
+            beside = replace(beside, method=inner)
         first = _tried(outer, thing, beside)
         return [double.of_object(first, inner, said) if inner in double.methods(first) else first]
     firsts = _firsts(beside) if not doubles or likely(others) else []
@@ -77,20 +78,7 @@ def find(
         return [_tried(name, own[name], beside)]
     found = [*firsts, *(_double(n, own[n], beside) for n in doubles)]
     found += [double.of_object(f, method, said) for f in firsts for method in double.methods(f)]
-    found += [
-        _not_looked_at(f.summary.name, own[f.summary.name], method)
-        for f in firsts if f.summary.name in own for method in further(own[f.summary.name])
-    ]  # fmt: skip
     return sorted(found, key=lambda f: f.summary.line)
-
-
-def _not_looked_at(name: str, thing: Any, method: str) -> Implementation:
-    """A further backward pass of a class: named in the report, with what can be done."""
-    return double.unusable(
-        f"{name}.{method}", getattr(thing, method),
-        f"{name} has a further backward pass, {method}, which was not checked: only "
-        f"{backward_method(thing)} was; make it that, and run again",
-    )  # fmt: skip
 
 
 def from_callables(
@@ -126,9 +114,10 @@ def _firsts(beside: Surroundings) -> list[Implementation]:
             f"name, or a class with forward and backward; it has {_list(own)}"
         )
     found, problems = [], []
-    for name in there:
+    methods = [(n, m) for n in there if isinstance(own[n], type) for m in further(own[n])]
+    for name, method in (*((n, "") for n in there), *methods):
         try:
-            found.append(_tried(name, own[name], beside))
+            found.append(_tried(name, own[name], replace(beside, method=method)))
         except CannotAsk as error:
             problems.append(str(error))
     if not found:

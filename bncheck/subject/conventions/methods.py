@@ -3,14 +3,13 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from bncheck.subject.names import (
     BACKWARDS,
     FORWARDS,
     is_backward,
-    is_double,
     is_other_layer,
     layer_hint,
 )
@@ -22,6 +21,23 @@ def backward_method(cls: type) -> str | None:
     return _method(cls, BACKWARDS, _takes_dy) or _only(cls, r"backw[ao]rd|back_?prop")
 
 
+def further(cls: type) -> list[str]:
+    """Methods that are the same backward pass in another way: ``backward_alt`` of ``backward``."""
+    back = backward_method(cls)
+    if back is None or _inherited(cls, back):
+        return []
+    arguments = [*roles_of(getattr(cls, back))]
+    return [
+        n for n, o in vars(cls).items()
+        if n != back and n.startswith(back) and not _PART.search(n.removeprefix(back))
+        and isinstance(o, FunctionType | staticmethod) and [*roles_of(getattr(cls, n))] == arguments
+    ]  # fmt: skip
+
+
+_PART = re.compile(r"param|weight|bias|update|step|grad|gamma|beta|hook|double|back", re.IGNORECASE)
+"""What is no backward pass of its own, but a part of one, or comes after it."""
+
+
 def _takes_dy(method: Callable[..., Any]) -> bool:
     """Whether one of its parameters may be dy: ``backward(rate)`` is an update."""
     try:
@@ -29,19 +45,6 @@ def _takes_dy(method: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return True
     return not roles or not set(roles.values()) <= {"rate", "momentum", "optimizer", "training"}
-
-
-def further(thing: Any) -> list[str]:
-    """The backward passes of a class besides the one: named alike, with the same parameters."""
-    own = backward_method(thing) if isinstance(thing, type) else None
-    if own is None or not inspect.isfunction(getattr(thing, own)):
-        return []
-    return [
-        n for n in vars(thing)
-        if n.startswith(f"{own}_") and not is_double(n) and inspect.isfunction(getattr(thing, n))
-        and [*inspect.signature(getattr(thing, n)).parameters]
-        == [*inspect.signature(getattr(thing, own)).parameters]
-    ]  # fmt: skip
 
 
 def forward_method(cls: type) -> str | None:
