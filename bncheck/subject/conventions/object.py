@@ -177,18 +177,13 @@ def _back(
     moves = tuple(sorted(set(known.values()))) if known else ()
     ran = Ran(y, result, {}, moves=moves)
 
-    def kept() -> dict[str, Any]:
-        filled = by_key(fill) if isinstance(fill, dict) else {}
-        there = {**dict(gradients_kept(instance)), **filled}
-        return {n: v for n, v in there.items() if n != "dx" or result is None}
-
     def new(there: Mapping[str, Any]) -> set[str]:
         return {n for n, v in there.items() if not _is(written.get(n), v)}
 
-    extra = kept()
+    extra = _kept(instance, fill, result)
     others = {n: v for n, v in values.items() if n not in moves}  # scale=1 is a weight of dgamma
     if _missing(new(extra), ran) and _asked_for_more(own, instance, others):
-        extra = kept()
+        extra = _kept(instance, fill, result)
     extra = extra or before
     remarks: tuple[Finding, ...] = ()
     either = {"dgamma", "dbeta"}
@@ -205,6 +200,13 @@ def _back(
         extra = {**{n: v for n, v in extra.items() if n not in missing}, **left}
     named = frozenset(by_name & set(extra))
     return replace(ran, extra=extra, remarks=remarks, shapes=_shapes(instance, old), by_name=named)
+
+
+def _kept(instance: Any, fill: Any, result: Any) -> dict[str, Any]:
+    """Gradients by name, in the object or in the dictionary that backward was given to fill."""
+    filled = by_key(fill) if isinstance(fill, dict) else {}
+    there = {**dict(gradients_kept(instance)), **filled}
+    return {n: v for n, v in there.items() if n != "dx" or result is None}
 
 
 def _shapes(instance: Any, old: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
