@@ -2,9 +2,11 @@
 gradient, and if not, why and on which line?
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import numpy as np
@@ -20,21 +22,23 @@ from bncheck.cause.terms import fit
 from bncheck.identity import by_gradients, by_outputs
 from bncheck.identity.assignment import BETA
 from bncheck.identity.crossing import Bench
+from bncheck.identity.other_layouts import accepted, is_off
 from bncheck.identity.readings import Reading, list_readings
 from bncheck.identity.running import inferred
 from bncheck.numbers import layout as layouts
+from bncheck.numbers.agreement import RECOMPUTED
 from bncheck.numbers.observation import Observation, Trial
 from bncheck.numbers.trials import drawn, own_trial
 from bncheck.place.lines import Search, locate, mends
 from bncheck.settings import Settings
-from bncheck.subject.messages import Backward, Subject, Target
+from bncheck.subject.messages import Backward, Edit, Subject, Target
 from bncheck.subject.names import DIRECTIONS, double_role, layer_hint, role
 from bncheck.subject.questions import CallableSubject, FileSubject
 from bncheck.telling.codes import Finding, found
-from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Refused
-from bncheck.telling.report import WORST_FIRST, Cause, Report
+from bncheck.telling.errors import WRONG_SHAPES, CannotAsk, Disagreement, Refused
+from bncheck.telling.report import WORST_FIRST, Cause, Report, Verdict
 from bncheck.verdict.illustrations import heat, smallest
-from bncheck.verdict.judgement import Verdicts, judge
+from bncheck.verdict.judgement import Verdicts, judge, once
 from bncheck.verdict.observations import Record, observe
 
 Pass = Callable[..., Any]
@@ -135,7 +139,10 @@ class _Job:
 
 
 def _verified(job: _Job, backward: Backward, settings: Settings) -> Report:
-    """The report on one backward pass; code that refuses a large eps is asked with a small one."""
+    """The report on one backward pass; code that refuses a large eps is asked with a small one.
+
+    A defect of bncheck is said in this report, and the other backward passes keep theirs.
+    """
     try:
         report = _asked(job, backward, settings)
     except CannotAsk as refusal:
@@ -143,11 +150,34 @@ def _verified(job: _Job, backward: Backward, settings: Settings) -> Report:
         if backward.kind == "class" and settings.eps is None and _is_about_eps(refusal):
             with suppress(CannotAsk):
                 report = _asked(job, backward, replace(settings, eps=SMALL_EPS))
+    except Exception as error:
+        report = Report("", "cannot tell", remarks=(_defect(error),))
     report = replace(
         report, target=job.target.shown(backward.name), line=backward.line,
         name=backward.name, file=backward.file,
     )  # fmt: skip
     return _noted(report, backward, job.subject.notes)
+
+
+def _defect(error: Exception, of: str = "") -> Finding:
+    """What went wrong in bncheck, and where; ``of``: the gradient that was being explained."""
+    form = "contradiction" if isinstance(error, Disagreement) else "explaining" if of else ""
+    at = extract_tb(error.__traceback__)[-1]
+    where = f"{Path(at.filename).name}:{at.lineno}"
+    return found(
+        "defect", form, gradient=of, kind=type(error).__name__, error=str(error), where=where
+    )
+
+
+@contextmanager
+def _apart(gradient: str, said: list[Finding]) -> Iterator[None]:
+    """What goes wrong in explaining a gradient is said, and its verdict stands."""
+    try:
+        yield
+    except CannotAsk as refusal:
+        said.append(found("not-explained", gradient=gradient, error=str(refusal)))
+    except Exception as error:
+        said.append(_defect(error, gradient))
 
 
 def _is_about_eps(refusal: CannotAsk) -> bool:
@@ -179,7 +209,30 @@ def _asked(job: _Job, backward: Backward, settings: Settings) -> Report:
     if isinstance(why, Refused):
         raise why
     assert report is not None
+    if settings.layout is None and backward.has_forward and reading.known:
+        return _everywhere(job, backward, reading, settings, report)
     return report
+
+
+def _everywhere(
+    job: _Job, backward: Backward, reading: Reading, settings: Settings, report: Report
+) -> Report:
+    """The report in the worst of the layouts that the code accepts, with the verdict in each."""
+    if backward.kind == "double":
+        return report
+    derivation = derived_once(reading.program)
+    bench = Bench(job.subject, backward, replace(reading, derivation=derivation))
+    each: dict[str, Verdict] = {reading.layout.name: report.verdict}
+    worst = report
+    for there, seen in accepted(bench):
+        made = None
+        with suppress(CannotAsk):
+            if is_off(seen):
+                made = _judged(job, backward, there.reading, settings)
+        each[there.reading.layout.name] = made.verdict if made else "right"
+        if made and WORST_FIRST.index(made.verdict) < WORST_FIRST.index(worst.verdict):
+            worst = made
+    return replace(worst, layouts=tuple(each.items())) if len(each) > 1 else report
 
 
 def _elsewhere(
@@ -245,6 +298,10 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
     double = backward.kind == "double"
     derivation = derived_once(reading.program, 2 if double else 1, seen=double)
     reading = replace(reading, derivation=derivation)
+    bench = Bench(job.subject, backward, reading)
+    if reading.known and reading.distance > RECOMPUTED and by_outputs.is_short(bench):
+        short = found("computes-short", type="float32")
+        reading = replace(reading, findings=(*reading.findings, short))
     record = observe(
         Bench(job.subject, backward, reading), _trials(job, backward, reading, settings)
     )
@@ -253,6 +310,12 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
     running, more = inferred(bench)
     names = [g.name for g in wrong if g.verdict == "wrong"]
     by_hand = next((n for n in names if n != BETA and n not in verdicts.shapes), None)
+    causes, said = _causes(record, verdicts, settings)
+    example = picture = None
+    with _apart(by_hand or "", said):
+        example = smallest(bench, by_hand, verdicts.worst[by_hand]) if by_hand else None
+    with _apart(", ".join(names), said):
+        picture = next(filter(None, (heat(derivation, record.easy, n) for n in names)), None)
     return Report(
         target=backward.name,
         verdict=min((g.verdict for g in verdicts.results), key=WORST_FIRST.index),
@@ -263,32 +326,42 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
         ddof=reading.ddof,
         assumed=_assumed(record),
         gradients=verdicts.results,
-        remarks=(*verdicts.findings, *more),
-        diagnosis=_causes(record, verdicts, settings),
+        remarks=(*verdicts.findings, *more, *once(said)),
+        diagnosis=causes,
         trials=record.trials,
         running=running,
-        counterexample=smallest(bench, by_hand, verdicts.worst[by_hand]) if by_hand else None,
+        counterexample=example,
         failure=bench.inputs(verdicts.worst[wrong[0].name]) if wrong else None,
-        picture=next(filter(None, (heat(derivation, record.easy, n) for n in names)), None),
+        picture=picture,
     )
 
 
-def _causes(record: Record, verdicts: Verdicts, settings: Settings) -> tuple[Cause, ...]:
-    """Why each wrong gradient is wrong; in first order on which line, if that was asked for."""
+def _causes(
+    record: Record, verdicts: Verdicts, settings: Settings
+) -> tuple[tuple[Cause, ...], list[Finding]]:
+    """Why each wrong gradient is wrong, in first order on which line, if that was asked for; and
+    what went wrong in finding out.
+    """
     reading, derivation = record.bench.reading, record.bench.reading.found
     looked_into = settings.lines and reading.known and derivation.order == 1
     search = Search(derivation, record.bench, record.easy, {}) if looked_into else None
     wrong = [g.name for g in verdicts.wrong if g.verdict == "wrong"]
-    edits = mends(search, wrong) if search else {}
-    causes = tuple(
-        explain(
-            derivation, g, record.easy, verdicts.worst[g.name], reading.layout,
-            own=reading.known, ignored=reading.ignored, shape=verdicts.shapes.get(g.name),
-            mended=g.name in edits,
-        )
-        for g in verdicts.wrong
-    )  # fmt: skip
-    return locate(causes, search, edits) if search else causes
+    edits: dict[str, Edit] = {}
+    said: list[Finding] = []
+    causes: list[Cause] = []
+    with _apart(", ".join(wrong), said):
+        edits = mends(search, wrong) if search and wrong else {}
+    for g in verdicts.wrong:
+        with _apart(g.name, said):
+            cause = explain(
+                derivation, g, record.easy, verdicts.worst[g.name], reading.layout,
+                own=reading.known, ignored=reading.ignored, shape=verdicts.shapes.get(g.name),
+                mended=g.name in edits, hard=record.hard,
+            )  # fmt: skip
+            causes.append(cause)
+    with _apart(", ".join(wrong), said):
+        causes = [*locate(causes, search, edits)] if search else causes
+    return tuple(causes), said
 
 
 def _trials(
@@ -300,12 +373,16 @@ def _trials(
     if reading.found.order == 2:
         takes = tuple(r for r in DIRECTIONS if r in backward.takes)
     made = drawn(reading.found, eps, seed, at, settings.trials, takes)
+    if any(f.code == "computes-short" for f in reading.findings):
+        made = tuple(replace(trial, at_most=np.dtype(np.float32)) for trial in made)
     if not job.given:
         return made
     named = _double_role if reading.found.order == 2 else role
     own = own_trial(reading.found, at, eps, job.given, named, backward.takes, seed)
     if own.dtype.itemsize <= 4:
         made = tuple(replace(trial, at_most=np.dtype(np.float32)) for trial in made)
+    elif own.dtype.itemsize > 8:  # the bounds are computed in float64
+        own = replace(own, at_most=np.dtype(np.float64))
     return (*made, own)
 
 
@@ -334,12 +411,16 @@ def _noted(report: Report, backward: Backward, notes: tuple[Finding, ...]) -> Re
     """What loading ran into: remarks where it bears on this backward pass, else notes."""
 
     def bears_on_it(note: Finding) -> bool:
-        twice = note.code == "defined-twice" and note.arguments["name"] == backward.name
-        return twice or note.code == "numpy-2"
+        twice = note.code in ("defined-twice", "bound-again")
+        own = twice and note.arguments["name"] == backward.name.partition(".")[0]
+        return own or note.code == "numpy-2"
 
     remarks = filter(bears_on_it, notes)
     rest = tuple(note.text for note in notes if not bears_on_it(note))
-    return replace(report, remarks=(*report.remarks, *remarks), notes=rest)
+    report = replace(report, remarks=(*report.remarks, *remarks), notes=rest)
+    if report.verdict == "right" and any(r.code == "bound-again" for r in report.remarks):
+        return replace(report, verdict="cannot tell")  # it is not what Python would call
+    return report
 
 
 def _program(asked: str | Program | None) -> Program | None:

@@ -4,7 +4,6 @@ Nothing here has a tolerance. The exact batch is worked out in published notes a
 """
 
 from dataclasses import replace
-from functools import cache
 
 import pytest
 from sympy import Add, Mul, Rational, S
@@ -17,6 +16,7 @@ from bncheck.calculus.interpret import evaluate, value_at
 from bncheck.calculus.passes import derived, small_sizes, witness
 from bncheck.calculus.unroll import exactly_equal, gradients, sample
 from bncheck.telling.errors import CannotAsk, Disagreement
+from tests import derivations
 
 EVERY = {
     name + "".join(f"-{value}" for value in options.values()): program
@@ -25,11 +25,11 @@ EVERY = {
 }
 
 
-@cache
 def _derived(variant):
-    return derived(EVERY[variant])
+    return derivations.derived(EVERY[variant])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("variant", EVERY)
 def test_chain_closed_and_witness_agree_exactly_at_every_place(variant):
     witness(_derived(variant))
@@ -45,6 +45,7 @@ UNEVEN = {
 }
 
 
+@pytest.mark.sampled(6, 1)
 @pytest.mark.parametrize("variant", EVERY)
 def test_they_agree_at_larger_uneven_sizes(variant):
     found = _derived(variant)
@@ -52,6 +53,7 @@ def test_they_agree_at_larger_uneven_sizes(variant):
     witness(found, sizes=dict(zip(map(size, found.forward.axes), numbers, strict=True)))
 
 
+@pytest.mark.sampled(3, 2)
 @pytest.mark.parametrize("variant", EVERY)
 def test_every_line_of_the_closing_equals_the_gradient(variant):
     """Not by the witness, which checks them too, but against ``sympy.diff`` of a changed input.

@@ -182,11 +182,13 @@ OWN = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", OWN)
 def test_chain_and_closed_form_of_an_own_layer_are_right_at_every_place(name):
     witness(derived(OWN[name]))
 
 
+@pytest.mark.sampled(3, 1)
 @pytest.mark.parametrize("name", OWN)
 def test_the_jacobian_of_an_own_layer_is_its_derivative(name):
     forward = OWN[name]

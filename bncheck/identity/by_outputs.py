@@ -84,6 +84,17 @@ def recognise(
     return _nearest(asked, near)
 
 
+def is_short(bench: Bench) -> bool:
+    """Whether the forward pass computes in less than float64: it answers in steps, and does not
+    move where x does by less than one of them.
+    """
+    trial = next(draw(bench.reading.program, bench.reading.eps, layout=bench.reading.layout))
+    name = name_of(bench.reading.program.inputs[0])
+    moved = {**trial.values, name: trial.values[name] * (1 + 2.0**-45)}
+    one, other = bench.outputs(trial, [trial.values, moved])
+    return bool(np.mean(one == other) > 0.5)
+
+
 def _given(asked: _Asked, reading: Reading) -> _Output | CannotAsk:
     """The output on inputs that show which eps it has; the refusal where it fails."""
     there = draw(reading.program, asked.said, layout=reading.layout)

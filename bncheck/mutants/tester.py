@@ -8,7 +8,7 @@ import importlib.util
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +124,12 @@ def examine(
         if known is None:
             raise CannotAsk(_unknown(replaced, asked))
         returned = {name for call in known.calls for name in call.gradients}
-        made = mistakes_in(known.found, fold=known.right.fold, defaults=known.right.defaults)
-        made = tuple(m for m in made if returned & set(m.gradients))
+        fold, defaults = known.right.fold, known.right.defaults
+        made = tuple(
+            replace(m, recipe=replace(m.recipe, fold=fold, defaults=defaults))
+            for m in mistakes_in(known.found)
+            if returned & set(m.gradients)
+        )
         failures = [suite.failure(right=known.right, wrong=m.recipe) for m in made]
         tolerances = _tolerances(suite, known, returned, all(failures))
     finally:

@@ -97,7 +97,8 @@ class Backward:
     ``takes``: the roles that reach the code; ``eps_settable``: whether eps is one of them.
     ``first``: the name of the backward pass below a double one; ``problem``: why it cannot be
     called; ``file``: where it is, a path that exists, or ``""`` for callables given from Python;
-    ``has_object``: whether an object of a class holds what is handed from pass to pass.
+    ``has_object``: whether an object of a class holds what is handed from pass to pass; ``ranks``:
+    how many axes the docstrings say that x has.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Backward:
     problem: str = ""
     file: str = ""
     has_object: bool = False
+    ranks: tuple[int, ...] = ()
 
     @property
     def eps_settable(self) -> bool:

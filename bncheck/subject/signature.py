@@ -3,6 +3,7 @@ calls with them filled.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -134,6 +135,13 @@ def _unknown(name: str, parameter: str, known: str) -> CannotAsk:
 def document(function: Any) -> str:
     """The beginning of the docstring."""
     return (inspect.getdoc(function) or "")[:200]
+
+
+def ranks_said(*things: Any) -> tuple[int, ...]:
+    """How many axes x has by the docstrings: ``x: (batch, seq, dim)``, ``x: of shape (N, D)``."""
+    text = "\n".join(inspect.getdoc(thing) or "" for thing in things)
+    shapes = re.findall(r"\b(?:x|inputs?)\b[^()\n]*\((\w+(?: *, *\w+)+) *\)", text, re.IGNORECASE)
+    return tuple(dict.fromkeys(1 + shape.count(",") for shape in shapes))
 
 
 def line_of(thing: Any) -> int:

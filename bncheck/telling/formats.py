@@ -17,8 +17,9 @@ SCHEMA = 1
 """The version of the JSON: it goes up where a field changes its meaning or disappears."""
 
 FIELDS = (
-    "target", "file", "name", "line", "order", "layer", "layout", "eps", "ddof", "verdict",
-    "assumed", "running", "remarks", "gradients", "diagnosis", "counterexample", "trials", "notes",
+    "target", "file", "name", "line", "order", "layer", "layout", "layouts", "eps", "ddof",
+    "verdict", "assumed", "running", "remarks", "gradients", "diagnosis", "counterexample",
+    "trials", "notes",
 )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def as_github(reports: Sequence[Report], strict: bool = False) -> str:
         level = "error" if r.code(strict) else "warning" if r.remarks else "notice"
         line = next((d.line for d in r.diagnosis if d.line), r.line) or 1
         place = {"file": r.file or r.target, "line": str(line)}
-        about = place | {"title": f"bncheck: {r.name} is {r.verdict}"}
+        about = place | {"title": f"bncheck: {r.name} is {r.headline}"}
         told = ",".join(f"{name}={_property(text)}" for name, text in about.items())
         lines.append(f"::{level} {told}::{_escaped('; '.join(_said(r)) or 'right')}")
     return "\n".join(lines) + "\n"
@@ -77,7 +78,7 @@ def as_junit(reports: Sequence[Report], strict: bool = False) -> str:
     counts = [report.code(strict) for report in reports]
     suite = ElementTree.Element(
         "testsuite", name="bncheck", tests=str(len(reports)),
-        failures=str(counts.count(1)), errors=str(counts.count(2)),
+        failures=str(counts.count(1)), errors=str(counts.count(2) + counts.count(3)),
     )  # fmt: skip
     for report, code in zip(reports, counts, strict=True):
         place = report.file or report.name
@@ -87,7 +88,7 @@ def as_junit(reports: Sequence[Report], strict: bool = False) -> str:
         )  # fmt: skip
         if code:
             said = _xml("; ".join(_said(report)) or report.verdict)
-            kind = {1: "failure", 2: "error"}[code]
+            kind = "failure" if code == 1 else "error"
             body = ElementTree.SubElement(case, kind, message=said, type=report.verdict)
             body.text = _xml(str(report))
         elif report.remarks:
@@ -121,9 +122,11 @@ def as_html(report: Report) -> str:
 
 
 def overall(reports: Sequence[Report], strict: bool = False) -> int:
-    """The exit code of several: one wrong is wrong, else one that could not be asked."""
-    each = [report.code(strict) for report in reports]
-    return 1 if 1 in each else max(each, default=0)
+    """The exit code of several: a defect of bncheck before one that is wrong, then one that could
+    not be asked.
+    """
+    each = {report.code(strict) for report in reports}
+    return next((code for code in (3, 1, 2) if code in each), 0)
 
 
 def schema() -> dict[str, Any]:

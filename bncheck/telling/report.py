@@ -216,7 +216,8 @@ class Report:
     ``running``: the convention of its running
     statistics and of its evaluation mode, where it has them; ``notes``: what loading it ran
     into; ``printed``: what the code printed; ``failure``: inputs by role on which it goes wrong;
-    ``picture``: where the first wrong gradient is off, if that is not everywhere.
+    ``picture``: where the first wrong gradient is off, if that is not everywhere; ``layouts``: the
+    verdict in each, where the code accepts several; all else is of the worst.
     """
 
     target: str
@@ -240,13 +241,22 @@ class Report:
     picture: Heat | None = None
     file: str = ""
     name: str = ""
+    layouts: tuple[tuple[str, Verdict], ...] = ()
 
     def __str__(self) -> str:
         """The report as plain text."""
-        lines = [f"{self.verdict}: {self.target} line {self.line or '?'}"]
+        lines = [f"{self.headline}: {self.target} line {self.line or '?'}"]
         for part in self.parts:
             lines += [f"  {part}", *(f"    {line}" for line in part.below)]
         return "\n".join(lines)
+
+    @property
+    def headline(self) -> str:
+        """The verdict, the layout that it is of where there are several, and what was not found."""
+        missing = [r.arguments["gradient"] for r in self.remarks if r.code == "not-returned"]
+        over = f" over {self.layout}" if self.layouts and self.verdict != "right" else ""
+        found = f", but {', '.join(missing)} not found" if missing else ""
+        return f"{self.verdict}{over}{found}"
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -256,6 +266,8 @@ class Report:
     def _parts(self) -> Iterator[Part]:
         if self.assumed:
             yield Part("refusal" if self.verdict == "cannot call" else "how", "", self.assumed)
+        if self.layouts:
+            yield Part("how", "", "; ".join(f"over {name}: {v}" for name, v in self.layouts))
         if self.running:
             yield Part("how", "", self.running)
         for one in self.gradients:
@@ -277,7 +289,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 right, 1 wrong or inaccurate, 2 where the question could not be asked."""
+        """0 right, 1 wrong or inaccurate, 2 where the question could not be asked, 3 where bncheck
+        has a defect.
+        """
+        if any(remark.code == "defect" for remark in self.remarks):
+            return 3
         codes = {"right": 0, "wrong": 1, "inaccurate": 1, "cannot tell": 2, "cannot call": 2}
         return codes[self.verdict]
 

@@ -40,6 +40,15 @@ class Code:
 # -- subject: loading and calling somebody's code ------------------------------------------------
 _SUBJECT: dict[str, Code] = {
     "aliases-input": Code("remark", "{name} shares its memory with {source}"),
+    "bound-again": Code(
+        "remark", "line {line} binds {name} again and was not run; --import runs the whole file"
+    ),
+    "defect": Code("remark", {
+        "": "{kind} in bncheck ({where}): {error}; this is a defect of bncheck, please report it",
+        "explaining": "why {gradient} is wrong could not be told: {kind} in bncheck ({where}): "
+        "{error}; this is a defect of bncheck, please report it",
+        "contradiction": "{error}",
+    }),
     "defined-twice": Code(
         "remark", "{name} is defined on lines {first} and {last}; the last one counts"
     ),
@@ -65,6 +74,7 @@ _SUBJECT: dict[str, Code] = {
         "remark", "{name} is overwritten by the next call: it lives in a buffer used again"
     ),
     "undefined": Code("note", "line {line}: {name} could not be defined: {error}"),
+    "not-explained": Code("remark", "why {gradient} is wrong could not be told: {error}"),
     "updates-parameters": Code(
         "remark", "backward updates the parameters; their gradients are read off the update"
     ),
@@ -77,6 +87,7 @@ _IDENTITY: dict[str, Code] = {
         "remark",
         "the forward pass is right to {digits:.0f} digits only (single precision?)",
     ),
+    "computes-short": Code("remark", "computes in {type}: it is judged by that arithmetic"),
     "eps-ignored": Code(
         "remark",
         "the forward pass makes no use of the eps that it is given; it has eps = {eps:.3g}",

@@ -150,7 +150,7 @@ def statements(rows: Any, out: Console) -> None:
 
 def report(one: Report, out: Console) -> None:
     """One verification: verdict, table of witnesses, remarks, causes; at most 25 lines."""
-    verdict = {"cannot call": "cannot be called"}.get(one.verdict, one.verdict)
+    verdict = {"cannot call": "cannot be called"}.get(one.verdict, one.headline)
     look = STYLES[one.verdict]
     title = Text.assemble((f"{verdict}  ", look), (one.target, STYLES["title"]))
     out.print(title.append(f"  line {one.line or '?'}"), soft_wrap=not out.is_terminal)
