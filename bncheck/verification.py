@@ -22,7 +22,6 @@ from bncheck.cause.terms import fit
 from bncheck.identity import by_gradients, by_outputs
 from bncheck.identity.assignment import BETA
 from bncheck.identity.crossing import Bench
-from bncheck.identity.other_layouts import accepted, is_off
 from bncheck.identity.readings import Reading, list_readings
 from bncheck.identity.running import inferred
 from bncheck.numbers import layout as layouts
@@ -224,10 +223,10 @@ def _everywhere(
     bench = Bench(job.subject, backward, replace(reading, derivation=derivation))
     each: dict[str, Verdict] = {reading.layout.name: report.verdict}
     worst = report
-    for there, seen in accepted(bench):
+    for there, seen in by_outputs.accepted(bench):
         made = None
         with suppress(CannotAsk):
-            if is_off(seen):
+            if by_outputs.is_off(seen):
                 made = _judged(job, backward, there.reading, settings)
         each[there.reading.layout.name] = made.verdict if made else "right"
         if made and WORST_FIRST.index(made.verdict) < WORST_FIRST.index(worst.verdict):
