@@ -22,14 +22,13 @@ from bncheck.cause.terms import fit
 from bncheck.identity import by_gradients, by_outputs
 from bncheck.identity.assignment import BETA
 from bncheck.identity.crossing import Bench
-from bncheck.identity.other_layouts import accepted, is_off
 from bncheck.identity.readings import Reading, list_readings
 from bncheck.identity.running import inferred
 from bncheck.identity.settings import Settings
 from bncheck.numbers import layout as layouts
-from bncheck.numbers.inputs import own_trial
+from bncheck.numbers.agreement import RECOMPUTED
 from bncheck.numbers.observation import Observation, Trial
-from bncheck.numbers.trials import drawn
+from bncheck.numbers.trials import drawn, own_trial
 from bncheck.place.lines import Search, locate, mends
 from bncheck.subject.messages import Backward, Edit, Subject, Target
 from bncheck.subject.names import DIRECTIONS, double_role, layer_hint, role
@@ -224,10 +223,10 @@ def _everywhere(
     bench = Bench(job.subject, backward, replace(reading, derivation=derivation))
     each: dict[str, Verdict] = {reading.layout.name: report.verdict}
     worst = report
-    for there, seen in accepted(bench):
+    for there, seen in by_outputs.accepted(bench):
         made = None
         with suppress(CannotAsk):
-            if is_off(seen):
+            if by_outputs.is_off(seen):
                 made = _judged(job, backward, there.reading, settings)
         each[there.reading.layout.name] = made.verdict if made else "right"
         if made and WORST_FIRST.index(made.verdict) < WORST_FIRST.index(worst.verdict):
@@ -298,6 +297,10 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
     double = backward.kind == "double"
     derivation = derived_once(reading.program, 2 if double else 1, seen=double)
     reading = replace(reading, derivation=derivation)
+    bench = Bench(job.subject, backward, reading)
+    if reading.known and reading.distance > RECOMPUTED and by_outputs.is_short(bench):
+        short = found("computes-short", type="float32")
+        reading = replace(reading, findings=(*reading.findings, short))
     record = observe(
         Bench(job.subject, backward, reading), _trials(job, backward, reading, settings)
     )
@@ -352,7 +355,7 @@ def _causes(
             cause = explain(
                 derivation, g, record.easy, verdicts.worst[g.name], reading.layout,
                 own=reading.known, ignored=reading.ignored, shape=verdicts.shapes.get(g.name),
-                mended=g.name in edits,
+                mended=g.name in edits, hard=record.hard,
             )  # fmt: skip
             causes.append(cause)
     with _apart(", ".join(wrong), said):
@@ -369,12 +372,16 @@ def _trials(
     if reading.found.order == 2:
         takes = tuple(r for r in DIRECTIONS if r in backward.takes)
     made = drawn(reading.found, eps, seed, at, settings.trials, takes)
+    if any(f.code == "computes-short" for f in reading.findings):
+        made = tuple(replace(trial, at_most=np.dtype(np.float32)) for trial in made)
     if not job.given:
         return made
     named = _double_role if reading.found.order == 2 else role
     own = own_trial(reading.found, at, eps, job.given, named, backward.takes, seed)
     if own.dtype.itemsize <= 4:
         made = tuple(replace(trial, at_most=np.dtype(np.float32)) for trial in made)
+    elif own.dtype.itemsize > 8:  # the bounds are computed in float64
+        own = replace(own, at_most=np.dtype(np.float64))
     return (*made, own)
 
 
@@ -403,12 +410,16 @@ def _noted(report: Report, backward: Backward, notes: tuple[Finding, ...]) -> Re
     """What loading ran into: remarks where it bears on this backward pass, else notes."""
 
     def bears_on_it(note: Finding) -> bool:
-        twice = note.code == "defined-twice" and note.arguments["name"] == backward.name
-        return twice or note.code == "numpy-2"
+        twice = note.code in ("defined-twice", "bound-again")
+        own = twice and note.arguments["name"] == backward.name.partition(".")[0]
+        return own or note.code == "numpy-2"
 
     remarks = filter(bears_on_it, notes)
     rest = tuple(note.text for note in notes if not bears_on_it(note))
-    return replace(report, remarks=(*report.remarks, *remarks), notes=rest)
+    report = replace(report, remarks=(*report.remarks, *remarks), notes=rest)
+    if report.verdict == "right" and any(r.code == "bound-again" for r in report.remarks):
+        return replace(report, verdict="cannot tell")  # it is not what Python would call
+    return report
 
 
 def _program(asked: str | Program | None) -> Program | None:

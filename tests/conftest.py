@@ -4,12 +4,15 @@ import io
 import os
 import subprocess
 import sys
+from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+LEFT_OUT = {}
+"""``cases``: how many were not run, because their test is sampled."""
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 
@@ -36,6 +39,34 @@ def failed_in_ci(report, in_ci=IN_CI):
 
 def pytest_addoption(parser):
     parser.addoption("--accept", action="store_true", help="rewrite the golden files")
+    parser.addoption("--whole", action="store_true", help="all cases of tests that are sampled")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of a test marked ``sampled(N, first)`` every N-th case, but with ``--whole``."""
+    seen, kept, left = Counter(), [], []
+    for item in items:
+        sample = item.get_closest_marker("sampled")
+        if sample and not config.getoption("--whole"):
+            every, first = (*sample.args, 0)[:2]
+            here = item.path, item.originalname
+            (kept if seen[here] % every == first else left).append(item)
+            seen[here] += 1
+        else:
+            kept.append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left)
+    getattr(config, "workeroutput", LEFT_OUT)["cases"] = len(left)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    LEFT_OUT.update(cases=getattr(node, "workeroutput", {}).get("cases", 0))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if LEFT_OUT.get("cases"):
+        terminalreporter.write_line(f"{LEFT_OUT['cases']} cases not in the sample; --whole: all")
 
 
 @pytest.fixture

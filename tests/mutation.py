@@ -1,16 +1,18 @@
 """A mutation run: break a line of the package, run the tests that reach it: do they notice?
 
-    python tests/mutation.py [HOW_MANY] [SEED] [--only FOLDER]
+    python tests/mutation.py [HOW_MANY] [SEED] [--only=FOLDER] [--map=FILE]
 
 Works on copies in a temporary folder, one for each processor. A mutant is one change of one line,
 drawn at random from the whole package: an operator, a comparison, a constant, a condition negated,
 a returned value or a keyword gone. First the whole suite runs once with coverage, which says which
-tests reach a line; what runs in a child process is reached by the tests of its room (``ROOMS``).
+tests reach a line (kept in the file after ``--map``, as long as package and tests are what they
+were); what runs in a child process is reached by the tests of its room (``ROOMS``).
 Those that live are printed with their line, to be judged by a person: a test is missing, or the
 mutant is as good as the original.
 """
 
 import ast
+import hashlib
 import json
 import os
 import random
@@ -111,6 +113,21 @@ def changes(node: ast.AST) -> Iterator[tuple[str, ast.expr, str]]:
         yield "returns None", node.value, "None"
 
 
+def remembered(copy: Path, kept: Path | None) -> dict[str, dict[int, list[str]]]:
+    """``reached``, out of the file where that was made of this very tree."""
+    parts = sorted(p for folder in ("bncheck", "tests") for p in (copy / folder).rglob("*.py"))
+    tree = hashlib.sha256(b"".join(p.read_bytes() for p in parts)).hexdigest()
+    if kept and kept.exists():
+        found = json.loads(kept.read_text("utf-8"))
+        if found["tree"] == tree:
+            files = found["files"].items()
+            return {f: {int(n): names for n, names in lines.items()} for f, lines in files}
+    made = reached(copy)
+    if kept:
+        kept.write_text(json.dumps({"tree": tree, "files": made}), "utf-8")
+    return made
+
+
 def reached(copy: Path) -> dict[str, dict[int, list[str]]]:
     """File: line: the tests that reach it in their own process, the quickest first."""
     from coverage import CoverageData
@@ -175,7 +192,7 @@ def lives(mutant: Mutant, copy: Path, tests: list[str]) -> bool:
         path.write_text(source, "utf-8")
 
 
-def main(how_many: int, seed: int, only: str) -> None:
+def main(how_many: int, seed: int, only: str, kept: Path | None) -> None:
     """Draw, run, and list those that live."""
     files = sorted(str(p.relative_to(ROOT)) for p in (ROOT / only).rglob("*.py"))
     every = [m for f in files for m in mutants(f, (ROOT / f).read_text("utf-8"))]
@@ -187,7 +204,7 @@ def main(how_many: int, seed: int, only: str) -> None:
             shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "__pycache__"))
             copies.put(copy)
         first = copies.get()
-        map_ = reached(first)
+        map_ = remembered(first, kept)
         copies.put(first)
         start, living = time.monotonic(), []
 
@@ -212,5 +229,10 @@ def main(how_many: int, seed: int, only: str) -> None:
 
 if __name__ == "__main__":
     words = [w for w in sys.argv[1:] if not w.startswith("--")]
-    only = next((w.partition("=")[2] for w in sys.argv[1:] if w.startswith("--only=")), "bncheck")
-    main(int(words[0]) if words else 300, int(words[1]) if len(words) > 1 else 0, only)
+    said = dict(w[2:].split("=", 1) for w in sys.argv[1:] if w.startswith("--"))
+    main(
+        int(words[0]) if words else 300,
+        int(words[1]) if len(words) > 1 else 0,
+        said.get("only", "bncheck"),
+        Path(said["map"]) if "map" in said else None,
+    )

@@ -156,6 +156,7 @@ def test_several_backward_passes_get_a_row_each(bncheck, tmp_path):
     assert all(f"backward_{k}" in done.stdout for k in "abc")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("path", [(), ("examples/wrong/m_minus_1.py",)])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_reader_that_has_gone_changes_no_exit_code(path, form):

@@ -173,12 +173,14 @@ def coded(monkeypatch):
     return both
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_no_example_is_decided_by_a_sentence(coded, path):
     told, in_codes = coded(path)
     assert in_codes == told
 
 
+@pytest.mark.sampled(4, 1)
 @pytest.mark.parametrize(("name", "mistake"), STAGED, ids=lambda part: str(part)[:20])
 def test_no_staged_mistake_is_decided_by_a_sentence(coded, tmp_path, name, mistake):
     path = tmp_path / "staged.py"

@@ -61,6 +61,7 @@ def test_there_are_enough():
     assert {layer for layer, *_ in MISTAKES.values()} == set(LAYERS)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", MISTAKES)
 def test_the_mistake_is_named(name):
     layer, backward, gradient, accepted = MISTAKES[name]
@@ -92,6 +93,7 @@ def _seen(rng, rows, columns, dtype, factors):
     return Observation(Trial("drawn", values), truth, {"dx": dx.astype(dtype)})
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize(
     ("factors", "readings"),

@@ -136,9 +136,7 @@ def broken(name):
     lines[2] = replace(lines[2], expr=2 * lines[2].expr)
     steps[-1] = Step(steps[-1].target, -steps[-1].expr, steps[-1].note)
     program = replace(found.closed, steps=tuple(steps))
-    return found, replace(
-        found, closing=replace(found.closing, program=program, rewritings=tuple(lines))
-    )
+    return found, replace(found, closed=program, rewritings=tuple(lines))
 
 
 def test_a_broken_derivation_is_marked_in_every_format():

@@ -6,7 +6,7 @@ its gradients have to be right and named, and with one edit, where that gradient
 
 import pytest
 
-from bncheck.verification import verify
+from bncheck.verification import verify, verify_all
 
 BODY = """
         self.s = np.sqrt(x.var(0) + 1e-5)
@@ -191,6 +191,22 @@ class Layers:
         dgamma = (dy * h).sum(0)
         return gamma / s * (dy - dy.mean(0) - h * (dy * h).mean(0)), dgamma, dy.sum(0)
 """
+FILLED = """
+import numpy as np
+def norm_forward(out, mean, rstd, inp, weight, bias):
+    for b in range(inp.shape[0]):
+        for t in range(inp.shape[1]):
+            x = inp[b, t]
+            mean[b, t], rstd[b, t] = x.mean(), (x.var() + 1e-5) ** -0.5
+            out[b, t] = (x - mean[b, t]) * rstd[b, t] * weight + bias
+def norm_backward(dinp, dweight, dbias, dout, inp, weight, mean, rstd):
+    for b in range(inp.shape[0]):
+        for t in range(inp.shape[1]):
+            h, g = (inp[b, t] - mean[b, t]) * rstd[b, t], weight * dout[b, t]
+            dbias += dout[b, t]
+            dweight += h * dout[b, t]
+            dinp[b, t] += (g - g.mean() - h * (g * h).mean()) * rstd[b, t]
+"""
 ALL, RMS = {"dx", "dgamma", "dbeta"}, {"dx", "dgamma"}
 FOUND = {
     "flags": (FLAGS, "- self.h *", "+ self.h *", "dx", ALL),
@@ -206,6 +222,7 @@ FOUND = {
     "a setting": (SETTING, "(dy * h).sum(0)", "(g * h).sum(0)", "dgamma", RMS),
     "rows": (ROWS, "- r**3", "+ r**3", "dx", RMS),
     "ranks": (RANKS, "- a / m", "+ a / m", "dx", ALL),
+    "arrays to be filled": (FILLED, "dweight += h", "dweight -= h", "dgamma", ALL),
     "two inputs": (TWO_INPUTS, "1.0 * dx", "0.5 * dx", "dx", RMS),
     "two layers in a class": (
         TWO_LAYERS_IN_A_CLASS, "dgamma = (dy", "dgamma = (gamma * dy", "dgamma", ALL),
@@ -233,3 +250,24 @@ def test_what_the_result_depends_on_is_no_setting(tmp_path):
     report = verify(str(path))
     assert report.verdict == "cannot call"
     assert "parameter 'odd' that bncheck does not know" in str(report)
+
+
+@pytest.mark.parametrize("kind", ["methods", "static methods"])
+def test_every_backward_pass_of_a_class_is_verified(tmp_path, kind):
+    code = MORE_RESULTS.replace("g, dy.sum(0), (g", "(g").replace(
+        "/ s, dgamma", "/ s, dgamma, dy.sum(0)"
+    )
+    functions = code.replace("import numpy as np\n", "").replace("norm_", "")
+    fast = functions[functions.index("def backward") :].replace("backward", "backward_fast")
+    functions += fast.replace("h * (g", "2 * h * (g")
+    if kind == "methods":
+        functions = functions.replace("(x, gamma", "(self, x, gamma").replace("(dy,", "(self, dy,")
+    else:
+        functions = functions.replace("def ", "@staticmethod\ndef ")
+    text = "import numpy as np\nclass Norm:\n" + functions.replace("\n", "\n    ")
+    path = tmp_path / "code.py"
+    path.write_text(text)
+    reports = {r.name: r.verdict for r in verify_all(str(path))}
+    assert reports == {"Norm": "right", "Norm.backward_fast": "wrong"}
+    assert verify(f"{path}:Norm.backward_fast").verdict == "wrong"
+    assert verify(f"{path}:Norm.backward").verdict == "right"

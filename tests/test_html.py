@@ -10,13 +10,13 @@ import pytest
 
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import name_of
-from bncheck.calculus.passes import derived
 from bncheck.cli.files import program
 from bncheck.theory.checked import evidence
 from bncheck.writers.documents import contents, fragment, html, words_html
 from bncheck.writers.formulas.mathml import mathml_of
 from bncheck.writers.graph import edges, nodes
 from bncheck.writers.jacobian_matrix import sampled
+from tests.derivations import derived
 
 EVERY = [(name, options) for name in LAYERS for options, _ in variants(name)]
 CENTRED = [case for case in EVERY if case[1].get("variance") != "raw"]
@@ -128,6 +128,7 @@ def _id(case):
     return "-".join(map(str, (case[0], *case[1].values())))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("case", EVERY, ids=_id)
 def test_the_page_holds_the_latex_document(case):
     found = derived(layer(case[0], **case[1]))
@@ -142,6 +143,7 @@ def test_derivatives_in_prose_are_spelled_as_in_formulas(way, wanted):
     assert wanted in re.sub(r"<[^>]*>", "", html(found))
 
 
+@pytest.mark.sampled(5, 1)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CENTRED[::2], ids=_id)
 def test_in_second_order_and_in_forward_mode_too(case, way):

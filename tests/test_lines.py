@@ -38,6 +38,7 @@ def test_nearly_always_it_is_the_line_that_was_changed(tmp_path):
     assert len(missed) <= (1 - SHARE) * len(cases), missed
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", SOURCES)
 def test_right_ones_are_right_and_get_no_line(name, tmp_path):
     path = tmp_path / "right.py"
@@ -129,6 +130,7 @@ HARD = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", HARD)
 def test_what_cannot_be_traced_changes_no_verdict(kind, tmp_path):
     path = tmp_path / "hard.py"

@@ -11,8 +11,8 @@ import pytest
 
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
-from bncheck.calculus.passes import derived
-from bncheck.writers.numpy_source import functions, source
+from bncheck.writers.numpy_source import source
+from tests.derivations import derived, functions
 
 LENGTHS = {"i": 5, "j": 3, "n": 4, "l": 5, "h": 2, "k": 3, "o": 4, "p": 3}
 EVERY = [(name, options) for name in LAYERS for options, _ in variants(name)]
@@ -41,6 +41,7 @@ def _inputs(program, seed=0):
     return arrays, numbers + ([2] if program.joined else [])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", EVERY, ids=_id)
 def test_backward_and_jacobian_are_the_complex_step_of_the_forward(case):
     program = layer(case[0], **case[1])

@@ -106,3 +106,73 @@ def test_a_layer_with_two_outputs_beside_its_forward_pass():
     assert report.exit_code == 1
     (dx,) = report.gradients
     assert {c.verdict for c in dx.comparisons if c.first_witness == "symbolic"} == {"right"}
+
+
+LAYER = '''
+import numpy as np
+
+
+def rms_norm(x, weight, eps=1e-6):
+    """x: (batch, seq, dim)"""
+    r = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    return x * r * weight, (x, weight, r)
+
+
+def rms_norm_backward(dy, cache):
+    x, weight, r = cache
+    h, n = dy * weight, x * r
+    dx = r * (h - n * (h * n).mean(-1, keepdims=True))
+    return dx, (dy * n).sum(axis=AXES)
+'''
+
+
+@pytest.mark.parametrize(
+    ("axes", "verdict"), [("0", "wrong"), ("tuple(range(x.ndim - 1))", "right")]
+)
+def test_every_layout_that_the_code_accepts_has_a_verdict(tmp_path, axes, verdict):
+    path = tmp_path / "rms.py"
+    path.write_text(LAYER.replace("AXES", axes))
+    report = verify(str(path))
+    assert dict(report.layouts).items() >= {"(N, D)": "right", "(B, T, D)": verdict}.items()
+    assert report.verdict == verdict
+    assert ("over (B, T, D)" in report.headline) == (verdict == "wrong")
+    assert verify(str(path), layout="ND").verdict == "right"
+
+
+BOUND = """
+import numpy as np
+
+
+def backward(dy, x, gamma, eps):
+    s = np.sqrt(x.var(0) + eps)
+    n = (x - x.mean(0)) / s
+    dgamma, dbeta = (dy * n).sum(0), dy.sum(0)
+    return gamma / s * (dy - dbeta / len(x) - n * dgamma / len(x)), dgamma, dbeta
+
+
+def halved(f):
+    return lambda dy, x, gamma, eps: tuple(g / 2 for g in f(dy, x, gamma, eps))
+
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"),
+    [
+        ("", "right"),
+        ("backward = halved(backward)", "wrong"),
+        ("if len('ab') == 2:\n    backward = halved(backward)", "wrong"),
+        ("if len('ab') == 3:\n    backward = halved(backward)", "right"),
+        ("try:\n    import nowhere\nexcept ImportError:\n    backward = halved(backward)", "wrong"),
+        ("for _ in range(1):\n    backward = halved(backward)", "cannot tell"),
+        ("async def backward(dy, x, gamma, eps):\n    return dy", "cannot tell"),
+        ("if __name__ == '__main__':\n    backward = halved(backward)", "right"),
+    ],
+)
+def test_what_python_would_call_is_judged(tmp_path, more, verdict):
+    path = tmp_path / "bound.py"
+    path.write_text(BOUND + more + "\n")
+    report = verify(str(path))
+    assert report.verdict == verdict, str(report)
+    assert (verdict != "cannot tell") or [r for r in report.remarks if r.code == "bound-again"]

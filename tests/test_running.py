@@ -241,6 +241,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", RIGHT)
 def test_a_convention_is_named(tmp_path, case):
     text, said = RIGHT[case]

@@ -12,16 +12,16 @@ import pytest
 import bncheck
 from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of, name_of
-from bncheck.calculus.passes import derived, double_backward, modes
+from bncheck.calculus.passes import modes
 from bncheck.telling.errors import CannotAsk
 from bncheck.writers.blocks import derived_blocks, marker, writer
 from bncheck.writers.documents import PREAMBLE, fragment, written
 from bncheck.writers.formats import DERIVED
 from bncheck.writers.formulas.latex import broken, width
 from bncheck.writers.formulas.unicode import spelled
-from bncheck.writers.numpy_source import functions
 from bncheck.writers.text import page
 from tests.conftest import ROOT
+from tests.derivations import derived, double_backward, functions
 from tests.test_latex import complaints
 from tests.test_numpy_source import _inputs
 
@@ -38,6 +38,7 @@ def _normal(seed, *arrays):
     return [rng.normal(size=np.shape(a)) for a in arrays]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("case", EVERY, ids=_id)
 def test_jvp_is_the_complex_step_along_the_direction(case):
     program = layer(case[0], **case[1])
@@ -53,6 +54,7 @@ def test_jvp_is_the_complex_step_along_the_direction(case):
     np.testing.assert_allclose(ty, moved, rtol=0, atol=64 * np.spacing(abs(moved).max()))
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", EVERY, ids=_id)
 def test_double_backward_is_the_complex_step_of_the_gradients(case):
     """The gradients of S along random directions, by moving the inputs of the emitted backward."""
@@ -80,6 +82,7 @@ def test_double_backward_is_the_complex_step_of_the_gradients(case):
         np.testing.assert_allclose((gradient * direction).sum(), slope, rtol=1e-11)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", EVERY, ids=_id)
 def test_the_hessian_of_half_the_sum_of_cubes_is_the_complex_step_of_its_gradient(case):
     program = layer(case[0], **case[1])
@@ -135,6 +138,7 @@ def test_shapes_are_checked_and_the_dtype_stays():
         jvp(gamma, gamma, beta, cache)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", EVERY[::4], ids=_id)
 def test_the_page_is_narrow_and_says_what_is_derived(case):
     second = page(double_backward(derived(layer(case[0], **case[1]))))
@@ -176,6 +180,7 @@ def test_json_of_second_order_and_of_forward_mode(bncheck):
     assert [a["shape"] for a in moved["results"]] == [["m", "D"]]
 
 
+@pytest.mark.sampled(2, 1)
 @pytest.mark.parametrize("form", DERIVED)
 @pytest.mark.parametrize("asked", [["--order", "2"], ["--mode", "forward"]])
 def test_every_format(bncheck, form, asked):
@@ -214,13 +219,16 @@ def test_both_meanings_of_mode():
     assert indices_of(found.upstream[0])
 
 
-def test_every_layer_and_variant_compiles(tmp_path):
-    """Second order and forward mode of all, in one document; nothing stands over the margin."""
-    found = [derived(layer(n, **o), order=2) for n, o in EVERY]
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("part", range(6))
+def test_every_layer_and_variant_compiles(tmp_path, part):
+    """Second order and forward mode, in one document; nothing stands over the margin."""
+    some = EVERY[part::6]
+    found = [derived(layer(n, **o), order=2) for n, o in some]
     found += [derived(LAYERS[n], batch_size=3, order=2) for n in ("batch-norm", "group-norm")]
     second = [derived_blocks(f, writer(f.layer), marker(None)) for f in found]
     made = [written(blocks, f.layer) for blocks, f in zip(second, found, strict=True)]
-    made += [fragment(derived(layer(n, **o), mode="forward")) for n, o in EVERY]
+    made += [fragment(derived(layer(n, **o), mode="forward")) for n, o in some]
     pages = "\n\\newpage\n".join(made)
     assert "sum_{" in pages
     assert "sum_dxhat" not in pages

@@ -21,6 +21,7 @@ EXAMPLE = ROOT / "examples" / "wrong" / "double_backward.py"
 ALL = [(layer, f) for layer, several in doubles.RIGHT.items() for f in several]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("layer", "function"), ALL, ids=lambda c: getattr(c, "__name__", c))
 def test_right_ones_are_right(layer, function):
     report = verify(function, trials=2)
@@ -184,6 +185,7 @@ IN_BATCH_NORM = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("old", "new", "wrong", "said"), IN_BATCH_NORM[::2])
 def test_one_change_in_batch_norm_is_wrong_and_named(old, new, wrong, said):
     report = verify(broken(doubles.batch_norm, old, new))
@@ -222,6 +224,7 @@ ELSEWHERE = [
 ]
 
 
+@pytest.mark.sampled(4, 1)
 @pytest.mark.parametrize(("function", "old", "new", "said"), ELSEWHERE)
 def test_one_change_in_another_layer_is_wrong_and_named(function, old, new, said):
     report = verify(broken(function, old, new))

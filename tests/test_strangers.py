@@ -33,6 +33,7 @@ def test_a_right_one_is_right_without_an_edit(tmp_path, name):
     assert not any(r.code == "not-returned" for r in report.remarks)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("name", "old", "new", "code"), EDITS, ids=lambda v: str(v)[:30])
 def test_a_mistake_in_it_is_found_and_named(tmp_path, name, old, new, code):
     assert FILES[name].count(old) == 1

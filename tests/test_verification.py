@@ -19,6 +19,7 @@ def test_right_ones_are_right_and_get_no_diagnosis(name):
     assert report.exit_code == 0
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_ones_are_wrong_and_the_mistake_is_named(name):
     layer, backward, gradient, code = WRONG[name]

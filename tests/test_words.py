@@ -10,7 +10,6 @@ from bncheck.algebra.layers import LAYERS, layer, variants
 from bncheck.algebra.notation import indices_of
 from bncheck.algebra.program import Step
 from bncheck.algebra.spelling import plain
-from bncheck.calculus.passes import derived
 from bncheck.telling import terminal as drawing
 from bncheck.telling.errors import CannotAsk
 from bncheck.telling.report import Report
@@ -18,6 +17,7 @@ from bncheck.writers.formulas.unicode import equation, line
 from bncheck.writers.reading import written
 from bncheck.writers.records import record
 from bncheck.writers.text import page
+from tests.derivations import derived
 
 LINES = {
     ("batch-norm", "xhat"): "x̂ᵢⱼ = (xᵢⱼ − μⱼ)/sⱼ",

@@ -100,6 +100,7 @@ def tangent(operand: Tensor) -> Tensor:
     return like("t" + name_of(operand), operand)
 
 
+@cache
 def operands(expr: Expr) -> tuple[Tensor, ...]:
     """The tensors and scalars that ``expr`` reads, in order of appearance; no sizes, no indices."""
     found: dict[Tensor, None] = {}

@@ -5,6 +5,7 @@ chain rule and its closed form are all programs; every pass takes one and gives 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from sympy import Expr, Idx, Indexed, Integer, S
@@ -185,13 +186,20 @@ def _check_operands(program: Program, known: dict[str, Tensor], step: Step) -> N
 def _check_symbols(program: Program, step: Step) -> None:
     """Besides operands, an expression holds numbers and sizes of axes."""
     sizes = {s for i in program.axes for s in size(i).free_symbols}
-    bare = step.expr.xreplace(dict.fromkeys(step.expr.atoms(Indexed), S.One))
-    bare = bare.replace(Total, lambda body, *_: body)
-    if bare.has(Idx):
-        raise _wrong(program, step, f"computes with the index {min(bare.atoms(Idx), key=str)}")
-    unknown = {s for s in bare.free_symbols if s.is_integer} - sizes
+    indices, numbers = _bare(step.expr)
+    if indices:
+        raise _wrong(program, step, f"computes with the index {min(indices, key=str)}")
+    unknown = numbers - sizes
     if unknown:
         raise _wrong(program, step, f"reads {_names(unknown)}, which is the size of no axis")
+
+
+@cache
+def _bare(expr: Expr) -> tuple[frozenset[Idx], frozenset[Expr]]:
+    """The indices and the whole numbers that are computed with, outside tensors and bounds."""
+    bare = expr.xreplace(dict.fromkeys(expr.atoms(Indexed), S.One))
+    bare = bare.replace(Total, lambda body, *_: body)
+    return frozenset(bare.atoms(Idx)), frozenset(s for s in bare.free_symbols if s.is_integer)
 
 
 def _check_indices(program: Program, step: Step) -> None:

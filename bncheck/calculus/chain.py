@@ -32,10 +32,9 @@ from bncheck.telling.errors import CannotAsk
 
 @dataclass(frozen=True)
 class Use:
-    """One step that reads an operand: the derivative of the step, and what it contributes."""
+    """One step that reads an operand, and what it contributes to the operand's gradient."""
 
     step: Step
-    partial: Expr
     contribution: Expr
 
 
@@ -127,8 +126,7 @@ def _use(forward: Program, step: Step, operand: Tensor) -> Use:
         )
     over = set(indices_of(step.target)) - set(indices_of(operand))
     upstream = forward.gradient(step.target)
-    contribution = Add(*(total(upstream * term, over) for term in terms))
-    return Use(step, Add(*terms), contribution)
+    return Use(step, Add(*(total(upstream * term, over) for term in terms)))
 
 
 def _named(forward: Program, expr: Expr) -> Expr:
@@ -182,11 +180,9 @@ def _check_names(forward: Program, made: Iterable[Tensor], what: str) -> None:
 
 def partials(expr: Expr, operand: Tensor) -> tuple[Expr, ...]:
     """The terms of d expr / d operand: the one outside all sums, then one for each sum."""
-    sums = {node: Dummy(real=True) for node in _outermost(expr) if node.has(operand)}
-    nodes = {dummy: node for node, dummy in sums.items()}
-    outside = expr.xreplace(sums)
+    outside, nodes = _without_sums(expr)
     terms = [_diff(outside, operand)]
-    for node, dummy in sums.items():
+    for dummy, node in nodes.items():
         for inner in partials(node.body, operand):
             terms.append(diff(outside, dummy) * _picked(node, inner, operand))
     return tuple(term.xreplace(nodes) for term in terms if term != 0)
@@ -194,11 +190,9 @@ def partials(expr: Expr, operand: Tensor) -> tuple[Expr, ...]:
 
 def along(expr: Expr, moving: set[Tensor]) -> Expr:
     """The derivative of ``expr`` where each of ``moving`` moves along its tangent."""
-    sums = {node: Dummy(real=True) for node in _outermost(expr)}
-    nodes = {dummy: node for node, dummy in sums.items()}
-    outside = expr.xreplace(sums)
+    outside, nodes = _without_sums(expr)
     terms = [_diff(outside, a) * tangent(a) for a in operands(outside) if a in moving]
-    for node, dummy in sums.items():
+    for dummy, node in nodes.items():
         inner = along(node.body, moving)
         if inner != 0:
             number, inner = without_content(inner)
@@ -224,9 +218,13 @@ def _picked(node: Total, inner: Expr, operand: Tensor) -> Expr:
     return number * share * node.func(inner, *rest)
 
 
+def _without_sums(expr: Expr) -> tuple[Expr, dict[Expr, Total]]:
+    """``expr`` with a symbol for each of its sums that stands inside no other, and these."""
+    sums = {node: Dummy(real=True) for node in _outermost(expr)}
+    return expr.xreplace(sums), {dummy: node for node, dummy in sums.items()}
+
+
 def _outermost(expr: Expr) -> tuple[Total, ...]:
-    """The sums of ``expr`` that stand inside no other."""
     if isinstance(expr, Total):
         return (expr,)
-    found = (node for arg in expr.args for node in _outermost(arg))
-    return tuple(dict.fromkeys(found))
+    return tuple(node for arg in expr.args for node in _outermost(arg))

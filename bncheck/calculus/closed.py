@@ -5,23 +5,47 @@ batch size and is kept for the reader: ``x`` is written by its normalised value
 (``x = mu + sd*xhat``); sums are taken term by term, and what does not carry the index goes
 outside; ``mean(xhat) = 0`` follows from ``mean(x) = mu``; the gradients of the statistics are
 substituted; what all terms share is pulled out; the sums that are left get a name.
+
+A normalising step is known by its form, not by its name or place: linear in an operand of the same
+indices, with a slope and a rest of fewer indices. ``xhat = (x - mu)/sd`` gives
+``x = mu + sd*xhat``; and where ``mu`` is the mean of ``x``, ``sum(xhat) = 0``.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from sympy import Add, Expr, Mul
+from sympy import Add, Dummy, Expr, Mul, S, diff, fraction
 
-from bncheck.algebra.notation import Tensor, Total, carried, distribute, expanded, name_of, operands
+from bncheck.algebra.notation import (
+    Mean,
+    Tensor,
+    Total,
+    carried,
+    distribute,
+    expanded,
+    indices_of,
+    name_of,
+    operands,
+)
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.chain import inputs_of
-from bncheck.calculus.derivation import Closing, Rewriting
+from bncheck.calculus.derivation import Rewriting
 from bncheck.calculus.factoring import laid_out, with_named_sums
-from bncheck.calculus.inversion import inverse
 
 
-def close(forward: Program, chain: Program, given: tuple[Tensor, ...] = ()) -> Closing:
-    """The closed form of ``chain``, the backward program of ``forward``, or its tangent.
+@dataclass(frozen=True)
+class Inverse:
+    """``values``: what is normalised, by the normalised; ``zeros``: the sums that vanish."""
+
+    values: dict[Tensor, Expr] = field(default_factory=dict)
+    zeros: dict[Expr, Expr] = field(default_factory=dict)
+
+
+def close(
+    forward: Program, chain: Program, given: tuple[Tensor, ...] = ()
+) -> tuple[Program, tuple[Rewriting, ...]]:
+    """The closed form of ``chain``, the backward program of ``forward``, or its tangent; and the
+    lines that lead to it.
 
     ``given``: what the chain starts from, by default the upstream gradients.
     """
@@ -45,12 +69,24 @@ def close(forward: Program, chain: Program, given: tuple[Tensor, ...] = ()) -> C
         inputs=inputs_of(forward, steps, given),
         steps=steps,
     )
-    return Closing(program, _changes(chain, log))
+    return program, _changes(chain, log)
 
 
 def terms(step: Step) -> tuple[Expr, ...]:
     """The terms of a closed gradient: the direct, the mean and the variance path of dx, say."""
     return tuple(Add.make_args(expanded(step.expr)))
+
+
+def inverse(forward: Program) -> Inverse:
+    """Every normalising step of a forward pass, solved."""
+    found = Inverse()
+    for step in forward.steps:
+        for operand in operands(step.expr):
+            value = _solved(forward, step, operand)
+            if value is not None and operand not in found.values:
+                found.values[operand] = value
+                found.zeros.update(_zeros(forward, step.target, operand, value))
+    return found
 
 
 def _substituted(
@@ -152,3 +188,35 @@ def _in_order(steps: list[Step]) -> tuple[Step, ...]:
         missing = {step.target for step in waiting}
         done += [step for step in waiting if not missing & set(operands(step.expr))]
     return tuple(done)
+
+
+def _solved(forward: Program, step: Step, operand: Tensor) -> Expr | None:
+    """``operand`` by the target of the step, or None where the step does not normalise it."""
+    full = set(indices_of(step.target))
+    if set(indices_of(operand)) != full or step.target in forward.outputs:
+        return None
+    at = Dummy(real=True)
+    linear = expanded(step.expr.xreplace({operand: at}))
+    slope = diff(linear, at)
+    rest = expanded(linear - slope * at)
+    if slope.has(at) or rest.has(at) or not (carried(slope) < full and carried(rest) < full):
+        return None
+    return expanded((step.target - rest) / slope) if _divides(forward, slope) else None
+
+
+def _divides(forward: Program, slope: Expr) -> bool:
+    """Whether a slope is one over something computed: then it cannot vanish."""
+    divisor, below = fraction(1 / slope)
+    return not operands(below) and not set(operands(divisor)).isdisjoint(forward.targets)
+
+
+def _zeros(forward: Program, target: Tensor, operand: Tensor, value: Expr) -> dict[Expr, Expr]:
+    """``sum(xhat) = 0`` where ``mean(mu + sd*xhat)`` has to be ``mu``, the mean of ``x``."""
+    zeros: dict[Expr, Expr] = {}
+    for step in forward.steps:
+        if isinstance(step.expr, Mean) and step.expr.body == operand:
+            over = step.expr.over
+            vanishing = {Total(target, *over): S.Zero}
+            if distribute(Mean(value, *over)).xreplace(vanishing) == step.target:
+                zeros |= vanishing
+    return zeros

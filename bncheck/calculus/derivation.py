@@ -24,25 +24,19 @@ class Rewriting:
 
 
 @dataclass(frozen=True)
-class Closing:
-    """The closed program and the rewritings that led to it, in order."""
-
-    program: Program
-    rewritings: tuple[Rewriting, ...]
-
-
-@dataclass(frozen=True)
 class Derivation:
     """A forward program with its backward pass by the chain rule and in closed form.
 
-    In ``mode`` ``"forward"`` chain and closed form carry tangents from the inputs to the outputs.
-    In second order ``forward`` is a forward pass with its backward pass behind it, and ``origin``
-    the derivation that it comes from.
+    ``closed``: from the upstream gradient and the cache to the gradients; ``rewritings``: the lines
+    that lead from the chain rule to it, in order. In ``mode`` ``"forward"`` chain and closed form
+    carry tangents from the inputs to the outputs. In second order ``forward`` is a forward pass
+    with its backward pass behind it, and ``origin`` the derivation that it comes from.
     """
 
     forward: Program
     chain: Program
-    closing: Closing
+    closed: Program
+    rewritings: tuple[Rewriting, ...] = ()
     mode: Literal["reverse", "forward"] = "reverse"
     origin: "Derivation | None" = None
 
@@ -59,7 +53,8 @@ class Derivation:
         return Derivation(
             self.forward.specialised(sizes),
             self.chain.specialised(sizes),
-            Closing(self.closed.specialised(sizes), lines),
+            self.closed.specialised(sizes),
+            lines,
             self.mode,
             self.origin and self.origin.specialised(sizes),
         )
@@ -73,16 +68,6 @@ class Derivation:
     def order(self) -> int:
         """1, or 2 for the gradients of gradients."""
         return 2 if self.origin else 1
-
-    @property
-    def closed(self) -> Program:
-        """The closed form, a program from the upstream gradient and the cache to the gradients."""
-        return self.closing.program
-
-    @property
-    def rewritings(self) -> tuple[Rewriting, ...]:
-        """The lines that lead from the chain rule to the closed form."""
-        return self.closing.rewritings
 
     @property
     def upstream(self) -> tuple[Tensor, ...]:

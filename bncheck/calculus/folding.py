@@ -91,7 +91,7 @@ def folded(frozen_layer: Program) -> Folding:
 def prove(found: Folding) -> None:
     """Raise ``Disagreement`` unless both programs are one expression, for every size."""
     (y,) = found.separate.outputs
-    apart = distribute(_written_out(found.separate, y) - _written_out(found.together, y))
+    apart = distribute(found.separate.in_full(y) - found.together.in_full(y))
     if apart != S.Zero:
         raise Disagreement(f"{found.separate.name}: the folded layer differs by {apart}")
 
@@ -99,16 +99,8 @@ def prove(found: Folding) -> None:
 def _affine(program: Program, x: Tensor, bias: Tensor) -> tuple[Expr, Expr]:
     """The slope of the output in x, and the output where x is the bias of the linear layer."""
     (y,) = program.outputs
-    whole = _written_out(program, y)
+    whole = program.in_full(y)
     slope = diff(whole, x)
     if whole.has(Total) or x in operands(slope):
         raise CannotAsk(f"{program.name} cannot be folded: its output is not affine in {x}")
     return slope, whole.xreplace({x: bias})
-
-
-def _written_out(program: Program, y: Tensor) -> Expr:
-    """The output as one expression of the inputs; no step is read at other indices than its own."""
-    expr: Expr = y
-    for step in reversed(program.steps):
-        expr = expr.xreplace({step.target: step.expr})
-    return expr

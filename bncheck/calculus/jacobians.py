@@ -3,16 +3,15 @@
 ``dx`` is linear in the upstream gradient, ``dx[q] = sum_p dy[p] * dy[p]/dx[q]``; so the entry
 ``dy[p]/dx[q]`` is what ``dx[q]`` becomes when the upstream gradient is 1 at p and 0 elsewhere.
 
-
 The matrix of a group is made from the one entry that holds for every row and column. Entries
 differ in their places alone, so one is worked out for each way in which a column can lie to its
 row (before it, on it, behind it), and the others are that entry with other places in it: SymPy
 need not find their form again, which would take minutes for some hundred rows.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from operator import itemgetter
+from functools import cache
 
 from sympy import Add, Expr, Idx, ImmutableDenseMatrix, Indexed, Integer, KroneckerDelta, Mul
 
@@ -82,10 +81,9 @@ def explicit(found: Derivation, name: str = "x") -> ImmutableDenseMatrix:
 def jacobian_line(found: Derivation, name: str) -> Line:
     """The Jacobian's entries as a line: upstream times entry, summed, is the gradient."""
     at = jacobian(found, name)
-    homes = {str(i.label): i for i in found.forward.axes}
-    away = {i: Idx(f"{i.label}0", (i.lower, i.upper)) for i in indices_of(at.row)}
-    here = {i: homes[str(i.label).removesuffix("1")] for i in indices_of(at.column)}
-    entry = distribute(moved(moved(at.entry, away), here))
+    homes = {_suffixed(i, "1"): i for i in found.forward.axes}
+    away = {i: _suffixed(i, "0") for i in indices_of(at.row)}
+    entry = distribute(moved(moved(at.entry, away), homes))
     dy = moved(found.upstream[0], away)
     back = {zero: i for i, zero in away.items()}
     contracted = Add(*(_contracted(term * dy, back) for term in Add.make_args(entry)))
@@ -97,17 +95,12 @@ def _contracted(term: Expr, back: dict[Idx, Idx]) -> Expr:
     """The sum of a product over all rows: a delta leaves one of its sum."""
     factors = Mul.make_args(term)
     deltas = [f for f in factors if isinstance(f, KroneckerDelta)]
-    picked = {row: i for d in deltas for row, i in _sides(d, back)}
+    picked = dict(sorted(d.args, key=back.keys().__contains__, reverse=True) for d in deltas)
     rest = moved(Mul(*(f for f in factors if f not in deltas)), picked)
     summed = total(rest, back.keys() - picked.keys())
     sums = [node for node in summed.atoms(Total) if set(node.over) <= back.keys()]
     home = {s: Total(moved(s.body, back), *(back[row] for row in s.over)) for s in sums}
     return summed.xreplace(home)
-
-
-def _sides(delta: KroneckerDelta, back: dict[Idx, Idx]) -> Iterator[tuple[Idx, Idx]]:
-    a, b = delta.args
-    yield (a, b) if a in back else (b, a)
 
 
 def _collapsed(expr: Expr, upstream: Tensor, hot: dict[Idx, Idx]) -> Expr:
@@ -144,13 +137,9 @@ def _told_by_deltas(product: Expr) -> tuple[Expr, list[Expr]]:
     """A product without its deltas, written with the first index of each, and its deltas."""
     factors = [f for part in Mul.make_args(product) for f in Mul.make_args(part)]
     deltas = [f for f in factors if isinstance(f, KroneckerDelta)]
-    same = dict(sorted(d.args, key=_length, reverse=True) for d in deltas)
+    same = dict(sorted(d.args, key=lambda i: len(str(i)), reverse=True) for d in deltas)
     rest = product.xreplace(dict.fromkeys(deltas, Integer(1))) if deltas else product
     return moved(rest, same), deltas
-
-
-def _length(index: Idx) -> int:
-    return len(str(index))
 
 
 def _suffixed(index: Idx, suffix: str) -> Idx:
@@ -181,36 +170,27 @@ def _maker(entry: Expr, indices: tuple[Idx, ...], first: Place) -> Callable[[Pla
     if entry.has(Total):
         return lambda place: moved(entry, _put(indices, place))
     there = _put(indices, first)
-    leaves = {leaf.xreplace(there): leaf for leaf in entry.atoms(Indexed)}
-    build = _builder(entry.xreplace(there), {leaf: n for n, leaf in enumerate(leaves)})
-    fill = [_leaf(leaf, indices) for leaf in leaves.values()]
-    return lambda place: build([at(place) for at in fill])
+    leaves = {leaf.xreplace(there): _leaf(leaf, indices) for leaf in entry.atoms(Indexed)}
+    return _builder(entry.xreplace(there), leaves)
 
 
-def _builder(node: Expr, slots: Mapping[Expr, int]) -> Callable[[list[Expr]], Expr]:
+def _builder(node: Expr, leaves: Mapping[Expr, Callable[[Place], Expr]]) -> Callable[[Place], Expr]:
     """Builds ``node`` again from other leaves, its arguments in the order in which they are."""
-    if node in slots:
-        return itemgetter(slots[node])
-    if slots.keys().isdisjoint(node.atoms(Indexed)):
-        return lambda leaves: node
-    parts = [_builder(arg, slots) for arg in node.args]
+    if node in leaves:
+        return leaves[node]
+    if leaves.keys().isdisjoint(node.atoms(Indexed)):
+        return lambda place: node
+    parts = [_builder(arg, leaves) for arg in node.args]
     if isinstance(node, Add | Mul):
-        return lambda leaves: node.func._from_args([part(leaves) for part in parts], True)
-    return lambda leaves: node.func(*(part(leaves) for part in parts))
+        return lambda place: node.func._from_args([part(place) for part in parts], True)
+    return lambda place: node.func(*(part(place) for part in parts))
 
 
 def _leaf(leaf: Indexed, indices: tuple[Idx, ...]) -> Callable[[Place], Expr]:
     """The leaf at any place, made once for each."""
     own = [n for n, i in enumerate(indices) if i in leaf.indices]
-    made: dict[Place, Expr] = {}
-
-    def at(place: Place) -> Expr:
-        here = tuple(place[n] for n in own)
-        if here not in made:
-            made[here] = leaf.xreplace(_put([indices[n] for n in own], here))
-        return made[here]
-
-    return at
+    made = cache(lambda here: leaf.xreplace(_put([indices[n] for n in own], here)))
+    return lambda place: made(tuple(place[n] for n in own))
 
 
 def _put(indices: Iterable[Idx], place: Place) -> dict[Idx, Integer]:

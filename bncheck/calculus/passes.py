@@ -89,7 +89,7 @@ def modes(names: tuple[str, ...]) -> tuple[str, str | None]:
 
 def _swept(forward: Program, wrt: tuple[Tensor, ...]) -> Derivation:
     chain = backward(forward, wrt)
-    return Derivation(forward, chain, close(forward, chain))
+    return Derivation(forward, chain, *close(forward, chain))
 
 
 def _moving(forward: Program, wrt: tuple[Tensor, ...]) -> Derivation:
@@ -97,33 +97,31 @@ def _moving(forward: Program, wrt: tuple[Tensor, ...]) -> Derivation:
     moving = wrt or forward.wrt
     moving = moving or tuple(a for a in forward.inputs if a in forward.behind(forward.outputs))
     chain = tangent_program(forward, moving)
-    closing = close(forward, chain, tuple(map(tangent, moving)))
-    return Derivation(replace(forward, wrt=moving), chain, closing, mode="forward")
+    closed = close(forward, chain, tuple(map(tangent, moving)))
+    return Derivation(replace(forward, wrt=moving), chain, *closed, mode="forward")
 
 
-def double_backward(first: Derivation, seen: bool = True) -> Derivation:
+def double_backward(
+    first: Derivation, seen: bool = True, more: tuple[Tensor, ...] = ()
+) -> Derivation:
     """Derive the gradients of a closed backward pass.
 
     They are with respect to the inputs of ``first`` and the upstream gradient; those on which
     no gradient depends (``beta``) are left out, for their gradient is 0. Checked by the exact
-    witness in one group of values, unless ``seen`` is False. Raises ``CannotAsk`` where no
-    gradient depends on any.
+    witness in one group of values, unless ``seen`` is False. ``more``: see ``with_backward``.
+    Raises ``CannotAsk`` where no gradient depends on any.
     """
-    return _second(first, (), seen)
-
-
-def hessian(first: Derivation) -> Derivation:
-    """Derive the Hessian of the loss times a direction, ``d2y`` given; checked likewise."""
-    return _second(first, first.forward.outputs)
-
-
-def _second(first: Derivation, more: tuple[Tensor, ...], seen: bool = True) -> Derivation:
     if first.mode != "reverse" or first.origin:
         raise CannotAsk(f"{first.forward.name}: second order starts from a first-order derivation")
     found = replace(_swept(with_backward(first, more), ()), origin=first)
     if seen:
         witness(found, most=1, sizes=_one_group(found.forward), together=True)
     return found
+
+
+def hessian(first: Derivation) -> Derivation:
+    """Derive the Hessian of the loss times a direction, ``d2y`` given; checked likewise."""
+    return double_backward(first, more=first.forward.outputs)
 
 
 def with_backward(first: Derivation, more: tuple[Tensor, ...]) -> Program:

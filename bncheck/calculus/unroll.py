@@ -8,7 +8,7 @@ gradient is SymPy's derivative of the loss with respect to one scalar at a time.
 from collections.abc import Mapping
 from typing import Any
 
-from sympy import Dummy, Expr, Float, Function, Pow, Rational, S, diff, expand, sympify
+from sympy import Dummy, Expr, Float, Function, Pow, Rational, S, diff, expand
 
 from bncheck.algebra.notation import Tensor, indices_of, name_of
 from bncheck.algebra.program import Program
@@ -25,7 +25,7 @@ def gradients(
     """
     return {
         "d" + name_of(operand): {
-            at: _partial(forward, values, operand, at)
+            at: _loss(forward, _rates(forward, values, {name_of(operand): {at: 1}}), values, "d")
             for at in spread(list(places(indices_of(operand))), most)
         }
         for operand in wrt
@@ -37,15 +37,9 @@ def tangents(forward: Program, values: Given, most: int | None = None, mark: str
 
     ``values`` holds, besides the inputs, the direction: ``tx`` for an input ``x`` that moves.
     """
-    time = Dummy(real=True)
-    known = evaluate(forward, _along(set(map(name_of, forward.inputs)), values, time, mark))
-    return {
-        mark + name_of(out): {
-            at: diff(known[name_of(out)][at], time).xreplace({time: S.Zero})
-            for at in spread(list(known[name_of(out)]), most)
-        }
-        for out in forward.outputs
-    }
+    inputs = map(name_of, forward.inputs)
+    towards = {name: values[mark + name] for name in inputs if mark + name in values}
+    return {mark + out: at for out, at in _rates(forward, values, towards, most).items()}
 
 
 def second_gradients(
@@ -74,16 +68,12 @@ def second_gradients(
 
 def second_derivative(forward: Program, values: Given, towards: Given) -> Expr:
     """How S, as in ``second_gradients``, changes along ``towards``: numbers for x, gamma, dy."""
-    time, way = Dummy(real=True), Dummy(real=True)
-    inputs = set(map(name_of, forward.inputs))
-    ahead = {"to " + name: numbers for name, numbers in towards.items()}
-    moved = _along({*towards}, {**values, **ahead}, way, "to ")
-    known = evaluate(forward, _along(inputs, moved, time, "dd"))
-    outputs = [name_of(out) for out in forward.outputs]
-    rates = {name: _slopes(known[name], {time: S.Zero}) for name in outputs}
-    start = {name: {at: y.xreplace({time: S.Zero}) for at, y in known[name].items()}
-             for name in outputs}  # fmt: skip
-    whole = _loss(forward, rates, moved, "d") + _loss(forward, start, moved, "d2")
+    way = Dummy(real=True)
+    moved = _along(values, towards, way)
+    rates = {name[2:]: at for name, at in tangents(forward, moved, mark="dd").items()}
+    whole = _loss(forward, rates, moved, "d")
+    if any("d2" + name_of(out) in values for out in forward.outputs):
+        whole += _loss(forward, evaluate(forward, moved), moved, "d2")
     return diff(whole, way).xreplace({way: S.Zero})
 
 
@@ -145,33 +135,25 @@ def _scatter(name: str, operand: Tensor) -> Any:
     return numbers
 
 
-def _partial(forward: Program, values: Given, operand: Tensor, at: Place) -> Expr:
-    moved, back = _moved(values, operand, at)
-    known = evaluate(forward, moved)
-    slopes = {name_of(out): _slopes(known[name_of(out)], back) for out in forward.outputs}
-    return _loss(forward, slopes, moved, "d")
+def _rates(forward: Program, values: Given, towards: Given, most: int | None = None) -> Numbers:
+    """The derivatives of the outputs where the values move along ``towards``."""
+    time = Dummy(real=True)
+    known = evaluate(forward, _along(values, towards, time))
+    return {
+        name: {
+            at: diff(known[name][at], time).xreplace({time: S.Zero})
+            for at in spread(list(known[name]), most)
+        }
+        for name in map(name_of, forward.outputs)
+    }
 
 
-def _moved(values: Given, operand: Tensor, at: Place) -> tuple[dict[str, Any], dict[Expr, Expr]]:
-    """The values with a symbol for one entry, and what the symbol stands for."""
-    given = entries(values[name_of(operand)])
-    moving = Dummy(positive=True) if operand.is_positive else Dummy(real=True)
-    return {**values, name_of(operand): {**given, at: moving}}, {moving: sympify(given[at])}
-
-
-def _slopes(numbers: Mapping[Any, Expr], back: dict[Expr, Expr]) -> dict[Any, Expr]:
-    """The derivatives by the symbol, at the number that it stands for."""
-    (moving,) = back
-    return {at: diff(number, moving).xreplace(back) for at, number in numbers.items()}
-
-
-def _along(names: set[str], values: Given, time: Expr, mark: str) -> dict[str, Any]:
-    """The values on their way: ``x + time*tx`` for every ``x`` of the names that has a ``tx``."""
+def _along(values: Given, towards: Given, time: Expr) -> dict[str, Any]:
+    """The values on their way: ``x + time*tx`` for every ``x`` that has a direction ``tx``."""
     return dict(values) | {
-        name: {at: number + time * entries(values[mark + name]).get(at, S.Zero)
+        name: {at: number + time * entries(direction).get(at, S.Zero)
                for at, number in entries(values[name]).items()}
-        for name in names
-        if mark + name in values
+        for name, direction in towards.items()
     }  # fmt: skip
 
 

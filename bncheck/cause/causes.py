@@ -24,7 +24,16 @@ from bncheck.cause.hypothesis import (
     pairs,
 )
 from bncheck.cause.terms import Fit, by_reading, fit, said_of
-from bncheck.numbers.agreement import RECOMPUTED, ROUNDING, alike, largest, negligible, within
+from bncheck.numbers.agreement import (
+    RECOMPUTED,
+    ROUNDING,
+    SINGLE,
+    alike,
+    distance,
+    largest,
+    negligible,
+    within,
+)
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.layout import Layout
 from bncheck.numbers.observation import Observation, Trial
@@ -67,13 +76,15 @@ def explain(
     ignored: bool = False,
     shape: Finding | None = None,
     mended: bool = False,
+    hard: Sequence[Observation] = (),
 ) -> Cause:
     """Why one gradient is wrong or inaccurate.
 
     ``observations``: all easy trials; ``worst``: the one on which it is worst. ``own``: the
     forward pass is that of the derivation; ``ignored``: it makes no use of the eps that it is
     given. ``shape``: what is wrong with the gradient's shape; ``mended``: there is an edit of the
-    code that mends it, which says more than what few would write.
+    code that mends it, which says more than what few would write. ``hard``: what the other trials
+    gave, which no condition that is said may contradict.
     """
     name = result.name
     there = [s for s in observations if name in s.gradients]
@@ -87,8 +98,11 @@ def explain(
     plain = _plain(derivation, name, off, worst, own)
     if plain is not None:
         return Cause(name, plain)
+    also = (s for s in hard if name in s.gradients)
+    far = (s for s in also if distance(s.gradients[name], s.reference.gradients[name]) > SINGLE)
+    where = _limits(derivation, [*off, *far], fine)
     question = Question(derivation, name, asked(off, name), layout)
-    finding, limits, fitted = _found(question, off, fine, mended)
+    finding, limits, fitted = _found(question, off, fine, mended, where)
     if ignored and finding.code == "eps-other":
         finding, limits = found("eps-in-backward-only"), ()
     if lost:
@@ -118,7 +132,11 @@ def _plain(
 
 
 def _found(
-    question: Question, off: Sequence[Observation], fine: Sequence[Observation], mended: bool
+    question: Question,
+    off: Sequence[Observation],
+    fine: Sequence[Observation],
+    mended: bool,
+    limits: tuple[Finding, ...],
 ) -> tuple[Finding, tuple[Finding, ...], Fit]:
     """The cause, where it does not hold, and the terms."""
     derivation, gradient = question.derivation, question.gradient
@@ -130,11 +148,11 @@ def _found(
         return said, (), fitted
     hypothesis = hypothesis or first(OTHERS[:-1] if mended else OTHERS, question)
     if hypothesis is not None:
-        limits = () if holds(hypothesis, gradient, fine) else _limits(derivation, off, fine)
+        limits = () if holds(hypothesis, gradient, fine) else limits
         if hypothesis.finding.code == "divided-by-count" and not question.of_input:
             limits = (*limits, found("average-convention"))
         return hypothesis.finding, limits, fitted
-    places = _where(derivation, gradient, off, fine)
+    places = (*limits, *_where(derivation, gradient, off, fine))
     if fitted.wrong:
         return by_reading(fitted), places, fitted
     return found("unexplained", "second" if second else "", places=places), (), fitted
@@ -214,7 +232,6 @@ def _where(
     """``off`` and ``fine``: the easy trials on which it is wrong and right."""
     apart = off[0].off(gradient)
     return (
-        *_limits(derivation, off, fine),
         *_first(_statistic(derivation, gradient, (*off, *fine))),
         *_first(_axes(derivation, gradient, off)),
         *_first(_values(derivation, gradient, off[0])),

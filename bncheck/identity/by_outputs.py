@@ -1,7 +1,8 @@
-"""Which layer does the user's forward pass compute? Asked of its numbers, not of its name."""
+"""Which layer does the user's forward pass compute, and in which layouts? Asked of its numbers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from sympy import S
@@ -12,13 +13,17 @@ from bncheck.calculus.derivation import normalised
 from bncheck.identity.crossing import Bench
 from bncheck.identity.readings import Reading
 from bncheck.identity.settings import Settings
+from bncheck.numbers import layout as layouts
 from bncheck.numbers.agreement import FINE, RECOMPUTED, SINGLE, alike, distance, negligible
 from bncheck.numbers.arithmetic import Array, evaluate
-from bncheck.numbers.observation import Trial
+from bncheck.numbers.observation import Observation, Trial
 from bncheck.numbers.trials import USUAL_EPS, draw, with_eps
 from bncheck.subject.messages import Backward, Subject
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
+
+ACCEPTANCE = 2
+"""So many inputs tell whether a layout is accepted."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,17 @@ def recognise(
         problems = (one for one in made.values() if isinstance(one, CannotAsk))
         raise next(problems, CannotAsk(f"{backward.name}: no layer fits its arguments"))
     return _nearest(asked, near)
+
+
+def is_short(bench: Bench) -> bool:
+    """Whether the forward pass computes in less than float64: it answers in steps, and does not
+    move where x does by less than one of them.
+    """
+    trial = next(draw(bench.reading.program, bench.reading.eps, layout=bench.reading.layout))
+    name = name_of(bench.reading.program.inputs[0])
+    moved = {**trial.values, name: trial.values[name] * (1 + 2.0**-45)}
+    one, other = bench.outputs(trial, [trial.values, moved])
+    return bool(np.mean(one == other) > 0.5)
 
 
 def _given(asked: _Asked, reading: Reading) -> _Output | CannotAsk:
@@ -246,3 +262,47 @@ def _broadcast(program: Program, known: dict[str, Array], name: str) -> Array | 
 def _with(program: Program, step: Step, expr: object) -> Program:
     steps = tuple(Step(s.target, expr, s.note) if s is step else s for s in program.steps)
     return replace(program, steps=steps)
+
+
+def accepted(bench: Bench) -> Iterator[tuple[Bench, Sequence[Observation]]]:
+    """Each other layout in which the forward pass is the same layer and the backward pass gives
+    the same gradients, with what they are on a few trials.
+
+    Gradients of other shapes than their operands are no layout that is accepted, but for one of so
+    many axes as the docstring says.
+    """
+    reading = bench.reading
+    along = {i.label.name for i in normalised(reading.program)}
+    own = {i.label.name for operand in reading.program.inputs[1:] for i in indices_of(operand)}
+    for at in layouts.layouts(reading.program):
+        if at.order == reading.layout.order or at.split().keys() & (own - along):
+            continue  # a feature is one number more, however many axes count the features
+        there = replace(
+            bench, reading=replace(reading, layout=replace(at, kept=reading.layout.kept))
+        )
+        trials = islice(draw(reading.program, reading.eps, layout=at), ACCEPTANCE)
+        try:
+            seen = [there.run(trial) for trial in trials]
+        except CannotAsk:
+            continue
+        if all(_is_the_layer(one) for one in seen) and (
+            len(at.order) in bench.backward.ranks or all(_fits(one) for one in seen)
+        ):
+            yield there, seen
+
+
+def _is_the_layer(one: Observation) -> bool:
+    return one.y is not None and distance(one.y, one.reference.output) <= SINGLE
+
+
+def _fits(one: Observation) -> bool:
+    return all(
+        one.gradients[name].shape == right.shape
+        for name, right in one.reference.gradients.items()
+        if name in one.gradients
+    )
+
+
+def is_off(seen: Sequence[Observation]) -> bool:
+    """Whether some gradient is not right on one of the trials."""
+    return any(one.off(name).any() for one in seen for name in one.gradients)

@@ -24,9 +24,9 @@ from bncheck.identity.assignment import (
 from bncheck.identity.readings import Reading
 from bncheck.numbers import layout as layouts
 from bncheck.numbers.arithmetic import Array
-from bncheck.numbers.inputs import statistics
 from bncheck.numbers.observation import Observation, Reference, Trial
 from bncheck.numbers.reference import reference_at, truth_of
+from bncheck.numbers.trials import statistics
 from bncheck.subject.messages import (
     Assigned,
     Backward,

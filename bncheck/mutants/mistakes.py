@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from sympy import Add, Expr, Mul, S
@@ -9,7 +10,7 @@ from sympy import Add, Expr, Mul, S
 from bncheck.algebra.notation import Tensor, indices_of, like, name_of, size
 from bncheck.algebra.program import Program, Step
 from bncheck.calculus.closed import terms
-from bncheck.calculus.derivation import Closing, Derivation
+from bncheck.calculus.derivation import Derivation
 from bncheck.cause.hypothesis import Question
 from bncheck.cause.programs import changes
 from bncheck.mutants.recipe import Recipe
@@ -39,18 +40,16 @@ class Mistake:
     recipe: Recipe
 
 
-def mistakes_in(found: Derivation, **call: Any) -> tuple[Mistake, ...]:
-    """Mistakes that people make in this layer, as text to run.
-
-    ``call``: ``fold`` and ``defaults`` of the recipes.
-    """
+@cache
+def mistakes_in(found: Derivation) -> tuple[Mistake, ...]:
+    """Mistakes that people make in this layer, as text to run."""
     roles = gradient_roles(found)
     return tuple(
         Mistake(
             change.code,
             change.text,
             tuple(role for name, role in roles.items() if name in moved),
-            recipe(found, program, **call),
+            recipe(found, program),
         )
         for change, program, moved in wrong_programs(found)
     )
@@ -87,19 +86,17 @@ def wrong_programs(found: Derivation) -> Iterator[tuple[Finding, Program, frozen
 def recipe(
     found: Derivation,
     backward: Program | None = None,
-    fold: str = "last",
-    defaults: Mapping[str, float] | None = None,
 ) -> Recipe:
     """The layer with this backward program, by default the right one, as text to run."""
     program = found.forward
     made = found
     if backward is not None:
-        closing = Closing(_without_zeros(found, backward), ())
-        made = Derivation(found.forward, found.chain, closing)
+        made = Derivation(found.forward, found.chain, _without_zeros(found, backward))
     roles = {**_roles(program), **{str(size(run[0])): "groups" for run in program.joined}}
     takes = tuple(roles[name] for name in arguments(program))
     gives = tuple(gradient_roles(found)[name_of(out)] for out in made.closed.outputs)
-    return Recipe(source(made), takes, gives, len(outer(program)), fold, dict(defaults or {}))
+    text = source(made, with_jacobian=False)
+    return Recipe(text, takes, gives, len(outer(program)))
 
 
 def gradient_roles(found: Derivation) -> dict[str, str]:

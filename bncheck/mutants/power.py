@@ -13,7 +13,6 @@ from typing import Any
 from bncheck.algebra.notation import Tensor, name_of, operands
 from bncheck.algebra.program import Program
 from bncheck.algebra.spelling import unmarked
-from bncheck.calculus.derivation import Closing
 from bncheck.calculus.passes import derived_once
 from bncheck.mutants.mistakes import wrong_programs
 from bncheck.theory.family.laws import checks
@@ -106,7 +105,7 @@ def _catches(said: Statement, wrong: Words, seed: int) -> bool:
 
 def _with(layer: Words, program: Program) -> Words:
     """The layer with this backward program in the place of its own."""
-    return replace(layer, found=replace(layer.found, closing=Closing(program, ())))
+    return replace(layer, found=replace(layer.found, closed=program, rewritings=()))
 
 
 def _read(said: Statement) -> set[str]:

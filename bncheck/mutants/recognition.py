@@ -9,7 +9,7 @@ import numpy as np
 from bncheck.algebra.layers import LAYERS, layer, options
 from bncheck.algebra.program import Program
 from bncheck.calculus.derivation import Derivation
-from bncheck.calculus.passes import derived
+from bncheck.calculus.passes import derived_once
 from bncheck.mutants.mistakes import recipe
 from bncheck.mutants.recipe import Array, Recipe, reproduced
 from bncheck.numbers.trials import USUAL_EPS
@@ -39,7 +39,7 @@ def recognise(calls: Sequence[Call], asked: Program | None, hint: str | None) ->
     """
     best: Recognised | None = None
     for program in _programs(calls[0], asked, hint):
-        found = derived(program)
+        found = derived_once(program, seen=True)
         for right in _recipes(found, calls[0]):
             same = tuple(c for c in calls if reproduced(right, c.values, c.gradients))
             if len(same) > (len(best.calls) if best else 0):

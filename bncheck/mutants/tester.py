@@ -8,7 +8,7 @@ import importlib.util
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +124,7 @@ def examine(
         if known is None:
             raise CannotAsk(_unknown(replaced, asked))
         returned = {name for call in known.calls for name in call.gradients}
-        made = mistakes_in(known.found, fold=known.right.fold, defaults=known.right.defaults)
-        made = tuple(m for m in made if returned & set(m.gradients))
+        made = _read_alike(mistakes_in(known.found), known.right, returned)
         failures = [suite.failure(right=known.right, wrong=m.recipe) for m in made]
         tolerances = _tolerances(suite, known, returned, all(failures))
     finally:
@@ -143,6 +142,17 @@ def examine(
             for one, failure in zip(made, failures, strict=True)
         ),
         tolerances={names[role]: passing for role, passing in tolerances.items()},
+    )
+
+
+def _read_alike(
+    mistakes: Iterable[Mistake], right: Recipe, returned: set[str]
+) -> tuple[Mistake, ...]:
+    """Those in gradients that are returned, called like the right recipe."""
+    return tuple(
+        replace(m, recipe=replace(m.recipe, fold=right.fold, defaults=right.defaults))
+        for m in mistakes
+        if returned & set(m.gradients)
     )
 
 

@@ -9,6 +9,7 @@ features of batch norm share no statistic, so m forward passes serve for the who
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,14 +50,19 @@ class Differences:
 
 
 def measure(
-    moved: Pass, found: Derivation, values: Mapping[str, Any], together: bool = True
+    moved: Pass,
+    found: Derivation,
+    values: Mapping[str, Any],
+    together: bool = True,
+    roundoff: float = ROUNDOFF,
 ) -> Differences:
     """The gradients of ``sum(dy*y)`` at ``values``, in second order of ``sum(ddx*dx) +
     sum(ddgamma*dgamma) + ...``, by differences of ``moved`` alone: forward or backward pass.
 
     ``together``: move entries that share no output at once, which is right where the forward
-    pass is known to be the layer's and has one output; else every entry by itself. Raises
-    ``KeyError`` where an output is not among the results.
+    pass is known to be the layer's and has one output; else every entry by itself.
+    ``roundoff``: of the arithmetic of the pass, twice its unit. Raises ``KeyError`` where an
+    output is not among the results.
     """
     program = found.forward
     given = {name_of(out): np.asarray(values[name_of(program.upstream(out))])
@@ -70,8 +76,9 @@ def measure(
 
     apart = together and single and found.order == 1
     plans = {name_of(a): _moves(found, a, values, upstream.ndim, apart) for a in found.wrt}
-    takes_complex = _takes_complex_step(outputs, values, plans)
-    way, method = (_complex, "complex step") if takes_complex else (_central, "central differences")
+    takes_complex = roundoff == ROUNDOFF and _takes_complex_step(outputs, values, plans)
+    central = partial(_central, roundoff=roundoff)
+    way, method = (_complex, "complex step") if takes_complex else (central, "central differences")
     gradients, error = {}, {}
     for a in found.wrt:
         of, shape = name_of(program.gradient(a)), np.shape(values[name_of(a)])
@@ -154,9 +161,13 @@ def _complex(
 
 
 def _central(
-    outputs: Outputs, values: Mapping[str, Any], name: str, moves: list[Move]
+    outputs: Outputs,
+    values: Mapping[str, Any],
+    name: str,
+    moves: list[Move],
+    roundoff: float = ROUNDOFF,
 ) -> tuple[list[Array], list[Array]]:
-    step = _step(np.asarray(values[name]))
+    step = _step(np.asarray(values[name]), roundoff)
     steps = [sign * k * step for k in WEIGHTS for sign in (1, -1)]
     made = outputs([_moved(values, name, move, h) for move in moves for h in steps])
     slopes: list[Array] = []
@@ -166,16 +177,16 @@ def _central(
         pairs = {k: y[2 * (k - 1)] - y[2 * (k - 1) + 1] for k in WEIGHTS}
         slope = sum((WEIGHTS[k] * pairs[k] for k in WEIGHTS), np.zeros(())) / step
         fourth = (2 / 3 * pairs[1] - 1 / 12 * pairs[2]) / step
-        noise = 8 * ROUNDOFF * abs(y[0]).max(initial=0) / step
+        noise = 8 * roundoff * abs(y[0]).max(initial=0) / step
         slopes.append(slope)
         spreads.append(abs(slope - fourth) + noise)
     return slopes, spreads
 
 
-def _step(values: Array) -> float:
+def _step(values: Array, roundoff: float) -> float:
     """Where truncation and rounding of a sixth-order difference meet: u^(1/7) of the scale."""
     spread = float(values.std()) if values.size > 1 else 0.0
-    return ROUNDOFF ** (1 / 7) * 0.25 * (spread or largest(values) or 1.0)
+    return roundoff ** (1 / 7) * 0.25 * (spread or largest(values) or 1.0)
 
 
 def _moved(values: Mapping[str, Any], name: str, move: Move, by: complex) -> dict[str, Any]:

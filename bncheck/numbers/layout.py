@@ -114,18 +114,15 @@ def usual(program: Program) -> Layout:
 
 
 def _plain(program: Program) -> Layout:
-    sizes = {i.label.name: str(size(i)) for i in program.axes}
     order = tuple(tuple((i.label.name, 0) for i in run) for run in _runs(program))
-    name = ", ".join("*".join(sizes[n] for n, _ in axis) for axis in order)
+    name = ", ".join("*".join(str(size(i)) for i in run) for run in _runs(program))
     return Layout(f"({name})", order)
 
 
 def _runs(program: Program) -> tuple[tuple[Idx, ...], ...]:
     """The axes of the first input; those that are one axis outside, together."""
-    single = ((i,) for i in indices_of(program.inputs[0]))
-    return tuple(dict.fromkeys(
-        next((run for run in program.joined if i in run), (i,)) for (i,) in single
-    ))  # fmt: skip
+    runs = {i: run for run in program.joined for i in run}
+    return tuple(dict.fromkeys(runs.get(i, (i,)) for i in indices_of(program.inputs[0])))
 
 
 def _axes(program: Program) -> dict[str, tuple[str, ...]]:
@@ -191,9 +188,9 @@ def array_to_user(
     opened = value.reshape(_open_shape(indices, value.shape, parts))
     length = dict(zip(own, opened.shape, strict=True))
     moved = opened.transpose([own.index(piece) for piece in wanted])
-    full = set(indices) == _names(program)
+    full = set(indices) == set(_index_names(program.inputs[0]))
     axes = [
-        int(np.prod([length[p] for p in axis if p in length]))
+        prod(length[p] for p in axis if p in length)
         for axis in layout.order
         if layout.kept or full or any(p in length for p in axis)
     ]
@@ -227,13 +224,9 @@ def from_user(
         name = name_of(operand)
         array = gradients.get("d" + role_of(program, name))
         if array is not None:
+            put = _whole_from_user if operand == program.inputs[0] else array_from_user
             shape = np.shape(values[name])
-            if operand == program.inputs[0]:
-                expected = array_to_user(layout, program, operand, values[name], parts)
-                if array.shape != np.shape(expected):
-                    back["d" + name] = array
-                    continue
-            back["d" + name] = array_from_user(layout, program, operand, array, shape, parts)
+            back["d" + name] = put(layout, program, operand, array, shape, parts)
     return back
 
 
@@ -243,8 +236,17 @@ def output_from_user(
     """The user's output in the program's axes."""
     out = program.outputs[0]
     shape = np.shape(values["d" + name_of(out)])
-    expected = np.shape(array_to_user(layout, program, out, values["d" + name_of(out)], parts))
-    return array_from_user(layout, program, out, y, shape, parts) if y.shape == expected else y
+    return _whole_from_user(layout, program, out, y, shape, parts)
+
+
+def _whole_from_user(
+    layout: Layout, program: Program, operand: Tensor, array: Array, shape: tuple[int, ...],
+    parts: Parts,
+) -> Array:  # fmt: skip
+    """The same of what has every axis; as it is where the axes are not those of the layout."""
+    theirs = array_to_user(layout, program, operand, np.broadcast_to(0.0, shape), parts)
+    fits = array.shape == theirs.shape
+    return array_from_user(layout, program, operand, array, shape, parts) if fits else array
 
 
 def _pieces(indices: Sequence[str], parts: Parts) -> list[Piece]:
@@ -263,10 +265,6 @@ def _divided(length: int, count: int) -> tuple[int, ...]:
     first = length // 2 + count
     # a product of the others would stand for it: 6 rows of 2 by 3
     return (first + (count == 3 and first == 6), *(2, 3)[: count - 1])
-
-
-def _names(program: Program) -> set[str]:
-    return set(_index_names(program.inputs[0]))
 
 
 @cache

@@ -7,6 +7,7 @@ these values with powers of the standard deviation, summed or not.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import combinations, product
 from typing import Any
 
@@ -39,7 +40,7 @@ def right_values(found: Derivation, values: Mapping[str, Any]) -> RightValues:
     sums: dict[str, list[RightValue]] = {}
     for forward in (elementary(found.forward), found.forward):
         own: dict[str, list[RightValue]] = {}
-        for name, right in _evaluated(forward, values).items():
+        for name, right in _values_of(_contributions(forward), values).items():
             if name in forward.tensors:
                 nodes[name] = right
             elif "|" in name:
@@ -61,7 +62,8 @@ def right_values(found: Derivation, values: Mapping[str, Any]) -> RightValues:
     )  # fmt: skip
 
 
-def _evaluated(forward: Program, values: Mapping[str, Any]) -> dict[str, RightValue]:
+@cache
+def _contributions(forward: Program) -> Program:
     """Forward and backward steps, and as ``name|number`` the single contributions."""
     chain = backward(forward)
     paths = []
@@ -71,14 +73,13 @@ def _evaluated(forward: Program, values: Mapping[str, Any]) -> dict[str, RightVa
             at, name = indices_of(step.target), f"{name_of(step.target)}|{number}"
             paths.append(Step(tensor(name)[at] if at else tensor(name), use.contribution))
     upstream = chain.inputs[: len(forward.outputs)]
-    whole = replace(
+    return replace(
         forward,
         inputs=(*upstream, *forward.inputs),
         steps=(*forward.steps, *chain.steps, *paths),
         outputs=chain.outputs,
         wrt=(),
     )
-    return _values_of(whole, values)
 
 
 def _values_of(program: Program, values: Mapping[str, Any]) -> dict[str, RightValue]:
@@ -201,6 +202,7 @@ def _roles(forward: Program) -> dict[str, str]:
     return roles
 
 
+@cache
 def elementary(forward: Program) -> Program:
     """A forward program with one operation in each step; equal parts are computed once.
 

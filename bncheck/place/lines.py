@@ -207,7 +207,10 @@ def _difference(here: Probe, one: Sighting) -> tuple[str, Mapping[str, Any]]:
     if not belong and here.gradient in wholes:
         belong = (wholes[here.gradient],)
     if one.is_scalar and belong:
-        return "number", {"value": float(one.value), "right": float(belong[0].value.flat[0])}
+        return "number", {
+            "value": float(one.value.flat[0]),
+            "right": float(belong[0].value.flat[0]),
+        }
     for right in belong:
         factor = multiple(one.value, right)
         if factor == 1:

@@ -14,6 +14,7 @@ import re
 import sys
 import tokenize
 import types
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,20 +164,89 @@ def _parsed(text: str, path: Path) -> ast.Module:
 
 def _run(node: ast.stmt, module: types.ModuleType, path: Path) -> tuple[Finding, ...]:
     """Run one top-level statement if it only imports, defines or names a constant."""
+    if not _is_run(node):
+        return _bound_again(node, module)
     if isinstance(node, ast.Import | ast.ImportFrom):
         return _import(node, module, path)
+    if isinstance(node, ast.If):
+        return _chosen(node, module, path)
     if isinstance(node, ast.Try):
-        return tuple(note for inner in node.body for note in _run(inner, module, path))
-    if isinstance(node, ast.FunctionDef | ast.ClassDef) or _is_constant(node):
-        try:
-            code = compile(ast.Module([node], []), str(path), "exec", dont_inherit=True)
-            exec(code, vars(module))
-        except Exception as error:
-            if bare := _without_missing(node, module):
-                return _run(bare, module, path)
-            name = getattr(node, "name", "a constant")
-            return (found("undefined", line=node.lineno, name=name, error=described(error)),)
+        return _attempted(node, module, path)
+    try:
+        code = compile(ast.Module([node], []), str(path), "exec", dont_inherit=True)
+        exec(code, vars(module))
+    except Exception as error:
+        if bare := _without_missing(node, module):
+            return _run(bare, module, path)
+        name = getattr(node, "name", "a constant")
+        said = found("undefined", line=node.lineno, name=name, error=described(error))
+        return (said, *_bound_again(node, module))
     return ()
+
+
+def _is_run(node: ast.stmt) -> bool:
+    """Whether a statement only imports, defines, binds, or chooses among statements that do."""
+    kinds = ast.Import | ast.ImportFrom | ast.Try | ast.FunctionDef | ast.ClassDef
+    if isinstance(node, ast.If):
+        return not any(
+            isinstance(part, ast.Await | ast.Yield | ast.NamedExpr)
+            or (isinstance(part, ast.Call) and _called(part) not in MAKERS)
+            for part in ast.walk(node.test)
+        )
+    return isinstance(node, kinds) or _is_constant(node) or _wraps(node)
+
+
+def _wraps(node: ast.stmt) -> bool:
+    """Whether it does what a decorator does: ``backward = twice(backward)``."""
+    if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):
+        return False
+    given = {part.id for part in node.value.args if isinstance(part, ast.Name)}
+    return all(isinstance(target, ast.Name) and target.id in given for target in node.targets)
+
+
+def _chosen(node: ast.If, module: types.ModuleType, path: Path) -> tuple[Finding, ...]:
+    """The branch that Python would take; where that cannot be told, what it may have bound."""
+    try:
+        test = compile(ast.Expression(node.test), str(path), "eval", dont_inherit=True)
+        branch = node.body if eval(test, vars(module)) else node.orelse
+    except Exception:
+        return _bound_again(node, module)
+    return tuple(note for inner in branch for note in _run(inner, module, path))
+
+
+def _attempted(node: ast.Try, module: types.ModuleType, path: Path) -> tuple[Finding, ...]:
+    """The body; where an import in it fails, also what is done then."""
+    notes = [note for inner in node.body for note in _run(inner, module, path)]
+    if any(note.code == "missing-import" for note in notes):
+        then = next(iter(node.handlers), ast.ExceptHandler(None, None, [])).body
+    else:
+        then = node.orelse
+    for inner in (*then, *node.finalbody):
+        notes += _run(inner, module, path)
+    return tuple(notes)
+
+
+def _bound_again(node: ast.stmt, module: types.ModuleType) -> tuple[Finding, ...]:
+    """The definitions that a statement which is not run binds again."""
+    return tuple(
+        found("bound-again", name=name, line=node.lineno)
+        for name in dict.fromkeys(_binds(node))
+        if isinstance(vars(module).get(name), types.FunctionType | type)
+    )
+
+
+def _binds(node: ast.AST) -> Iterator[str]:
+    """The names of the module that a statement may bind; not those inside its functions."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    if isinstance(node, ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    if not isinstance(node, ast.Lambda | ast.comprehension):
+        for part in ast.iter_child_nodes(node):
+            yield from _binds(part)
 
 
 def _without_missing(node: ast.stmt, module: types.ModuleType) -> ast.stmt | None:

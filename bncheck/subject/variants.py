@@ -141,13 +141,15 @@ class Variants:
 
     def _far(self, node: ast.AST) -> Iterator[Change]:
         """What puts in more than takes a place, for any value."""
-        own = ast.unparse(node) if isinstance(node, ast.Name) else ""
+        text = ast.unparse(node)
+        own = text if isinstance(node, ast.Name) else ""
         around = self.parents.get(node)
-        if own and not _is_handle(node, around):
+        if own and not isinstance(around, ast.Attribute | ast.Call):
             for name, shape in self.scope.items():
                 if shape != self.scope.get(own):
                     yield "other", node, _parsed(name)
-        if not isinstance(node, ast.expr) or not self._is_value(node):
+        handed_on = isinstance(around, ast.Call) and not isinstance(around.func, ast.Attribute)
+        if handed_on or not isinstance(node, ast.expr) or not self._is_value(node):
             return
         if isinstance(node, ast.Constant):
             for name in (n for n, shape in self.scope.items() if shape == ()):
@@ -159,7 +161,7 @@ class Variants:
         for name in self.scope:
             if name.rpartition(".")[2].lower() in ("eps", "epsilon"):
                 yield "value", node, ast.BinOp(node, ast.Add(), _parsed(name))
-        for name in self.scope:
+        for name in (n for n in self.scope if n != text):
             for op in (ast.Mult(), ast.Div()):
                 yield "factor", node, ast.BinOp(node, op, _parsed(name))
 
@@ -261,13 +263,6 @@ def _other_calls(node: ast.Call) -> Iterator[Change]:
             left = [*node.args[:place], argument.left, *node.args[place + 1 :]]
             outside = ast.BinOp(ast.Call(func, left, node.keywords), argument.op, argument.right)
             yield "summand", node, outside
-
-
-def _is_handle(node: ast.AST, around: ast.AST | None) -> bool:
-    """Whether something is taken from it, or it is called: a module, an object, a function."""
-    if isinstance(around, ast.Call):
-        return around.func is node
-    return isinstance(around, ast.Attribute)
 
 
 def _but(several: list[Any], place: int) -> list[Any]:

@@ -88,6 +88,8 @@ _FORWARD = "the forward pass is {layer=batch norm} with "
 _REMARKS: Sentences = {
     # subject: loading and calling somebody's code
     "aliases-input": "{name=dx} shares its memory with {source=dy}",
+    "bound-again": "line {line=9} binds {name=backward} again and was not run; --import runs the "
+    "whole file",
     "defect": {
         "": _DEFECT,
         "explaining": "why {gradient=dx} is wrong could not be told: " + _DEFECT,
@@ -116,6 +118,7 @@ _REMARKS: Sentences = {
     # identity: which layer it is
     "forward-inaccurate": "the forward pass is right to {digits=7:.0f} digits only (single "
     "precision?)",
+    "computes-short": "computes in {type=float32}: it is judged by that arithmetic",
     "eps-ignored": "the forward pass makes no use of the eps that it is given; it has eps = "
     "{eps=1e-5:.3g}",
     "forward-eps-outside": _FORWARD + "eps added to {root=sd}, not under the root",

@@ -13,7 +13,7 @@ from functools import cache
 from sympy import Add, Expr, Idx, Mul, Pow, S, Symbol, cancel, factorial, ff
 
 from bncheck.algebra.notation import Tensor, Total, carried, distribute, has, total
-from bncheck.calculus.inversion import inverse
+from bncheck.calculus.closed import inverse
 from bncheck.theory.parts import Words, sizes_of
 
 

@@ -23,8 +23,8 @@ from bncheck.algebra.notation import (
     total,
 )
 from bncheck.algebra.program import Program, Step
+from bncheck.calculus.closed import inverse
 from bncheck.calculus.derivation import Derivation, normalised
-from bncheck.calculus.inversion import inverse
 from bncheck.telling.errors import CannotAsk
 
 

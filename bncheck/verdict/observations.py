@@ -13,6 +13,7 @@ from bncheck.numbers.agreement import SINGLE, distance, within
 from bncheck.numbers.arithmetic import Array, evaluate
 from bncheck.numbers.differences import Differences, measure
 from bncheck.numbers.observation import Observation, Trial
+from bncheck.numbers.reference import precision
 from bncheck.subject.messages import SECOND
 from bncheck.telling.codes import Finding, found
 from bncheck.telling.errors import CannotAsk
@@ -42,6 +43,13 @@ class Record:
     measured: Mapping[Trial, Differences]
     trials: tuple[str, ...]
     findings: tuple[Finding, ...]
+
+    @property
+    def hard(self) -> tuple[Observation, ...]:
+        """Those of the others that lose no digits by themselves."""
+        others = (o for o in self.made if isinstance(o, Observation) and not o.trial.easy)
+        doubles = (o for o in others if o.trial.judged == np.float64 and not o.trial.cancels)
+        return tuple(o for o in doubles if o.trial.memory == "plain")
 
     @property
     def easy(self) -> tuple[Observation, ...]:
@@ -117,7 +125,8 @@ def _measured(bench: Bench, trial: Trial) -> Differences:
     """
     derivation, program, known = bench.reading.found, bench.program, bench.reading.known
     try:
-        return measure(partial(_below, bench, trial), derivation, trial.values, known)
+        below = partial(_below, bench, trial)
+        return measure(below, derivation, trial.values, known, 2 * precision(trial.judged)[0])
     except (CannotAsk, KeyError) as refusal:
         if bench.backward.has_forward and not program.first and isinstance(refusal, CannotAsk):
             raise

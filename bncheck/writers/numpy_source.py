@@ -35,13 +35,15 @@ def _checked(name, values, shape, dtype):
 '''
 
 
-def source(found: Derivation) -> str:
+def source(found: Derivation, with_jacobian: bool = True) -> str:
     """The module's text."""
     layer, first = found.layer, found.origin or found
     if found.mode == "forward":
         what, parts = "forward and Jacobian-vector product", [_jvp(found)]
     else:
-        what, parts = "forward, backward and Jacobian", [_backward(first), _jacobian(first)]
+        what, parts = "forward and backward", [_backward(first)]
+        if with_jacobian:
+            what, parts = "forward, backward and Jacobian", [*parts, _jacobian(first)]
     if found.origin:
         what = "forward and backward in first and second order"
         parts += [_double_backward(found), _hessian_vector(found)]

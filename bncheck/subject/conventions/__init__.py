@@ -14,7 +14,12 @@ from bncheck.subject.conventions.implementations import (
     Implementation,
     Surroundings,
 )
-from bncheck.subject.conventions.methods import gives_its_backward, is_own, likely
+from bncheck.subject.conventions.methods import (
+    further,
+    gives_its_backward,
+    is_own,
+    likely,
+)
 from bncheck.subject.conventions.returned import read
 from bncheck.subject.signature import Roles, looks_double, roles_taken
 from bncheck.telling.errors import CannotAsk
@@ -25,6 +30,8 @@ CONVENTIONS = (
                functions.exchange_closure, functions.kept_by_functions),
     Convention("autograd", autograd.find, autograd.output_of, autograd.run, read,
                autograd.exchange),
+    Convention("filled", functions.find_filled, functions.output_of, functions.run_pair, read,
+               functions.exchange_filled),
     Convention("pair", functions.find_pair, functions.output_of, functions.run_pair, read,
                functions.exchange_pair, functions.kept_by_functions),
     Convention("class", objects.find, objects.output_of, objects.run, read,
@@ -60,7 +67,10 @@ def find(
     beside = Surroundings(others, place, said)
     if name is not None and name not in doubles:
         outer, _, inner = name.partition(".")
-        first = _tried(outer, _named(own, name, place), beside)
+        thing = _named(own, name, place)
+        if isinstance(thing, type) and inner in further(thing):
+            beside = replace(beside, method=inner)
+        first = _tried(outer, thing, beside)
         return [double.of_object(first, inner, said) if inner in double.methods(first) else first]
     firsts = _firsts(beside) if not doubles or likely(others) else []
     beside = replace(beside, firsts=tuple(firsts))
@@ -104,9 +114,10 @@ def _firsts(beside: Surroundings) -> list[Implementation]:
             f"name, or a class with forward and backward; it has {_list(own)}"
         )
     found, problems = [], []
-    for name in there:
+    methods = [(n, m) for n in there if isinstance(own[n], type) for m in further(own[n])]
+    for name, method in (*((n, "") for n in there), *methods):
         try:
-            found.append(_tried(name, own[name], beside))
+            found.append(_tried(name, own[name], replace(beside, method=method)))
         except CannotAsk as error:
             problems.append(str(error))
     if not found:

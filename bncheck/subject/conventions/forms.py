@@ -23,7 +23,7 @@ SMALL = (2, 1, 4, 8, 0.5)
 """What is tried for an argument that has to be given and is not known: a block size, say. The
 result must be the same for two of them; else it is no setting, and has to be told."""
 
-FUNCTIONS = ("function", "pair", "closure")
+FUNCTIONS = ("function", "pair", "closure", "filled")
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 ``backward(dy, x, gamma, eps)`` in any order of recognised names; ``forward(x, gamma, beta, params)
 -> (y, cache)`` and ``backward(dout, cache)``, which may be static methods of a class; and a forward
-pass that returns (y, backward), its own backward pass.
+pass that returns (y, backward), its own backward pass. As in C, ``forward(out, mean, rstd, inp,
+weight, bias)`` may fill arrays that it is given, ``backward(dinp, dweight, dbias, dout, inp, ...)``
+add to them.
 """
 
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -43,12 +45,13 @@ from bncheck.subject.conventions.stand_ins import (
     numbers_by_role,
 )
 from bncheck.subject.messages import Inputs
-from bncheck.subject.names import STATISTICS, role
+from bncheck.subject.names import STATISTICS, gradient, role
 from bncheck.subject.signature import (
     Roles,
     called,
     defaults,
     line_of,
+    parameters_of,
     required,
     roles_of,
     roles_taken,
@@ -101,9 +104,10 @@ def find_pair(name: str, thing: Any, beside: Surroundings) -> Implementation | N
     Raises ``CannotAsk`` where there is no forward pass that would make the cache.
     """
     if isinstance(thing, type):
-        there, back = forward_method(thing), backward_method(thing)
+        there, back = forward_method(thing), beside.method or backward_method(thing)
         if not (there and back and is_static(thing, there) and is_static(thing, back)):
             return None
+        name = f"{name}.{back}" if beside.method else name
         return made_pair(name, getattr(thing, back), getattr(thing, there), beside.said)
     takes = roles_taken(thing, name, beside.said)
     forward = partner(name, beside.own)
@@ -217,6 +221,81 @@ def exchange_closure(own: Implementation, change: Change) -> None:
 
     assert own.forward is not None
     exchange_code(own.forward, stand_in_of)
+
+
+def find_filled(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
+    """A function that is given arrays named after gradients, beside a forward pass."""
+    if not inspect.isfunction(thing):
+        return None
+    wanted = [n for n in required(thing) if gradient(n)]
+    forward = partner(name, beside.own)
+    roles = roles_of(thing, beside.said)
+    upstream = [n for n, r in roles.items() if r == "dy" and n not in wanted]
+    if forward is None or not upstream or "dx" not in map(gradient, wanted):
+        return None
+    inner = _returning(forward, beside.said)
+    own = made_pair(
+        name, _returning_back(thing, upstream[0], wanted, beside.said), inner, beside.said
+    )
+    calls = f"{forward.__name__}{_shown(forward)}, {name}{_shown(thing)}"
+    return replace(own, summary=replace(own.summary, kind="filled", description=calls))
+
+
+def exchange_filled(own: Implementation, change: Change) -> None:
+    """Raises ``CannotAsk``: what is filled may be held by anybody."""
+    raise CannotAsk(f"{own.summary.name} fills arrays; expected one that returns its gradients")
+
+
+def _shown(function: Callable[..., Any]) -> str:
+    return str(inspect.signature(function))
+
+
+def _returning(forward: Callable[..., Any], said: Roles) -> Callable[..., Any]:
+    """The forward pass with its results returned: the output, and all arguments by name."""
+    roles = roles_of(forward, said)
+    made = (None, "output", *STATISTICS)
+    given = [p for p in parameters_of(forward) if roles[p.name] not in made]
+    filled = [n for n in roles if n not in {p.name for p in given}]
+
+    @wraps(forward)
+    def inner(**arguments: Any) -> Any:
+        x = next(v for n, v in arguments.items() if roles[n] == "x")
+        results = {
+            n: np.zeros(x.shape[:-1] if roles[n] in STATISTICS else x.shape, x.dtype)
+            for n in filled
+        }
+        forward(**arguments, **results)
+        y = next(v for n, v in results.items() if roles[n] not in STATISTICS)
+        there = {**arguments, **results}
+        by_role = {str(roles[n]): v for n, v in there.items()}
+        return y, {**by_role, **there}
+
+    inner.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in given]
+    )
+    return inner
+
+
+def _returning_back(
+    backward: Callable[..., Any], upstream: str, wanted: list[str], said: Roles
+) -> Callable[..., Any]:
+    """The backward pass as ``backward(dy, cache)``, with what it adds to zeros returned."""
+    roles = roles_of(backward, said)
+
+    @wraps(backward)
+    def inner(dy: Any, cache: dict[str, Any]) -> Any:
+        of = {n: str(gradient(n)) for n in wanted}
+        made = {n: np.zeros_like(cache[of[n].removeprefix("d")]) for n in wanted}
+        others = [n for n in required(backward) if n not in (*wanted, upstream)]
+        rest = {n: cache[n] if n in cache else cache[str(roles[n])] for n in others}
+        backward(**made, **{upstream: dy}, **rest)
+        return {of[n]: array for n, array in made.items()}
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    inner.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(n, kind) for n in ("dy", "cache")]
+    )
+    return inner
 
 
 def kept_by_functions(own: Implementation, given: Inputs) -> Kept | None:

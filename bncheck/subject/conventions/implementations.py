@@ -24,7 +24,7 @@ class Implementation:
     """A backward pass with the user's own objects, which never leave their process.
 
     ``roles``: what the user said that parameters are; ``memory``: what calling it has taught;
-    ``first``: the backward pass below a double one.
+    ``first``: the backward pass below a double one; ``method``: of an object's class, its name.
     """
 
     summary: Backward
@@ -33,6 +33,7 @@ class Implementation:
     roles: Roles = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     first: "Implementation | None" = None
+    method: str = ""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -59,13 +60,15 @@ class Surroundings:
     """Where a backward pass stands: what else is defined there, and what the place is called.
 
     ``said``: what the user said that parameters are; ``firsts``: for a double backward pass, the
-    backward passes that were found.
+    backward passes that were found; ``method``: the one of a class that is meant, its backward
+    pass where it is empty.
     """
 
     own: Mapping[str, Any]
     place: str = ""
     said: Roles = field(default_factory=dict)
     firsts: tuple[Implementation, ...] = ()
+    method: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,38 @@
-"""Objects of a class under test: made as their author makes them, fed, and asked for gradients."""
+"""Objects of a class: made as their author makes them, their parameters found by moving them, fed.
+
+Names rank what may be a parameter; how the output is moved says which it is: gamma scales it, beta
+shifts it, and what does not move it is none.
+"""
 
 import inspect
+import random
 import re
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bncheck.numbers.agreement import RECOMPUTED, SINGLE, alike
 from bncheck.subject.conventions.implementations import (
     Implementation,
 )
-from bncheck.subject.conventions.methods import backward_method, forward_method
+from bncheck.subject.conventions.methods import forward_method
 from bncheck.subject.conventions.returned import output
 from bncheck.subject.holders import (
     RATE,
+    Place,
     Watch,
     attributes,
     parameters,
+    places,
     set_parameters,
 )
 from bncheck.subject.messages import Inputs
 from bncheck.subject.names import SETUPS, TESTING, role
-from bncheck.subject.parameters import drawn_alike, moving
 from bncheck.subject.signature import (
     called,
     defaults,
@@ -167,7 +175,7 @@ def _is_mode(name: str) -> bool:
 
 def passed_back(instance: Any, given: Inputs, rest: list[Any], own: Implementation) -> Any:
     """What an object's backward pass returns; ``rest``: what its forward pass handed on."""
-    backward = getattr(instance, str(backward_method(type(instance))))
+    backward = getattr(instance, own.method)
     needed, known = required(backward), roles_of(backward, own.roles)
     asked = {known[n] for n in needed}
     if rest and len(needed) > 1 and not {"x", "gamma", "rate", "optimizer", None} & asked:
@@ -175,3 +183,67 @@ def passed_back(instance: Any, given: Inputs, rest: list[Any], own: Implementati
     if len(needed) <= 1 and "dy" not in known.values() and known:
         return backward(**{(needed or list(known))[0]: given["dy"]})
     return called(backward, given, own.roles, first="dy")
+
+
+STEP = 0.5
+"""How far an array is moved to see whether the output depends on it: exact in binary."""
+
+
+@contextmanager
+def drawn_alike() -> Iterator[None]:
+    """Random parameters are the same for each object; the generators go on as they were."""
+    torch: Any = sys.modules.get("torch")
+    legacy: Any = np.random  # what the user's code draws from
+    before = random.getstate(), legacy.get_state(), torch and torch.get_rng_state()
+    random.seed(0)
+    legacy.seed(0)
+    if torch:
+        torch.manual_seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        legacy.set_state(before[1])
+        if torch:
+            torch.set_rng_state(before[2])
+
+
+def moving(instance: Any, output: Callable[[], NDArray[Any]]) -> dict[str, str] | None:
+    """Which arrays of an object move its output, by place: ``"gamma"`` or ``"beta"``.
+
+    ``output``: its forward pass, called anew. None where it cannot be seen: where the output
+    differs from call to call.
+    """
+    first = output()
+    if not alike(output(), first, RECOMPUTED):
+        return None
+    found: dict[str, tuple[str, Place]] = {}
+    for place in sorted(places(instance), key=lambda p: p.role is None):
+        old = place.value.copy() if isinstance(place.value, np.ndarray) else place.value.clone()
+        moved = []
+        for times in (1, 2):
+            with suppress(Exception):
+                place.put(old + times * STEP)
+                moved.append(output())
+        place.put(old)
+        means = _answer(first, moved, place.role)
+        others = [other for known, other in found.values() if known == means]
+        if means and all(other.value is place.value for other in others):
+            found[place.name] = means, place
+    return {name: means for name, (means, _) in found.items()}
+
+
+def _answer(first: NDArray[Any], moved: Sequence[NDArray[Any]], named: str | None) -> str | None:
+    """What an array is by which the output, at once and twice, was moved like this.
+
+    Where it is neither shifted nor scaled, and moved all the same, it is what it is named.
+    """
+    if len(moved) < 2 or any(y.shape != first.shape for y in moved):
+        return None
+    once, twice = (np.asarray(y - first, float) for y in moved)
+    if alike(once, np.full(once.shape, STEP), SINGLE):
+        return "beta"
+    both_signs = once.min(initial=0.0) < 0 < once.max(initial=0.0)
+    if both_signs and alike(twice, 2 * once, SINGLE):
+        return "gamma"
+    return named if np.any(once) else None

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from bncheck.subject.names import (
@@ -19,6 +19,23 @@ from bncheck.subject.signature import roles_of
 def backward_method(cls: type) -> str | None:
     """The method that is a backward pass."""
     return _method(cls, BACKWARDS, _takes_dy) or _only(cls, r"backw[ao]rd|back_?prop")
+
+
+def further(cls: type) -> list[str]:
+    """Methods that are the same backward pass in another way: ``backward_alt`` of ``backward``."""
+    back = backward_method(cls)
+    if back is None or _inherited(cls, back):
+        return []
+    arguments = [*roles_of(getattr(cls, back))]
+    return [
+        n for n, o in vars(cls).items()
+        if n != back and n.startswith(back) and not _PART.search(n.removeprefix(back))
+        and isinstance(o, FunctionType | staticmethod) and [*roles_of(getattr(cls, n))] == arguments
+    ]  # fmt: skip
+
+
+_PART = re.compile(r"param|weight|bias|update|step|grad|gamma|beta|hook|double|back", re.IGNORECASE)
+"""What is no backward pass of its own, but a part of one, or comes after it."""
 
 
 def _takes_dy(method: Callable[..., Any]) -> bool:

@@ -65,16 +65,16 @@ def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
     """A class; raises ``CannotAsk`` where it has no method of either kind."""
     if not isinstance(thing, type):
         return None
-    there, back = forward_method(thing), backward_method(thing)
+    there, back = forward_method(thing), beside.method or backward_method(thing)
     if there is None or back is None:
         missing = "forward" if there is None else "backward"
         raise CannotAsk(f"class {name} has no method {missing}; expected forward and backward")
     methods = (thing.__init__, getattr(thing, there), getattr(thing, back))  # type: ignore[misc]
     takes = [r for method in methods for r in roles_of(method, beside.said).values() if r]
     summary = Backward(
-        name=name,
+        name=f"{name}.{back}" if beside.method else name,
         kind="class",
-        line=line_of(thing),
+        line=line_of(getattr(thing, back) if beside.method else thing),
         has_forward=True,
         takes=(*dict.fromkeys(takes), "gamma", "beta"),
         layer_hint=layer_hint(name),
@@ -82,7 +82,7 @@ def find(name: str, thing: Any, beside: Surroundings) -> Implementation | None:
         has_object=True,
         ranks=ranks_said(thing, getattr(thing, there), getattr(thing, back)),
     )
-    return Implementation(summary, thing, None, beside.said)
+    return Implementation(summary, thing, None, beside.said, method=back)
 
 
 def output_of(own: Implementation, given: Inputs) -> NDArray[Any]:
@@ -138,7 +138,7 @@ def _unknown(own: Implementation) -> list[str]:
     object holds it.
     """
     cls: Any = own.backward
-    backward = getattr(cls, str(backward_method(cls)))
+    backward = getattr(cls, own.method)
     taken = roles_of(getattr(cls, str(forward_method(cls))), own.roles).values()
     known = roles_of(backward, own.roles)
     places_ = own.memory.get("parameters") or {}
@@ -166,33 +166,24 @@ def _back(
     rest: list[Any],
     watch: Watch,
 ) -> Ran:
+    """The backward pass of an object that has seen the forward pass, and all that it left."""
     known = own.memory["parameters"]
     before = {n: np.array(plain(v)) for n, v in gradients_kept(instance)}
     written = {} if given.get("there_and_back") else before  # there it was written before
     old = {n: np.array(plain(p.value)) for n, p in parameters(instance, known)}
     there = {p.name: np.array(plain(p.value)) for p in places(instance)}
-    fill = {} if given["fill"] is None else given["fill"]
-    values = {**given, "output": y, "rate": RATE, "optimizer": watch, "unknown": fill}
-    taken = roles_of(getattr(instance, str(backward_method(type(instance)))), own.roles)
-    for name in _unknown(own):
-        values.pop(taken[name] or "", None)
-    values |= {"cache": rest[0] if len(rest) == 1 else tuple(rest)} if rest else {}
-    result = passed_back(instance, values, rest, own)
+    result, values = _asked_back(own, {**given, "output": y, "optimizer": watch}, instance, rest)
+    fill = values["unknown"]
     moves = tuple(sorted(set(known.values()))) if known else ()
     ran = Ran(y, result, {}, moves=moves)
-
-    def kept() -> dict[str, Any]:
-        filled = by_key(fill) if isinstance(fill, dict) else {}
-        there = {**dict(gradients_kept(instance)), **filled}
-        return {n: v for n, v in there.items() if n != "dx" or result is None}
 
     def new(there: Mapping[str, Any]) -> set[str]:
         return {n for n, v in there.items() if not _is(written.get(n), v)}
 
-    extra = kept()
+    extra = _kept(instance, fill, result)
     others = {n: v for n, v in values.items() if n not in moves}  # scale=1 is a weight of dgamma
     if _missing(new(extra), ran) and _asked_for_more(own, instance, others):
-        extra = kept()
+        extra = _kept(instance, fill, result)
     extra = extra or before
     remarks: tuple[Finding, ...] = ()
     either = {"dgamma", "dbeta"}
@@ -203,15 +194,37 @@ def _back(
         extra = {**extra, **seen}
         if seen:
             remarks = (found("updates-parameters"),)
-    shapes = {n: p.value.shape for n, p in reversed([*parameters(instance)])}
-    shapes |= {n: v.shape for n, v in old.items()}
     by_name = {*watch.seen, *gradients_named(instance)}
     missing = _missing(new(extra), ran)
     if missing and (left := _changed(instance, there, old.values())):
         extra = {**{n: v for n, v in extra.items() if n not in missing}, **left}
-    return replace(
-        ran, extra=extra, remarks=remarks, shapes=shapes, by_name=frozenset(by_name & set(extra))
-    )
+    named = frozenset(by_name & set(extra))
+    return replace(ran, extra=extra, remarks=remarks, shapes=_shapes(instance, old), by_name=named)
+
+
+def _kept(instance: Any, fill: Any, result: Any) -> dict[str, Any]:
+    """Gradients by name, in the object or in the dictionary that backward was given to fill."""
+    filled = by_key(fill) if isinstance(fill, dict) else {}
+    there = {**dict(gradients_kept(instance)), **filled}
+    return {n: v for n, v in there.items() if n != "dx" or result is None}
+
+
+def _shapes(instance: Any, old: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
+    """Of the parameters, by what they are; of those that do not move the output by their names."""
+    named = {n: p.value.shape for n, p in reversed([*parameters(instance)])}
+    return {**named, **{n: v.shape for n, v in old.items()}}
+
+
+def _asked_back(
+    own: Implementation, given: Inputs, instance: Any, rest: list[Any]
+) -> tuple[Any, dict[str, Any]]:
+    """What the backward pass returns, and the values by role that it could have."""
+    values = {**given, "rate": RATE, "unknown": {} if given["fill"] is None else given["fill"]}
+    taken = roles_of(getattr(instance, own.method), own.roles)
+    for name in _unknown(own):
+        values.pop(taken[name] or "", None)
+    values |= {"cache": rest[0] if len(rest) == 1 else tuple(rest)} if rest else {}
+    return passed_back(instance, values, rest, own), values
 
 
 def _is(one: NDArray[Any] | None, other: Any) -> bool:
@@ -220,7 +233,7 @@ def _is(one: NDArray[Any] | None, other: Any) -> bool:
 
 def _has_rate(own: Implementation, instance: Any, fill: Any) -> bool:
     """Whether a step that backward takes is one of ``RATE``."""
-    backward = getattr(instance, str(backward_method(type(instance))))
+    backward = getattr(instance, own.method)
     asked = {roles_of(backward, own.roles)[n] for n in required(backward)}
     names = map(str, attributes(instance))
     return fill == RATE or "rate" in asked or any(role(n) == "rate" for n in names)
@@ -233,7 +246,7 @@ _OF_PARAMETERS = re.compile(r"grad|acc|param|backw|delta|deriv", re.IGNORECASE)
 def _asked_for_more(own: Implementation, instance: Any, values: Inputs) -> bool:
     """Call the other methods that take dy and make gradients; whether there was one."""
     cls = type(instance)
-    known = {forward_method(cls), backward_method(cls)}
+    known = {forward_method(cls), own.method}
     called_one = False
     for name in dir(cls):
         method = getattr(instance, name, None)
@@ -272,7 +285,7 @@ def _is_several(result: Any) -> bool:
 def exchange(own: Implementation, change: Change) -> None:
     """The methods of a class: forward remembers x, backward has its gradients exchanged."""
     cls: Any = own.backward
-    there, back = str(forward_method(cls)), str(backward_method(cls))
+    there, back = str(forward_method(cls)), own.method
     forward, backward = getattr(cls, there), getattr(cls, back)
     made: Made = []
 
