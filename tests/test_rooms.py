@@ -237,8 +237,8 @@ def test_an_option_of_verify_is_a_field_and_what_it_does(house):
         "    lines: bool = option(",
     ))  # fmt: skip
     house.add("verification.py", (
-        "counterexample=smallest(bench, by_hand) if by_hand else None",
-        "counterexample=smallest(bench, by_hand) if by_hand and settings.example else None",
+        "if by_hand else None\n    with",
+        "if by_hand and settings.example else None\n    with",
     ))  # fmt: skip
     wrong = BATCH_NORM.replace("dy - dy.mean(0)", "dy")
     assert house.report(wrong)["counterexample"] is not None

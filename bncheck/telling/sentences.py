@@ -61,6 +61,9 @@ _SUBJECT: dict[str, Code] = {
     "not-checked": Code(
         "remark", "{count} values are returned; all but dx belong to parameters not found"
     ),
+    "more-results": Code(
+        "remark", "returns {count} values; {more} of them are none of the gradients: not checked"
+    ),
     "numpy-2": Code("remark", "np.{name} was removed from NumPy; bncheck supplied it"),
     "param-shape": Code("remark", {
         "": "{name} has shape {shape!r}; its parameter has {expected!r}",
