@@ -102,6 +102,9 @@ _REMARKS: Sentences = {
     },
     "input-overwritten": "the call overwrites its argument {names=dy, x}",
     "not-checked": "{count=4} values are returned; all but dx belong to parameters not found",
+    "more-results": (
+        "returns {count=4} values; {more=1} of them are none of the gradients: not checked"
+    ),
     "numpy-2": "np.{name=float} was removed from NumPy; bncheck supplied it",
     "param-shape": {
         "": "{name=dgamma} has shape {shape=(1, 3)!r}; its parameter has {expected=(3,)!r}",

@@ -183,12 +183,12 @@ def _labelled(part: Part, label: str, out: Console) -> None:
         _prose(Text(" " * len(label) + line), out)
 
 
-def _prose(text: Text, out: Console) -> None:
+def _prose(text: Text, out: Console, indent: int = 2) -> None:
     """An indented sentence: wrapped in a terminal, on one line in a pipe."""
     if out.is_terminal:
-        out.print(Padding(text, (0, 0, 0, 2)))
+        out.print(Padding(text, (0, 0, 0, indent)))
     else:
-        out.print(Text.assemble("  ", text), soft_wrap=True)
+        out.print(Text.assemble(" " * indent, text), soft_wrap=True)
 
 
 def _gradients(results: Sequence[GradientResult], order: int, out: Console) -> None:
@@ -232,9 +232,10 @@ def _causes(causes: Sequence[Cause], out: Console) -> None:
     """Each cause with its line; the terms of those that have some, one right formula."""
     for cause in causes:
         lead = "is inaccurate" if cause.code == "inaccurate" else "is wrong"
-        name = f"  {cause.gradient} "
-        title = Text.assemble((name, STYLES["wrong"]), f"{lead}: {cause.text}")
-        out.print(title.append(f"\n    {cause.line_text}") if cause.line_text else title)
+        name = f"{cause.gradient} "
+        _prose(Text.assemble((name, STYLES["wrong"]), f"{lead}: {cause.text}"), out)
+        if cause.line_text:
+            _prose(Text(cause.line_text), out, 4)
         if cause is not causes[0]:
             continue
         if any(not term.right for term in cause.terms):

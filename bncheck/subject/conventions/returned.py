@@ -117,7 +117,8 @@ def _by_position(
         remarks = [found("return-order", order=tuple(order))]
     arrays = {f"result[{k}]": part for k, part in enumerate(parts) if _shape(part)}
     if len(parts) > len(wanted) and len(arrays) >= len(wanted):
-        return arrays, []  # which is which is seen by their values
+        more = len(parts) - len(wanted)  # which is which is seen by their values
+        return arrays, [found("more-results", count=len(parts), more=more)]
     if len(parts) > len(wanted):
         raise CannotAsk(
             f"{name} returned {len(parts)} values; expected {len(wanted)}: {', '.join(wanted)}"
