@@ -431,9 +431,11 @@ _NOTES: Sentences = {
     "line-beside": "{name=dmu} on line {line=23} is not right either",
 }
 
+_LEVELS: dict[Level, Sentences] = {"remark": _REMARKS, "cause": _CAUSES, "note": _NOTES}
+
 CODES: dict[str, Code] = {
     code: Code(level, {"": said} if isinstance(said, str) else said)
-    for level, table in (("remark", _REMARKS), ("cause", _CAUSES), ("note", _NOTES))
+    for level, table in _LEVELS.items()
     for code, said in table.items()
 }
 """All of them, by code."""
