@@ -102,6 +102,10 @@ _REMARKS: Sentences = {
     },
     "input-overwritten": "the call overwrites its argument {names=dy, x}",
     "not-checked": "{count=4} values are returned; all but dx belong to parameters not found",
+    "argument-guessed": (
+        "{names=block} is not known to bncheck and was given {value=2}; the gradients are the same "
+        "with another number"
+    ),
     "more-results": (
         "returns {count=4} values; {more=1} of them are none of the gradients: not checked"
     ),

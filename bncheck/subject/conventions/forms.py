@@ -15,6 +15,7 @@ from bncheck.subject.conventions import autograd
 from bncheck.subject.conventions.implementations import Implementation, Ran
 from bncheck.subject.messages import Inputs, plain
 from bncheck.subject.signature import check_known, required, roles_of
+from bncheck.telling.codes import found
 
 Way = Callable[[Implementation, Inputs], Any]
 """The output of a forward pass, or a run of both passes."""
@@ -39,7 +40,7 @@ def tried(own: Implementation, way: Way, given: Inputs) -> Any:
     """In the form that the code turns out to want; raises what it raised in the first."""
     problem: Exception | None = None
     other: list[tuple[Form, Any]] = []
-    before: list[Any] = []
+    before: list[tuple[Form, Any]] = []
     names = own.memory.setdefault("unknown", _unknown(own))
     learnt = own.memory.get("forms")
     for form in learnt or _forms(own, names):
@@ -54,11 +55,11 @@ def tried(own: Implementation, way: Way, given: Inputs) -> Any:
             continue
         if lists or not _fits(result, given):
             other.append((form, result))
-        elif not names or learnt or any(_agree(result, one) for one in before):
+        elif not names or learnt or _is_the_same(result, form, before):
             own.memory["forms"] = (form,)
-            return result
+            return _said(result, form)
         else:
-            before.append(result)
+            before.append((form, result))
     for function in _functions(own) if names else ():
         check_known(function, getattr(function, "__name__", own.summary.name), own.roles)
     if other:
@@ -66,6 +67,20 @@ def tried(own: Implementation, way: Way, given: Inputs) -> Any:
         return other[0][1]
     assert problem is not None
     raise problem
+
+
+def _is_the_same(result: Any, form: Form, before: list[tuple[Form, Any]]) -> bool:
+    """Whether another value of what is not known gave the same."""
+    return any(_agree(result, one) for other, one in before if other.named != form.named)
+
+
+def _said(result: Any, form: Form) -> Any:
+    """The result, with a remark on what was given to arguments that nobody knows."""
+    if not form.named or not isinstance(result, Ran):
+        return result
+    names, values = zip(*form.named, strict=True)
+    remark = found("argument-guessed", names=names, value=values[0])
+    return replace(result, remarks=(*result.remarks, remark))
 
 
 def _forms(own: Implementation, names: list[str]) -> Iterator[Form]:
@@ -174,9 +189,12 @@ def _fits(result: Any, given: Inputs) -> bool:
 
 def _agree(one: Any, other: Any) -> bool:
     if isinstance(one, Ran) and isinstance(other, Ran):
-        return _agree(one.y, other.y) and _agree(plain(one.result), plain(other.result))
+        pairs = ((one.y, other.y), (plain(one.result), plain(other.result)))
+        return all(_agree(a, b) for a, b in pairs) and _agree(one.extra, other.extra)
     if isinstance(one, tuple | list) and isinstance(other, tuple | list):
         return len(one) == len(other) and all(map(_agree, one, other))
-    if isinstance(one, Mapping) or one is None:
-        return type(one) is type(other)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_agree(one[k], other[k]) for k in one)
+    if one is None or other is None or isinstance(one, list) or isinstance(other, list):
+        return one is other  # lists of rows beside an array: not of the same form
     return alike(one, other, RECOMPUTED)
