@@ -183,12 +183,12 @@ def _labelled(part: Part, label: str, out: Console) -> None:
         _prose(Text(" " * len(label) + line), out)
 
 
-def _prose(text: Text, out: Console, indent: int = 2) -> None:
+def _prose(text: Text, out: Console) -> None:
     """An indented sentence: wrapped in a terminal, on one line in a pipe."""
     if out.is_terminal:
-        out.print(Padding(text, (0, 0, 0, indent)))
+        out.print(Padding(text, (0, 0, 0, 2)))
     else:
-        out.print(Text.assemble(" " * indent, text), soft_wrap=True)
+        out.print(Text.assemble("  ", text), soft_wrap=True)
 
 
 def _gradients(results: Sequence[GradientResult], order: int, out: Console) -> None:
@@ -229,13 +229,17 @@ def _short(number: float) -> str:
 
 
 def _causes(causes: Sequence[Cause], out: Console) -> None:
-    """Each cause with its line; the terms of those that have some, one right formula."""
+    """Each cause with its line, which is told once; the terms of the first, its right formula."""
+    told: dict[str, str] = {}
     for cause in causes:
         lead = "is inaccurate" if cause.code == "inaccurate" else "is wrong"
-        name = f"{cause.gradient} "
-        _prose(Text.assemble((name, STYLES["wrong"]), f"{lead}: {cause.text}"), out)
-        if cause.line_text:
-            _prose(Text(cause.line_text), out, 4)
+        name = f"  {cause.gradient} "
+        place = cause.line_text
+        again = f" (line {cause.line}, as for {told[place]})" if place in told else ""
+        out.print(Text.assemble((name, STYLES["wrong"]), f"{lead}: {cause.text}{again}"))
+        if place and not again:
+            out.print(Padding(place, (0, 0, 0, 4), expand=False))
+            told[place] = cause.gradient
         if cause is not causes[0]:
             continue
         if any(not term.right for term in cause.terms):
