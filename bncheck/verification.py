@@ -224,12 +224,16 @@ def _everywhere(
     each: dict[str, Verdict] = {reading.layout.name: report.verdict}
     worst = report
     for there, seen in by_outputs.accepted(bench):
-        made = None
-        with suppress(CannotAsk):
-            if by_outputs.is_off(seen):
-                made = _judged(job, backward, there.reading, settings)
-        each[there.reading.layout.name] = made.verdict if made else "right"
-        if made and WORST_FIRST.index(made.verdict) < WORST_FIRST.index(worst.verdict):
+        name = there.reading.layout.name
+        each[name] = "right"
+        if not by_outputs.is_off(seen):
+            continue
+        try:
+            made = _judged(job, backward, there.reading, settings)
+        except CannotAsk as refusal:  # off on a few trials, and it fails on the others
+            made = Report("", "cannot call", layout=name, assumed=str(refusal))
+        each[name] = made.verdict
+        if WORST_FIRST.index(made.verdict) < WORST_FIRST.index(worst.verdict):
             worst = made
     return replace(worst, layouts=tuple(each.items())) if len(each) > 1 else report
 
@@ -298,12 +302,11 @@ def _judged(job: _Job, backward: Backward, reading: Reading, settings: Settings)
     derivation = derived_once(reading.program, 2 if double else 1, seen=double)
     reading = replace(reading, derivation=derivation)
     bench = Bench(job.subject, backward, reading)
-    if reading.known and reading.distance > RECOMPUTED and by_outputs.is_short(bench):
-        short = found("computes-short", type="float32")
-        reading = replace(reading, findings=(*reading.findings, short))
-    record = observe(
-        Bench(job.subject, backward, reading), _trials(job, backward, reading, settings)
-    )
+    short = reading.known and reading.distance > RECOMPUTED and by_outputs.is_short(bench)
+    if short:
+        remark = found("computes-short", type="float32")
+        bench = replace(bench, reading=replace(reading, findings=(*reading.findings, remark)))
+    record = observe(bench, _trials(job, backward, reading, settings, short))
     verdicts = judge(record, settings.averaged)
     bench, wrong = record.bench, verdicts.wrong
     running, more = inferred(bench)
@@ -364,25 +367,26 @@ def _causes(
 
 
 def _trials(
-    job: _Job, backward: Backward, reading: Reading, settings: Settings
+    job: _Job, backward: Backward, reading: Reading, settings: Settings, short: bool
 ) -> tuple[Trial, ...]:
-    """Ours, then the user's own; with those in short arithmetic no more than float32 is asked."""
+    """Ours, then the user's own; with those in short arithmetic no more than float32 is asked, nor
+    of code that computes in it: ``short``.
+    """
     at, eps, seed = reading.layout, reading.eps, settings.seed
     takes: tuple[str, ...] = ()
     if reading.found.order == 2:
         takes = tuple(r for r in DIRECTIONS if r in backward.takes)
     made = drawn(reading.found, eps, seed, at, settings.trials, takes)
-    if any(f.code == "computes-short" for f in reading.findings):
+    given: tuple[Trial, ...] = ()
+    if job.given:
+        named = _double_role if reading.found.order == 2 else role
+        own = own_trial(reading.found, at, eps, job.given, named, backward.takes, seed)
+        if own.dtype.itemsize > 8:  # the bounds are computed in float64
+            own = replace(own, at_most=np.dtype(np.float64))
+        given, short = (own,), short or own.dtype.itemsize <= 4
+    if short:
         made = tuple(replace(trial, at_most=np.dtype(np.float32)) for trial in made)
-    if not job.given:
-        return made
-    named = _double_role if reading.found.order == 2 else role
-    own = own_trial(reading.found, at, eps, job.given, named, backward.takes, seed)
-    if own.dtype.itemsize <= 4:
-        made = tuple(replace(trial, at_most=np.dtype(np.float32)) for trial in made)
-    elif own.dtype.itemsize > 8:  # the bounds are computed in float64
-        own = replace(own, at_most=np.dtype(np.float64))
-    return (*made, own)
+    return (*made, *given)
 
 
 def _double_role(name: str) -> str | None:

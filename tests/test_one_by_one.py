@@ -139,6 +139,22 @@ def test_every_layout_that_the_code_accepts_has_a_verdict(tmp_path, axes, verdic
     assert verify(str(path), layout="ND").verdict == "right"
 
 
+def test_a_layout_in_which_it_is_off_and_fails_is_not_called_right(tmp_path, monkeypatch):
+    def failing(job, backward, reading, settings):
+        if reading.layout.name == "(B, T, D)":
+            raise CannotAsk("it fails there")
+        return judged(job, backward, reading, settings)
+
+    judged = verification._judged
+    monkeypatch.setattr(verification, "_judged", failing)
+    path = tmp_path / "rms.py"
+    path.write_text(LAYER.replace("AXES", "0"))
+    report = verify(str(path))
+    assert dict(report.layouts).items() >= {"(N, D)": "right", "(B, T, D)": "cannot call"}.items()
+    assert report.exit_code == 2
+    assert "it fails there" in str(report)
+
+
 BOUND = """
 import numpy as np
 
