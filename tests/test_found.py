@@ -14,6 +14,13 @@ BODY = """
 """
 BACK = "(g - g.mean(0) - self.h * (g * self.h).mean(0)) / self.s"
 
+PLAIN = f"""
+import numpy as np
+class Norm:
+    def __init__(self, width):
+        self.gamma, self.beta = np.ones(width), np.zeros(width)
+    def forward(self, x):{BODY}
+        return self.gamma * self.h + self.beta"""
 FLAGS = f"""
 import numpy as np
 class Norm:
@@ -39,13 +46,7 @@ class Norm:
         self.dw, self.db = (dy * self.h).sum(0), dy.sum(0)
         return {BACK}
 """
-STEP_GIVEN = f"""
-import numpy as np
-class Norm:
-    def __init__(self, width):
-        self.gamma, self.beta = np.ones(width), np.zeros(width)
-    def forward(self, x):{BODY}
-        return self.gamma * self.h + self.beta
+STEP_GIVEN = f"""{PLAIN}
     def backward(self, dy, alpha):
         g = dy * self.gamma
         dx = {BACK}
@@ -53,26 +54,14 @@ class Norm:
         self.beta = self.beta - alpha * dy.sum(0)
         return dx
 """
-PENALTY = f"""
-import numpy as np
-class Norm:
-    def __init__(self, width):
-        self.gamma, self.beta = np.ones(width), np.zeros(width)
-    def forward(self, x):{BODY}
-        return self.gamma * self.h + self.beta
+PENALTY = f"""{PLAIN}
     def backward(self, dy, ridge):
         g = dy * self.gamma
         self.dgamma = (dy * self.h).sum(0) + ridge * self.gamma
         self.dbeta = dy.sum(0)
         return {BACK}
 """
-DICTIONARY_GIVEN = f"""
-import numpy as np
-class Norm:
-    def __init__(self, width):
-        self.gamma, self.beta = np.ones(width), np.zeros(width)
-    def forward(self, x):{BODY}
-        return self.gamma * self.h + self.beta
+DICTIONARY_GIVEN = f"""{PLAIN}
     def backward(self, dy, into):
         g = dy * self.gamma
         into["gamma"] = (dy * self.h).sum(0)
@@ -95,13 +84,7 @@ class Norm:
         self.gradWeight += scale * (gradOutput * self.h).sum(0)
         self.gradBias += scale * gradOutput.sum(0)
 """
-UPDATE_IS_CALLED_BACKWARD = f"""
-import numpy as np
-class Norm:
-    def __init__(self, width):
-        self.gamma, self.beta = np.ones(width), np.zeros(width)
-    def forward(self, x):{BODY}
-        return self.gamma * self.h + self.beta
+UPDATE_IS_CALLED_BACKWARD = f"""{PLAIN}
     def gradient(self, dy):
         g = dy * self.gamma
         self.dgamma, self.dbeta = (dy * self.h).sum(0), dy.sum(0)

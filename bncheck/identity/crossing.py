@@ -186,9 +186,8 @@ class Bench:
         return Returned(self.backward.name, program or self.program, at, trial, arrays)
 
     def _observed(self, trial: Trial, outcome: Outcome, truth: Reference) -> Observation:
+        gradients, y = self._crossed(trial, outcome)
         returned = self._returned(trial, outcome.gradients)
-        gradients = read(returned, self.order)
-        y = None if outcome.y is None else self.output(trial, outcome.y)
         findings = (*outcome.remarks, *misshapen(returned, self.order))
         truth = with_beta(truth, gradients)
         return Observation(trial, truth, gradients, y, findings, outcome.moves)

@@ -22,7 +22,8 @@ from bncheck.subject.messages import Edit
 from bncheck.telling.errors import CannotAsk
 
 MOST, AT_ONCE = 2_000, 50
-"""How many edits are tried for one backward pass, and how many in one question."""
+"""How many edits are tried for one backward pass, and how often the code is run for one question:
+a time limit holds for each."""
 
 LARGEST = 600
 """Entries of the inputs on trials that an edit is tried on."""
@@ -62,11 +63,10 @@ def _on(
 ) -> dict[str, Edit]:
     """The edits for the gradients that are wrong on one observation."""
     found: dict[str, Edit] = {}
-    known = [
-        None,
-        *([] if bench.backward.has_forward or bench.backward.eps_settable else USUAL_EPS),
+    is_known = bench.backward.has_forward or bench.backward.eps_settable
+    readings = [
+        (eps, _with_eps(bench, one, eps)) for eps in (None, *(() if is_known else USUAL_EPS))
     ]
-    readings = [(eps, _with_eps(bench, one, eps)) for eps in known]
     for edit, made in _tried(bench, one, seen):
         for eps, reading in readings if made is not None else ():
             mended = _mended(reading, made) & wrong - found.keys()

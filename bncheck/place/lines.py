@@ -18,7 +18,7 @@ from bncheck.identity.crossing import Bench
 from bncheck.numbers.agreement import FITTED
 from bncheck.numbers.arithmetic import Array
 from bncheck.numbers.observation import Observation, Trial
-from bncheck.place.edits import single_edits
+from bncheck.place.edits import AT_ONCE, single_edits
 from bncheck.place.intermediates import right_values
 from bncheck.place.mending import (
     Probe,
@@ -42,9 +42,8 @@ NO_LINE = ("shape", "inaccurate", "corner", "not-finite", "not-own-gradient")
 UNNAMED = ("unexplained", "term-factor", "two-changes")
 """Causes that say less than the edit that mends them."""
 
-RUNS, WORK, AT_ONCE = 2_000, 1_000_000, 50
-"""How often the code is run for one gradient, how many values it gives to names in that, and how
-often it is run for one question: a time limit holds for each."""
+RUNS, WORK = 2_000, 1_000_000
+"""How often the code is run for one gradient, and how many values it gives to names in that."""
 
 LARGEST = 300
 """Entries of a gradient on a trial that is traced."""

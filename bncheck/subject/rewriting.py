@@ -7,7 +7,6 @@ function runs with the code that comes out, until it gets its own back.
 
 import gc
 import linecache
-import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bncheck.subject.messages import Edit, Outcome, plain
-from bncheck.subject.tracing import BESIDES, LINES, LONGER, Endless, Run, variables
+from bncheck.subject.tracing import BESIDES, LINES, LONGER, Endless, Run, variables, watched
 from bncheck.subject.variants import KINDS, Variants, statements
 from bncheck.telling.errors import CannotAsk
 
@@ -98,12 +97,7 @@ class _Watch:
         self.whole: set[str] = set()
 
     def of(self, run: Run) -> Outcome:
-        before = sys.gettrace()
-        sys.settrace(self._entered)
-        try:
-            return run()
-        finally:
-            sys.settrace(before)
+        return watched(self._entered, run)
 
     def _entered(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         code = frame.f_code

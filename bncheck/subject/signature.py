@@ -117,6 +117,13 @@ def required(function: Callable[..., Any]) -> list[str]:
     ]
 
 
+def widths(given: Inputs) -> list[Any]:
+    """What an argument that asks for a size may mean: always as many, in one order."""
+    x = given["x"]
+    width = int(np.prod(given["gamma"].shape)) if "gamma" in given else int(x.shape[-1])
+    return [width, (width,), tuple(x.shape[1:]), tuple(x.shape), int(x.shape[-1])]
+
+
 def check_known(function: Callable[..., Any], name: str, said: Roles) -> None:
     """Raises ``CannotAsk`` where a parameter that has to be given is none that bncheck knows."""
     roles = roles_of(function, said)

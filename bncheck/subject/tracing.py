@@ -40,7 +40,7 @@ def traced(files: Sequence[str], run: Run) -> list[Assigned]:
     The first of the files is that of the backward pass.
     """
     recorder = _Recorder(files, LINES)
-    _watched(recorder, run)
+    watched(recorder.entered, run)
     return [made for kept in recorder.kept.values() if (made := _assigned(kept, files)) is not None]
 
 
@@ -52,7 +52,7 @@ def replaced(
     Raises ``CannotAsk`` where one run takes more than ``LINES``.
     """
     untouched = _Recorder(files, LINES, only=frozenset())
-    _watched(untouched, run)
+    watched(untouched.entered, run)
     if untouched.lines > LINES:
         raise CannotAsk("the code runs too many lines to look into each")
     most = LONGER * untouched.lines + BESIDES
@@ -61,15 +61,16 @@ def replaced(
         puts = {(r.file or files[0], r.line, r.name, r.number): r.value for r in one}
         recorder = _Recorder(files, most, puts, frozenset(r.name for r in one))
         try:
-            results.append(_watched(recorder, run).gradients)
+            results.append(watched(recorder.entered, run).gradients)
         except (Exception, Endless):
             results.append(None)
     return results
 
 
-def _watched(recorder: "_Recorder", run: Run) -> Outcome:
+def watched(entered: Callable[..., Any], run: Run) -> Outcome:
+    """One run with a trace function for its calls."""
     before = sys.gettrace()
-    sys.settrace(recorder.entered)
+    sys.settrace(entered)
     try:
         return run()
     finally:

@@ -14,7 +14,7 @@ from bncheck.numbers.agreement import RECOMPUTED, alike
 from bncheck.subject.conventions import autograd
 from bncheck.subject.conventions.implementations import Implementation, Ran
 from bncheck.subject.messages import Inputs, plain
-from bncheck.subject.signature import check_known, required, roles_of
+from bncheck.subject.signature import check_known, required, roles_of, widths
 from bncheck.telling.codes import found
 
 Way = Callable[[Implementation, Inputs], Any]
@@ -29,7 +29,7 @@ FUNCTIONS = ("function", "pair", "closure", "filled")
 
 @dataclass(frozen=True)
 class Form:
-    """``kind``: of what is given; ``width``: which of ``_widths``; ``named``: others, by name."""
+    """``kind``: of what is given; ``width``: which of ``widths``; ``named``: others, by name."""
 
     kind: str
     width: int = 0
@@ -41,9 +41,11 @@ def tried(own: Implementation, way: Way, given: Inputs) -> Any:
     problem: Exception | None = None
     other: list[tuple[Form, Any]] = []
     before: list[tuple[Form, Any]] = []
-    names = own.memory.setdefault("unknown", _unknown(own))
+    if "unknown" not in own.memory:
+        own.memory["unknown"] = _unknown(own)
+    names = own.memory["unknown"]
     learnt = own.memory.get("forms")
-    for form in learnt or _forms(own, names):
+    for form in learnt or _forms(own, given, names):
         try:
             lists: list[Any] = []
             implementation, values = _given(own, given, form)
@@ -83,14 +85,14 @@ def _said(result: Any, form: Form) -> Any:
     return replace(result, remarks=(*result.remarks, remark))
 
 
-def _forms(own: Implementation, names: list[str]) -> Iterator[Form]:
+def _forms(own: Implementation, given: Inputs, names: list[str]) -> Iterator[Form]:
     kinds = ["tensors"] if autograd.are_used_by(own.backward) else []
     kinds.append("arrays")
     if own.summary.kind in FUNCTIONS:
         kinds += ["lists", "ranks"]
-    widths = range(WIDTHS) if _asks_for_width(own) else (0,)
+    sizes = range(len(widths(given))) if _asks_for_width(own) else (0,)
     values = SMALL if names else (None,)
-    for kind, width, value in product(kinds, widths, values):
+    for kind, width, value in product(kinds, sizes, values):
         yield Form(kind, width, tuple((n, value) for n in names))
 
 
@@ -119,16 +121,6 @@ def _asks_for_width(own: Implementation) -> bool:
     )  # fmt: skip
 
 
-WIDTHS = 4
-"""How many sizes there are that may be meant."""
-
-
-def _widths(given: Inputs) -> list[Any]:
-    x = given["x"]
-    width = int(np.prod(given["gamma"].shape)) if "gamma" in given else int(x.shape[-1])
-    return [width, (width,), tuple(x.shape[1:]), tuple(x.shape)]
-
-
 def _given(own: Implementation, given: Inputs, form: Form) -> tuple[Implementation, Inputs]:
     values: dict[str, Any] = {**given}
     if form.named:
@@ -136,7 +128,7 @@ def _given(own: Implementation, given: Inputs, form: Form) -> tuple[Implementati
     if "residual" in own.summary.takes:
         values["x"] = values["residual"] = given["x"] / 2
     if _asks_for_width(own):
-        values["width"] = _widths(given)[form.width]
+        values["width"] = widths(given)[form.width]
     if form.kind == "tensors":
         return own, autograd.to_tensors(values)
     if form.kind == "lists":

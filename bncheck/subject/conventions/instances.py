@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bncheck.numbers.agreement import RECOMPUTED, SINGLE, alike
-from bncheck.subject.conventions.implementations import (
-    Implementation,
-)
+from bncheck.subject.conventions.implementations import Implementation
 from bncheck.subject.conventions.methods import forward_method
 from bncheck.subject.conventions.returned import output
 from bncheck.subject.holders import (
@@ -39,6 +37,7 @@ from bncheck.subject.signature import (
     parameters_of,
     required,
     roles_of,
+    widths,
     with_cache,
 )
 
@@ -66,11 +65,7 @@ def ready(own: Implementation, given: Inputs) -> tuple[Any, NDArray[Any], list[A
 
 def _ways(given: Inputs) -> Iterator[tuple[Any, bool]]:
     """What a parameter that asks for a size may mean; and whether optional ones are filled."""
-    x = given["x"]
-    width = int(np.prod(given["gamma"].shape)) if "gamma" in given else int(x.shape[-1])
-    widths: list[Any] = [width, (width,), tuple(x.shape[1:]), tuple(x.shape), int(x.shape[-1])]
-    widths = [w for k, w in enumerate(widths) if w not in widths[:k]]
-    yield from ((w, optional) for optional, w in product((False, True), widths))
+    yield from ((w, optional) for optional, w in product((False, True), widths(given)))
 
 
 def _made(

@@ -99,7 +99,7 @@ def run(own: Implementation, given: Inputs) -> Ran:
     """
     best: Ran | None = None
     problem: Exception | None = None
-    fills = own.memory.get("fill", UNKNOWN if _unknown(own) else UNKNOWN[:1])
+    fills = own.memory.get("fill") or (UNKNOWN if _unknown(own) else UNKNOWN[:1])
     for fill in fills:
         try:
             ran = _run(own, given, fill)

@@ -115,15 +115,16 @@ def _by_position(
         order.insert(like_x[0], "dx")
         parts.insert(0, parts.pop(like_x[0]))
         remarks = [found("return-order", order=tuple(order))]
+    more = len(parts) - len(wanted)
+    if more <= 0:
+        return dict(zip(wanted, parts, strict=False)), remarks
     arrays = {f"result[{k}]": part for k, part in enumerate(parts) if _shape(part)}
-    if len(parts) > len(wanted) and len(arrays) >= len(wanted):
-        more = len(parts) - len(wanted)  # which is which is seen by their values
-        return arrays, [found("more-results", count=len(parts), more=more)]
-    if len(parts) > len(wanted):
+    if len(arrays) < len(wanted):
         raise CannotAsk(
             f"{name} returned {len(parts)} values; expected {len(wanted)}: {', '.join(wanted)}"
         )
-    return dict(zip(wanted, parts, strict=False)), remarks
+    # which is which is seen by their values
+    return arrays, [found("more-results", count=len(parts), more=more)]
 
 
 def _shape(part: Any) -> tuple[int, ...] | None:
