@@ -235,6 +235,14 @@ def test_what_the_result_depends_on_is_no_setting(tmp_path):
     assert "parameter 'odd' that bncheck does not know" in str(report)
 
 
+def test_what_is_drawn_in_a_constructor_is_drawn_alike_in_every_run(tmp_path):
+    path = tmp_path / "code.py"
+    drawn = DRAWN.replace("self.w, self.b =", "self.f =").replace(", np.random.rand(width)", "[0]")
+    drawn = drawn.replace("self.w * self.h + self.b", "self.f * self.h").replace("self.w", "self.f")
+    path.write_text(drawn)
+    assert str(verify(str(path))) == str(verify(str(path)))
+
+
 @pytest.mark.parametrize("kind", ["methods", "static methods"])
 def test_every_backward_pass_of_a_class_is_verified(tmp_path, kind):
     code = MORE_RESULTS.replace("g, dy.sum(0), (g", "(g").replace(

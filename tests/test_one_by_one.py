@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from bncheck import verification
@@ -192,3 +193,59 @@ def test_what_python_would_call_is_judged(tmp_path, more, verdict):
     report = verify(str(path))
     assert report.verdict == verdict, str(report)
     assert (verdict != "cannot tell") or [r for r in report.remarks if r.code == "bound-again"]
+
+
+@pytest.mark.parametrize(("also", "said"), [(0, True), (10, False)])
+def test_no_condition_is_said_that_another_trial_contradicts(also, said):
+    def backward(dy, x, gamma, eps):
+        s = np.sqrt(x.var(0) + eps)
+        n, g = (x - x.mean(0)) / s, dy * gamma
+        m = len(x) - (len(x) % 2 or len(x) == also)
+        return (g - g.sum(0) / m - n * (g * n).sum(0) / m) / s, (dy * n).sum(0), dy.sum(0)
+
+    (cause,) = verify(backward, lines=False).diagnosis
+    assert cause.code == "count-minus-1"
+    assert ("only when m is odd" in cause.text) == said
+
+
+SHORT = """
+import numpy as np
+
+
+def norm_forward(x, gamma, beta, eps=1e-5):
+    x = x.astype(np.float32)
+    s = np.sqrt(x.var(0) + np.float32(eps))
+    n = (x - x.mean(0)) / s
+    return gamma.astype(np.float32) * n + beta.astype(np.float32), (n, s, gamma)
+
+
+def norm_backward(dy, cache):
+    n, s, gamma = cache
+    dy, g = dy.astype(np.float32), dy.astype(np.float32) * gamma.astype(np.float32)
+    return (g - g.mean(0) - n * (g * n).mean(0)) / s, (dy * n).sum(0), dy.sum(0)
+"""
+
+
+def test_code_that_computes_in_float32_is_judged_by_float32(tmp_path):
+    path = tmp_path / "short.py"
+    path.write_text(SHORT)
+    report = verify(str(path))
+    assert report.verdict == "right", str(report)
+    assert "computes-short" in {r.code for r in report.remarks}
+    path.write_text(SHORT.replace("- n * (g", "+ n * (g"))
+    report = verify(str(path))
+    assert {g.name: g.verdict for g in report.gradients} == {
+        "dx": "wrong", "dgamma": "right", "dbeta": "right",
+    }  # fmt: skip
+
+
+def test_a_gradient_that_is_not_returned_is_in_the_headline():
+    def backward(dy, x, gamma, beta, eps):
+        s = np.sqrt(x.var(0) + eps)
+        n, g = (x - x.mean(0)) / s, dy * gamma
+        return (g - g.mean(0) - n * (g * n).mean(0)) / s
+
+    report = verify(backward)
+    assert report.headline == "right, but dgamma, dbeta not found"
+    assert str(report).startswith(report.headline)
+    assert (report.code(), report.code(strict=True)) == (0, 1)
